@@ -1,0 +1,1 @@
+"""Compiled kernels and their pure twins: bytes in, bytes or bool out."""

@@ -1,0 +1,1 @@
+"""The state machine, pure: a state and a block give the next state and the outcomes."""
