@@ -1,1 +1,35 @@
-"""Compiled kernels and their pure twins: bytes in, bytes or bool out."""
+"""Compiled kernels and their pure twins: bytes in, bytes or bool out.
+
+Which of the two serves is decided here, once. The compiled kernels are required; the variable
+SAHARA_PURE_PYTHON=1 chooses the pure twins, for tests and debugging.
+"""
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING or os.environ.get("SAHARA_PURE_PYTHON") == "1":
+    from cython_ext import _ed25519_py as _ed25519
+    from cython_ext import _hashing_py as _hashing
+    from cython_ext import _sumtree_py as _sumtree
+
+    IMPLEMENTATION = "pure"
+else:
+    try:
+        from cython_ext import _ed25519, _hashing, _sumtree
+    except ImportError as error:
+        raise ImportError(
+            f"the compiled kernels did not load ({error}); install with `pip install .`, or set "
+            "SAHARA_PURE_PYTHON=1 to debug with the slow pure ones"
+        ) from error
+    IMPLEMENTATION = "compiled"
+
+verify = _ed25519.verify
+verify_many = _ed25519.verify_many
+tagged_hash = _hashing.tagged_hash
+tagged_hash_many = _hashing.tagged_hash_many
+merkle_root = _hashing.merkle_root
+merkle_path = _hashing.merkle_path
+merkle_verify = _hashing.merkle_verify
+sum_root = _sumtree.sum_root
+sum_path = _sumtree.sum_path
+sum_verify = _sumtree.sum_verify
