@@ -15,10 +15,12 @@ GRAINS_PER_SAHARA = 10**9
 PPM = 10**6
 BPS = 10**4
 
-Amount = Annotated[int, Meta(ge=0, le=INT_MAX)]
-"""Base units of a denomination; grains for the native coin."""
+Amount = Annotated[int, Meta(ge=0, le=INT_MAX, extra={"json": "decimal"})]
+"""Base units of a denomination; grains for the native coin. A decimal string over JSON."""
 
-SignedAmount = Annotated[int, Meta(ge=-INT_MAX, le=INT_MAX)]
+SignedAmount = Annotated[int, Meta(ge=-INT_MAX, le=INT_MAX, extra={"json": "decimal"})]
+"""A profit, loss or quote in base units, of either sign. A decimal string over JSON."""
+
 Height = Annotated[int, Meta(ge=0, le=INT_MAX)]
 TimestampMs = Annotated[int, Meta(ge=0, le=INT_MAX)]
 Nonce = Annotated[int, Meta(ge=1, le=INT_MAX)]
@@ -31,10 +33,12 @@ U16 = Annotated[int, Meta(ge=0, le=2**16 - 1)]
 U32 = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 
 Hash = Annotated[bytes, Meta(min_length=32, max_length=32)]
-Address = Annotated[bytes, Meta(min_length=20, max_length=20)]
+Address = Annotated[bytes, Meta(min_length=20, max_length=20, extra={"json": "address"})]
+"""What an account is known by; bech32m `sah1...` over JSON, as other byte strings are hex."""
+
 PublicKey = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Signature = Annotated[bytes, Meta(min_length=64, max_length=64)]
-U128 = Annotated[bytes, Meta(min_length=16, max_length=16)]
+U128 = Annotated[bytes, Meta(min_length=16, max_length=16, extra={"json": "uint"})]
 """An accumulator too wide for INT_MAX: 16 bytes, big-endian."""
 
 Denom = Annotated[str, Meta(min_length=1, max_length=32, pattern=r"^[a-z0-9/._-]+$")]

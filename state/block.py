@@ -1,0 +1,79 @@
+"""Bodies, outcomes, and the roots by which a header commits to them."""
+
+from enum import IntEnum
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from state import crypto
+from state.codec import Decoder, Struct, encode
+from state.context import Event
+from state.crypto import Tag
+from state.errors import InvalidBlock
+from state.types import Amount, Hash, Weight
+
+TRANSACTIONS_MAX = 20_000
+EVENTS_MAX = 100_000
+
+
+class Status(IntEnum):
+    """How a transaction in a block ended."""
+
+    OK = 0
+    FAILED = 1
+    REFUSED = 2
+
+
+class Outcome(Struct):
+    """What executing a transaction returned; FAILED paid its fee, REFUSED changed nothing."""
+
+    tx_id: Hash
+    status: Status
+    code: str
+    sentence: str
+    fee: Amount
+    weight: Weight
+    events: tuple[msgspec.Raw, ...]
+
+
+class Body(Struct):
+    """The transactions of a block, as they came over the wire, in order of execution."""
+
+    transactions: Annotated[tuple[bytes, ...], Meta(max_length=TRANSACTIONS_MAX)]
+
+    @property
+    def root(self) -> Hash:
+        """The root that the header's tx_root must equal."""
+        return crypto.merkle_root(Tag.TX_ROOT, self.transactions)
+
+
+class Result(Struct):
+    """Everything that executing a block returned, in the order of the outcomes root's leaves."""
+
+    outcomes: tuple[Outcome, ...]
+    events: tuple[msgspec.Raw, ...]
+
+    def leaves(self) -> list[bytes]:
+        """Return the outcomes, then the block's own events, as the leaves of the root."""
+        return [encode(outcome) for outcome in self.outcomes] + [bytes(e) for e in self.events]
+
+    @property
+    def root(self) -> Hash:
+        """The root that the next header's outcomes_root must equal."""
+        return crypto.merkle_root(Tag.OUTCOME_ROOT, self.leaves())
+
+
+bodies: Decoder[Body] = Decoder(Body)
+results: Decoder[Result] = Decoder(Result)
+
+
+def pack_events(events: list[Event]) -> tuple[msgspec.Raw, ...]:
+    """Return the events as canonical bytes."""
+    return tuple([msgspec.Raw(encode(event)) for event in events])
+
+
+def check_body(body: Body, tx_root: Hash) -> None:
+    """Raise InvalidBlock unless the header commits to this body."""
+    if body.root != tx_root:
+        raise InvalidBlock("The body is not the one that the header commits to; ask another peer.")

@@ -1,0 +1,223 @@
+"""Executing a block: the order of everything, from the first hook to the last root.
+
+begin hooks -> transactions, each atomic -> fees -> end hooks -> base fee -> invariants. The same
+checks admit a transaction to a mempool and to a block, so what a leader includes rarely bounces.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from state import crypto
+from state.block import Outcome, Result, Status, pack_events
+from state.context import BlockContext, QueryContext, TxContext
+from state.errors import InvalidBlock, InvariantBroken, Rejected
+from state.genesis import Genesis
+from state.modules import bank, chain
+from state.modules.all import MODULES
+from state.params import FeeParams, Params
+from state.tables import Base, State
+from state.transaction import BadSignature, Transaction, TransactionDecoder
+from state.types import BPS, ZERO_ADDRESS, ZERO_HASH, Address, Hash
+
+
+class Expired(Rejected):
+    """The transaction's last valid height lies behind, or too far ahead."""
+
+    code: ClassVar[str] = "tx.expired"
+
+
+class FeeTooLow(Rejected):
+    """The fee that the transaction allows is below what it costs now."""
+
+    code: ClassVar[str] = "tx.fee_too_low"
+
+
+class TooHeavy(Rejected):
+    """The transaction alone would overfill a block."""
+
+    code: ClassVar[str] = "tx.too_heavy"
+
+
+@dataclass(frozen=True, slots=True)
+class BlockInput:
+    """What execution needs to know of a block besides the state before it."""
+
+    height: int
+    time_ms: int
+    proposer: Address
+    previous_id: Hash
+    transactions: Sequence[Transaction]
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """A block's layer of state and what it returned."""
+
+    state: State
+    result: Result
+    weight: int
+
+
+def check_static(transaction: Transaction, fees: FeeParams) -> None:
+    """Raise Rejected for what no state could make right, signatures apart."""
+    transaction.check_signer()
+    if transaction.weight > fees.block_weight_max:
+        raise TooHeavy(
+            f"The transaction weighs {transaction.weight}, more than a whole block; split it."
+        )
+    for message in transaction.body.messages:
+        message.check()
+
+
+def check_inclusion(state: State, transaction: Transaction, height: int, params: Params) -> int:
+    """Return the fee of the transaction at `height`; raises Rejected when it may not go in."""
+    body = transaction.body
+    if not height <= body.valid_until_height <= height + params.fees.validity_blocks_max:
+        raise Expired(
+            f"The transaction is valid until height {body.valid_until_height} and the next block "
+            f"is {height}; sign it again for at most {params.fees.validity_blocks_max} ahead."
+        )
+    fee = transaction.weight * chain.base_fee(state)
+    if fee > body.fee_max:
+        raise FeeTooLow(f"The fee is {fee} grains and fee_max is {body.fee_max}; raise fee_max.")
+    chain.check_nonce(state, body.account, body.nonce)
+    held = bank.balance_of(state, body.account)
+    if held < body.fee_max:
+        raise bank.InsufficientFunds(
+            f"The account holds {held} grains and fee_max reserves {body.fee_max}; fund it or "
+            "lower fee_max."
+        )
+    return fee
+
+
+def apply_transaction(block: BlockContext, transaction: Transaction) -> Outcome:
+    """Execute one transaction: all of its messages or none, and its fee in either case."""
+    state, body = block.state, transaction.body
+    weight = transaction.weight
+    try:
+        fee = check_inclusion(state, transaction, block.height, block.params)
+    except Rejected as error:
+        refusal = (error.code, error.sentence)
+        return Outcome(transaction.id, Status.REFUSED, *refusal, 0, weight, ())
+    bank.withhold(state, body.account, fee)
+    chain.use_nonce(state, body.account, body.nonce)
+    ctx = TxContext(block, body.account, body.nonce, transaction.id)
+    state.begin()
+    try:
+        for index, message in enumerate(body.messages):
+            ctx.message_index = index
+            message.apply(ctx)
+    except Rejected as error:
+        state.rollback()
+        failure = (error.code, error.sentence)
+        return Outcome(transaction.id, Status.FAILED, *failure, fee, weight, ())
+    state.commit()
+    events = pack_events(ctx.events)
+    return Outcome(transaction.id, Status.OK, "ok", "", fee, weight, events)
+
+
+def apply_block(
+    below: State | Base, block: BlockInput, genesis_hash: Hash, *, every_invariant: bool
+) -> Executed:
+    """Execute a block over the state before it; the block must have passed `check_block`.
+
+    Raises InvariantBroken when the state contradicts itself afterwards; nothing is kept then.
+    """
+    state = State(below)
+    params = chain.params_of(state)
+    ctx = BlockContext(
+        state,
+        block.height,
+        block.time_ms,
+        params,
+        genesis_hash,
+        block.proposer,
+        block.previous_id,
+    )
+    for module in MODULES:
+        for hook in module.begin_hooks:
+            hook(ctx)
+    outcomes = tuple([apply_transaction(ctx, transaction) for transaction in block.transactions])
+    fees = sum(outcome.fee for outcome in outcomes)
+    bank.credit(state, chain.FEES, fees)
+    bank.burn(state, chain.FEES, fees * params.fees.burn_bps // BPS)
+    for module in MODULES:
+        for hook in module.end_hooks:
+            hook(ctx)
+    weight = sum(outcome.weight for outcome in outcomes)
+    chain.move_base_fee(state, params.fees, weight)
+    assert_invariants(ctx, every=every_invariant)
+    return Executed(state, Result(outcomes, pack_events(ctx.events)), weight)
+
+
+def apply_genesis(below: State | Base, genesis: Genesis) -> State:
+    """Return the layer with the first state of a network."""
+    genesis.check()
+    state = State(below)
+    ctx = BlockContext(
+        state, 0, genesis.time_ms, genesis.params, genesis.hash, ZERO_ADDRESS, ZERO_HASH
+    )
+    for module in MODULES:
+        for hook in module.genesis_hooks:
+            hook(ctx, genesis)
+    assert_invariants(ctx, every=True)
+    return state
+
+
+def assert_invariants(ctx: BlockContext, *, every: bool) -> None:
+    """Raise InvariantBroken, naming the first one that does not hold."""
+    for module in MODULES:
+        for invariant in module.invariants:
+            if every or invariant.always:
+                breach = invariant.holds(ctx)
+                if breach is not None:
+                    raise InvariantBroken(f"{invariant.name} at height {ctx.height}: {breach}")
+
+
+def check_block(
+    wires: Sequence[bytes], decoder: TransactionDecoder, fees: FeeParams, known: dict[Hash, bool]
+) -> list[Transaction]:
+    """Return the block's transactions; raises InvalidBlock when a static rule is broken.
+
+    `known` holds the hashes of signed bytes that this node has verified already, so that a
+    signature is verified once per node.
+    """
+    if sum(len(wire) for wire in wires) > fees.block_bytes_max:
+        raise InvalidBlock("The body is larger than fees.block_bytes_max; ask another peer.")
+    try:
+        found = [decoder.decode(wire, bytes_max=fees.transaction_bytes_max) for wire in wires]
+        for transaction in found:
+            check_static(transaction, fees)
+    except Rejected as error:
+        raise InvalidBlock(f"A transaction breaks a static rule: {error.sentence}") from error
+    if sum(transaction.weight for transaction in found) > fees.block_weight_max:
+        raise InvalidBlock("The body weighs more than fees.block_weight_max; ask another peer.")
+    if len({transaction.id for transaction in found}) != len(found):
+        raise InvalidBlock("The body holds one transaction twice; ask another peer.")
+    claims = [claim for tx in found if not known.get(tx.id) for claim in tx.claims()]
+    if not all(crypto.verify_many(claims)):
+        raise InvalidBlock("A signature in the body is not valid; ask another peer.")
+    return found
+
+
+def verify_signatures(transactions: Sequence[Transaction]) -> list[BadSignature | None]:
+    """Return, per transaction, what is wrong with its signatures, or None."""
+    claims = [transaction.claims() for transaction in transactions]
+    verdicts = iter(crypto.verify_many([claim for group in claims for claim in group]))
+    found: list[BadSignature | None] = []
+    for group in claims:
+        valid = all([next(verdicts) for _ in group])
+        found.append(
+            None
+            if valid
+            else BadSignature(
+                "A signature does not verify; sign the id of this body for this network."
+            )
+        )
+    return found
+
+
+def query_context(state: State, height: int, time_ms: int, genesis_hash: Hash) -> QueryContext:
+    """Return the read-only context that queries of one height run in."""
+    return QueryContext(state, height, time_ms, chain.params_of(state), genesis_hash)

@@ -1,0 +1,115 @@
+"""Key shapes: how a table's key becomes bytes whose order is the order of the key.
+
+Integers are big-endian, fixed-size byte strings stand as they are, and text carries a length byte,
+so that no key of a table is the start of another. A key of one part is that part's value itself;
+a key of several parts is a tuple.
+"""
+
+from typing import Any, Generic, Protocol, TypeVar, cast
+
+K = TypeVar("K")
+
+
+class Part(Protocol):
+    """One component of a key."""
+
+    def pack(self, value: Any) -> bytes:
+        """Return the bytes of `value`."""
+        ...
+
+    def unpack(self, data: bytes, offset: int) -> tuple[Any, int]:
+        """Return the value at `offset` and the offset behind it."""
+        ...
+
+
+class Integer:
+    """An unsigned integer of a fixed number of bytes, big-endian."""
+
+    __slots__ = ("_size",)
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def pack(self, value: int) -> bytes:
+        """Return the integer big-endian; raises OverflowError when it does not fit."""
+        return value.to_bytes(self._size, "big")
+
+    def unpack(self, data: bytes, offset: int) -> tuple[int, int]:
+        """Return the integer at `offset` and the offset behind it."""
+        end = offset + self._size
+        return int.from_bytes(data[offset:end], "big"), end
+
+
+class Fixed:
+    """A byte string of a fixed size: a hash, an address, a public key."""
+
+    __slots__ = ("_size",)
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def pack(self, value: bytes) -> bytes:
+        """Return the bytes as they are."""
+        assert len(value) == self._size, f"this key part holds {self._size} bytes"
+        return value
+
+    def unpack(self, data: bytes, offset: int) -> tuple[bytes, int]:
+        """Return the byte string at `offset` and the offset behind it."""
+        end = offset + self._size
+        return data[offset:end], end
+
+
+class Text:
+    """A UTF-8 string of at most 255 bytes behind a length byte."""
+
+    def pack(self, value: str) -> bytes:
+        """Return length and bytes of the string."""
+        data = value.encode()
+        return bytes((len(data),)) + data
+
+    def unpack(self, data: bytes, offset: int) -> tuple[str, int]:
+        """Return the string at `offset` and the offset behind it."""
+        end = offset + 1 + data[offset]
+        return data[offset + 1 : end].decode(), end
+
+
+U8_KEY = Integer(1)
+U16_KEY = Integer(2)
+U32_KEY = Integer(4)
+U64_KEY = Integer(8)
+HASH_KEY = Fixed(32)
+ADDRESS_KEY = Fixed(20)
+TEXT_KEY = Text()
+
+
+class KeyShape(Generic[K]):
+    """The parts of a key in order; K is the part's type, or a tuple type for several parts."""
+
+    __slots__ = ("_only", "_parts")
+
+    def __init__(self, *parts: Part) -> None:
+        self._parts = parts
+        self._only = parts[0] if len(parts) == 1 else None
+
+    def pack(self, key: K) -> bytes:
+        """Return the bytes of a whole key."""
+        if self._only is not None:
+            return self._only.pack(key)
+        values: Any = key
+        return b"".join([part.pack(value) for part, value in zip(self._parts, values, strict=True)])
+
+    def pack_part(self, values: tuple[Any, ...]) -> bytes:
+        """Return the bytes of the first parts of a key: what a scan starts with."""
+        return b"".join(
+            [part.pack(value) for part, value in zip(self._parts, values, strict=False)]
+        )
+
+    def unpack(self, data: bytes) -> K:
+        """Return the key that `data` packs."""
+        values = []
+        offset = 0
+        for part in self._parts:
+            value, offset = part.unpack(data, offset)
+            values.append(value)
+        assert offset == len(data), "a key ends where its last part ends"
+        return cast(K, values[0] if self._only is not None else tuple(values))

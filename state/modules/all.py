@@ -1,0 +1,21 @@
+"""The modules of the state machine: one explicit tuple, in the order in which their hooks run."""
+
+from state.modules import bank, chain
+from state.registry import Message, Module
+
+MODULES: tuple[Module, ...] = (
+    chain.MODULE,
+    bank.MODULE,
+)
+
+MESSAGES: tuple[type[Message], ...] = tuple(
+    message for module in MODULES for message in module.messages
+)
+
+assert len({module.number for module in MODULES}) == len(MODULES), "module numbers are unique"
+assert len({message.__struct_config__.tag for message in MESSAGES}) == len(MESSAGES), (
+    "a transaction type's tag is its own for ever"
+)
+assert len({message.__name__ for message in MESSAGES}) == len(MESSAGES), (
+    "a transaction type's name is its own, so that clients can name it without its module"
+)

@@ -1,0 +1,196 @@
+"""Parameters of the chain: what governance may set, with bounds, and relations asserted at once.
+
+Defaults are the mainnet profile of the design; configs/chains/*/params.toml overrides by name.
+Heights and counts are in blocks, shares in basis points or parts per million, amounts in grains.
+"""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from state.codec import Struct
+from state.errors import Malformed
+from state.types import Amount, Bps, Count, Ppm
+
+Blocks = Annotated[int, Meta(ge=1, le=10**9)]
+
+
+class FeeParams(Struct):
+    """The base fee per weight unit, which follows block fullness in the shape of EIP-1559."""
+
+    base_fee_min: Amount = 1
+    base_fee_start: Amount = 1
+    base_fee_change_max_ppm: Ppm = 125_000
+    block_weight_max: Annotated[int, Meta(ge=10_000, le=10**9)] = 10_000_000
+    block_weight_target: Annotated[int, Meta(ge=1, le=10**9)] = 5_000_000
+    block_bytes_max: Annotated[int, Meta(ge=10_000, le=2**25)] = 2**22
+    transaction_bytes_max: Annotated[int, Meta(ge=1_000, le=2**20)] = 2**17
+    validity_blocks_max: Blocks = 10_000
+    burn_bps: Bps = 5_000
+
+    def check(self) -> None:
+        """Raise Malformed unless target and limits fit each other."""
+        _require(self.base_fee_min >= 1, "fees.base_fee_min is at least 1")
+        _require(self.base_fee_start >= self.base_fee_min, "fees.base_fee_start >= base_fee_min")
+        _require(
+            self.block_weight_target <= self.block_weight_max,
+            "fees.block_weight_target <= block_weight_max",
+        )
+        _require(
+            self.transaction_bytes_max <= self.block_bytes_max,
+            "fees.transaction_bytes_max <= block_bytes_max",
+        )
+
+
+class StakingParams(Struct):
+    """Bonding, unbonding and the length of a consensus epoch."""
+
+    epoch_blocks: Blocks = 600
+    unbonding_blocks: Blocks = 1_814_400
+    delegation_min: Amount = 10**9
+    unbonding_entries_max: Annotated[int, Meta(ge=1, le=64)] = 16
+    validators_max: Annotated[int, Meta(ge=1, le=200)] = 100
+
+    def check(self) -> None:
+        """Raise Malformed unless an epoch fits into the unbonding time."""
+        _require(
+            self.unbonding_blocks >= self.epoch_blocks,
+            "staking.unbonding_blocks >= epoch_blocks",
+        )
+
+
+class SplitParams(Struct):
+    """What the protocol keeps of each settled batch before the version's own table (assets C.3)."""
+
+    burn_bps: Bps = 200
+    validators_bps: Bps = 400
+    audit_bps: Bps = 200
+    treasury_bps: Bps = 200
+
+    def check(self) -> None:
+        """Raise Malformed when the protocol would keep more than a fifth."""
+        _require(self.total_bps <= 2_000, "split: the protocol keeps at most 2,000 bps")
+
+    @property
+    def total_bps(self) -> int:
+        """Basis points that the protocol keeps in all."""
+        return self.burn_bps + self.validators_bps + self.audit_bps + self.treasury_bps
+
+    @property
+    def irrecoverable_ppm(self) -> int:
+        """The share a self-dealer cannot get back: burn and treasury alone (markets 0a.12)."""
+        return (self.burn_bps + self.treasury_bps) * 100
+
+
+class AssetParams(Struct):
+    """Models, datasets, and the limits of their lineage."""
+
+    model_stake_min: Amount = 0
+    parents_max: Annotated[int, Meta(ge=0, le=16)] = 8
+    ancestors_max: Annotated[int, Meta(ge=0, le=64)] = 64
+    stack_bps_max: Bps = 5_000
+    datasets_max: Annotated[int, Meta(ge=0, le=64)] = 32
+    price_delay_blocks: Blocks = 10
+    transfer_blocks: Blocks = 7_200
+
+
+class InferenceParams(Struct):
+    """Channels, claims and disputes (assets C.1, C.2)."""
+
+    lanes_max: Annotated[int, Meta(ge=1, le=32)] = 32
+    expiry_blocks: Blocks = 2_592_000
+    claim_window_blocks: Blocks = 7_200
+    dispute_window_blocks: Blocks = 1_800
+    leaf_answer_blocks: Blocks = 100
+    leaf_demands_max: Annotated[int, Meta(ge=1, le=64)] = 8
+    direct_timeout_blocks: Blocks = 600
+    release_batches_max: Annotated[int, Meta(ge=1, le=10_000)] = 500
+
+    def check(self) -> None:
+        """Raise Malformed unless a demanded leaf can be answered before its batch is released."""
+        _require(
+            self.leaf_answer_blocks + 2 < self.dispute_window_blocks,
+            "inference.leaf_answer_blocks + 2 < dispute_window_blocks",
+        )
+
+
+class IndexParams(Struct):
+    """Caps and bucket rules shared by every demand index (markets 2.3, 0a.13-15)."""
+
+    bucket_blocks: Blocks = 600
+    claim_lag_buckets: Annotated[int, Meta(ge=0, le=10_000)] = 24
+    payer_cap_units: Amount = 2**62
+    payer_cap_units_per_bonded_age: Amount = 0
+    provider_cap_units_per_bonded_grain: Amount = 2**62
+    winsor_ppm: Annotated[int, Meta(ge=0, le=10**9)] = 1_500_000
+    winsor_history: Annotated[int, Meta(ge=1, le=365)] = 30
+
+
+class FuturesParams(Struct):
+    """Limits and rates of every futures market (markets 2.5-2.12)."""
+
+    epoch_blocks: Blocks = 600
+    safety: Annotated[int, Meta(ge=2, le=100)] = 2
+    open_interest_target_lots: Annotated[int, Meta(ge=100, le=10**9)] = 2_000
+    listing_history_buckets: Annotated[int, Meta(ge=0, le=10_000)] = 30
+    listing_bond: Amount = 0
+    initial_margin_ppm: Ppm = 200_000
+    maintenance_margin_ppm: Ppm = 100_000
+    range_floor_ppm: Ppm = 20_000
+    band_ppm: Ppm = 100_000
+    mark_clamp_ppm: Ppm = 50_000
+    taker_fee_ppm: Ppm = 500
+    maker_fee_ppm: Ppm = 200
+    liquidation_fee_ppm: Ppm = 15_000
+    liquidation_clip_lots: Count = 10
+    liquidation_clip_ppm: Ppm = 200_000
+    liquidation_depth_ppm: Ppm = 500_000
+    insurance_draw_epoch_max: Amount = 10**15
+    insurance_fee_share_ppm: Ppm = 500_000
+    grace_blocks: Blocks = 1_800
+    orders_open_max: Annotated[int, Meta(ge=1, le=10_000)] = 200
+    operations_max: Annotated[int, Meta(ge=1, le=64)] = 64
+    order_lots_max: Annotated[int, Meta(ge=1, le=10**9)] = 100_000
+    settle_positions_max: Annotated[int, Meta(ge=1, le=10**6)] = 5_000
+    subaccounts_max: Annotated[int, Meta(ge=1, le=10**6)] = 1_024
+    markets_max: Annotated[int, Meta(ge=1, le=10_000)] = 256
+
+    def check(self) -> None:
+        """Raise Malformed unless the margin relations of markets 0a.1 hold."""
+        _require(
+            self.maintenance_margin_ppm < self.initial_margin_ppm,
+            "futures.maintenance_margin_ppm < initial_margin_ppm",
+        )
+        _require(
+            self.band_ppm <= self.maintenance_margin_ppm,
+            "futures.band_ppm <= maintenance_margin_ppm",
+        )
+        _require(
+            2 * self.mark_clamp_ppm <= self.maintenance_margin_ppm,
+            "2 x futures.mark_clamp_ppm <= maintenance_margin_ppm",
+        )
+
+
+class Params(Struct):
+    """Every parameter of a chain, by module."""
+
+    fees: FeeParams = FeeParams()
+    staking: StakingParams = StakingParams()
+    split: SplitParams = SplitParams()
+    assets: AssetParams = AssetParams()
+    inference: InferenceParams = InferenceParams()
+    index: IndexParams = IndexParams()
+    futures: FuturesParams = FuturesParams()
+
+    def check(self) -> None:
+        """Raise Malformed, naming the relation, unless all parameters fit each other."""
+        self.fees.check()
+        self.staking.check()
+        self.split.check()
+        self.inference.check()
+        self.futures.check()
+
+
+def _require(holds: bool, relation: str) -> None:
+    if not holds:
+        raise Malformed(f"The parameters break the relation {relation}; change one of them.")

@@ -1,0 +1,235 @@
+"""Typed tables over the key-value state, and the layers through which they are read and written.
+
+A `Table` names a key prefix, a key shape and a row type. A `State` is one layer of decoded rows:
+the block being executed lies over its unfinalized ancestors, they over the finalized `Base`.
+Writes go to the top layer; an undo list takes a failed transaction back.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Generic, Protocol, TypeVar, cast
+
+import msgspec
+
+from state.codec import Decoder, Struct, encode
+from state.errors import BoundExceeded, NotFound
+from state.keys import KeyShape
+
+K = TypeVar("K")
+R = TypeVar("R", bound=Struct)
+
+CACHED_ROWS_MAX = 200_000
+"""Decoded rows that the finalized layer keeps; about 60 MB when all are small."""
+
+Row = Struct | None
+_MISSING: Any = object()
+
+
+class Reader(Protocol):
+    """Where finalized bytes are read from: a database, or a dictionary in tests."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value under `key`, or None."""
+        ...
+
+    def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield (key, value) for start <= key < stop in key order."""
+        ...
+
+
+class Base:
+    """The finalized rows: decoded once, kept in memory up to CACHED_ROWS_MAX."""
+
+    __slots__ = ("_cache", "_reader")
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._cache: dict[bytes, Row] = {}
+
+    def row(self, key: bytes, decoder: Decoder[Any]) -> Row:
+        """Return the decoded row under `key`, or None."""
+        row: Row = self._cache.get(key, _MISSING)
+        if row is not _MISSING:
+            return row
+        data = self._reader.get(key)
+        row = None if data is None else decoder.trusted(data)
+        self._keep(key, row)
+        return row
+
+    def span(
+        self, start: bytes, stop: bytes, decoder: Decoder[Any]
+    ) -> Iterator[tuple[bytes, Struct]]:
+        """Yield (key, row) for start <= key < stop in key order."""
+        for key, data in self._reader.scan(start, stop):
+            row = self._cache.get(key)
+            yield key, decoder.trusted(data) if row is None else row
+
+    def absorb(self, rows: dict[bytes, Row]) -> None:
+        """Take over the rows of a layer whose bytes have just become final in the reader."""
+        for key, row in rows.items():
+            self._keep(key, row)
+
+    def _keep(self, key: bytes, row: Row) -> None:
+        if len(self._cache) >= CACHED_ROWS_MAX:
+            for old in list(self._cache)[: CACHED_ROWS_MAX // 4]:
+                del self._cache[old]
+        self._cache[key] = row
+
+
+class State:
+    """One layer of decoded rows over another layer or over the finalized base."""
+
+    __slots__ = ("_by_prefix", "_undo", "below", "rows")
+
+    def __init__(self, below: "State | Base") -> None:
+        self.below = below
+        self.rows: dict[bytes, Row] = {}
+        self._by_prefix: dict[bytes, dict[bytes, Row]] = {}
+        self._undo: list[tuple[bytes, Row]] | None = None
+
+    def begin(self) -> None:
+        """Start to remember former rows, so that `rollback` can restore them."""
+        assert self._undo is None, "transactions do not nest"
+        self._undo = []
+
+    def commit(self) -> None:
+        """Keep what was written since `begin`."""
+        assert self._undo is not None, "commit without begin"
+        self._undo = None
+
+    def rollback(self) -> None:
+        """Restore every row as it was at `begin`."""
+        undo, self._undo = self._undo, None
+        assert undo is not None, "rollback without begin"
+        for key, row in reversed(undo):
+            if row is _MISSING:
+                del self.rows[key]
+                del self._by_prefix[key[:2]][key]
+            else:
+                self.rows[key] = self._by_prefix[key[:2]][key] = row
+
+    def row(self, key: bytes, decoder: Decoder[Any]) -> Row:
+        """Return the decoded row under `key` as this layer sees it, or None."""
+        row: Row = self.rows.get(key, _MISSING)
+        return self.below.row(key, decoder) if row is _MISSING else row
+
+    def write(self, key: bytes, row: Row) -> None:
+        """Set or (None) delete the row under `key` in this layer."""
+        rows = self.rows
+        if self._undo is not None:
+            self._undo.append((key, rows.get(key, _MISSING)))
+        rows[key] = row
+        prefix = key[:2]
+        if prefix not in self._by_prefix:
+            self._by_prefix[prefix] = {}
+        self._by_prefix[prefix][key] = row
+
+    def span(
+        self, start: bytes, stop: bytes, decoder: Decoder[Any]
+    ) -> Iterator[tuple[bytes, Struct]]:
+        """Yield (key, row) for start <= key < stop in key order, own rows over those below."""
+        own = self._by_prefix.get(start[:2], {})
+        keys = sorted(key for key in own if start <= key < stop)
+        below = self.below.span(start, stop, decoder)
+        if not keys:
+            yield from below
+            return
+        at = 0
+        for key, row in below:
+            while at < len(keys) and keys[at] < key:
+                mine = own[keys[at]]
+                if mine is not None:
+                    yield keys[at], mine
+                at += 1
+            if at < len(keys) and keys[at] == key:
+                mine = own[key]
+                at += 1
+                if mine is not None:
+                    yield key, mine
+            else:
+                yield key, row
+        for key in keys[at:]:
+            mine = own[key]
+            if mine is not None:
+                yield key, mine
+
+    def changes(self) -> list[tuple[bytes, bytes | None]]:
+        """Return this layer's writes as bytes in key order, deletions as None."""
+        return [
+            (key, None if row is None else encode(row)) for key, row in sorted(self.rows.items())
+        ]
+
+
+class Table(Generic[K, R]):
+    """Rows of one type under one key prefix; only the module that declares it writes it."""
+
+    __slots__ = ("_decoder", "_row_type", "name", "prefix", "shape")
+
+    def __init__(self, prefix: bytes, name: str, shape: KeyShape[K], row: type[R]) -> None:
+        assert len(prefix) == 2, "a table's prefix is its module's number and its own"
+        self.prefix = prefix
+        self.name = name
+        self.shape = shape
+        self._row_type = row
+        self._decoder: Decoder[R] = Decoder(row)
+
+    def key(self, key: K) -> bytes:
+        """Return the state key of a row: what membership proofs are made for."""
+        return self.prefix + self.shape.pack(key)
+
+    def get(self, state: State, key: K) -> R | None:
+        """Return the row under `key`, or None."""
+        row = state.row(self.prefix + self.shape.pack(key), self._decoder)
+        return cast("R | None", row)  # its type was checked when it was written
+
+    def require(self, state: State, key: K) -> R:
+        """Return the row under `key`; raises NotFound when there is none."""
+        row = self.get(state, key)
+        if row is None:
+            raise NotFound(f"There is no row {key!r} in {self.name}; check the id and the height.")
+        return row
+
+    def put(self, state: State, key: K, row: R) -> None:
+        """Write a row; raises BoundExceeded when a field leaves its declared range."""
+        try:
+            self._decoder.trusted(encode(row))
+        except (msgspec.ValidationError, OverflowError) as error:
+            raise BoundExceeded(
+                f"A row of {self.name} would leave its bounds ({error}); use smaller amounts."
+            ) from error
+        state.write(self.prefix + self.shape.pack(key), row)
+
+    def delete(self, state: State, key: K) -> None:
+        """Remove the row under `key`, if there is one."""
+        state.write(self.prefix + self.shape.pack(key), None)
+
+    def scan(
+        self,
+        state: State,
+        *,
+        under: tuple[Any, ...] = (),
+        after: K | None = None,
+        limit: int | None = None,
+    ) -> Iterator[tuple[K, R]]:
+        """Yield (key, row) in key order.
+
+        `under` fixes the first parts of the key, `after` starts behind one key, and `limit`
+        stops after so many rows. Do not write the table while a scan of it is under way: take
+        a list first.
+        """
+        start = self.prefix + self.shape.pack_part(under)
+        stop = _successor(start)
+        if after is not None:
+            start = self.prefix + self.shape.pack(after) + b"\x00"
+        left = -1 if limit is None else limit
+        for key, row in state.span(start, stop, self._decoder):
+            if left == 0:
+                return
+            left -= 1
+            yield self.shape.unpack(key[2:]), cast(R, row)
+
+
+def _successor(prefix: bytes) -> bytes:
+    """Return the first key behind all keys that start with `prefix`."""
+    number = int.from_bytes(prefix, "big") + 1
+    assert number < 1 << (8 * len(prefix)), "table prefixes stay below ff"
+    return number.to_bytes(len(prefix), "big")
