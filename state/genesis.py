@@ -9,7 +9,7 @@ from state.codec import Struct, encode
 from state.crypto import Tag
 from state.errors import Malformed
 from state.params import Params
-from state.types import NATIVE, Address, Amount, Bps, Denom, Hash, PublicKey, TimestampMs
+from state.types import NATIVE, Address, Bps, Denom, Hash, PositiveAmount, PublicKey, TimestampMs
 
 SUPPLY_MAX = 9 * 10**18
 """Grains at genesis: nine billion SAHARA, so that every sum of balances stays below 2^63."""
@@ -19,7 +19,7 @@ class Allocation(Struct):
     """Coins that an address holds from genesis on."""
 
     address: Address
-    amount: Annotated[Amount, Meta(ge=1)]
+    amount: PositiveAmount
     denom: Denom = NATIVE
 
 
@@ -28,7 +28,7 @@ class GenesisValidator(Struct):
 
     public_key: PublicKey
     account: Address
-    stake: Annotated[Amount, Meta(ge=1)]
+    stake: PositiveAmount
     commission_bps: Bps = 1_000
 
 

@@ -18,6 +18,9 @@ BPS = 10**4
 Amount = Annotated[int, Meta(ge=0, le=INT_MAX, extra={"json": "decimal"})]
 """Base units of a denomination; grains for the native coin. A decimal string over JSON."""
 
+PositiveAmount = Annotated[int, Meta(ge=1, le=INT_MAX, extra={"json": "decimal"})]
+"""An amount that is asked for; msgspec takes each bound once, so it cannot refine Amount."""
+
 SignedAmount = Annotated[int, Meta(ge=-INT_MAX, le=INT_MAX, extra={"json": "decimal"})]
 """A profit, loss or quote in base units, of either sign. A decimal string over JSON."""
 

@@ -17,7 +17,7 @@ from state.genesis import Genesis
 from state.keys import ADDRESS_KEY, TEXT_KEY
 from state.registry import Message, Module
 from state.tables import State, Table
-from state.types import NATIVE, ZERO_ADDRESS, Address, Amount, Denom
+from state.types import NATIVE, ZERO_ADDRESS, Address, Amount, Denom, PositiveAmount
 
 MODULE = Module("bank", 0x01)
 
@@ -163,7 +163,7 @@ class Transfer(Message, tag=0x0101):
     """Move coins from the signer to the recipient."""
 
     recipient: Address
-    amount: Annotated[Amount, Meta(ge=1)]
+    amount: PositiveAmount
     denom: Denom = NATIVE
     memo: Annotated[bytes, Meta(max_length=MEMO_BYTES_MAX)] = b""
 
@@ -186,7 +186,7 @@ class Transfer(Message, tag=0x0101):
 class Burn(Message, tag=0x0102):
     """Take coins of the signer out of the supply for ever."""
 
-    amount: Annotated[Amount, Meta(ge=1)]
+    amount: PositiveAmount
     denom: Denom = NATIVE
 
     def apply(self, ctx: TxContext) -> None:
