@@ -8,6 +8,7 @@ weighted sum of the tokens (markets 2.3, 0a.12-15).
 from dataclasses import dataclass
 
 from node.demo.trace import Trace, TraceCall
+from state.maths import ceil_div, floor_div
 
 TOKENS_PER_PRICE = 10**6
 """Prices are stated in grains per this many tokens."""
@@ -29,7 +30,7 @@ class Prices:
             + call.tokens_cached * self.grains_cached
             + call.tokens_out * self.grains_out
         )
-        return -(-numerator // TOKENS_PER_PRICE) + self.grains_call
+        return ceil_div(numerator, TOKENS_PER_PRICE) + self.grains_call
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,5 +81,5 @@ def expected_of(trace: Trace, prices: Prices, weights: IndexWeights, buckets: in
         tokens_out=sum(call.tokens_out for call in trace.calls),
         grains_paid=sum(prices.cost_of(call) for call in trace.calls),
         units_by_bucket=tuple(units_by_bucket),
-        settlement_price=sum(units_by_bucket) // weights.tick_index,
+        settlement_price=floor_div(sum(units_by_bucket), weights.tick_index),
     )

@@ -11,6 +11,7 @@ from itertools import accumulate
 
 from node.demo.seeds import generator_of
 from node.demo.trace import Trace, TraceCall
+from state.maths import mul_div_floor
 
 UNITS_PER_SECOND = 1_000
 SLOT_MS = 300_000
@@ -135,6 +136,6 @@ def drawn(bounds: list[int], generator: random.Random) -> int:
 def drawn_call(time: int, kind: PromptKind, generator: random.Random) -> TraceCall:
     """A call of this kind; its cached part is a share of the whole prompt."""
     prompt = generator.randrange(kind.tokens_in[0], kind.tokens_in[1] + 1)
-    cached = prompt * generator.randrange(kind.cached_percent_max + 1) // 100
+    cached = mul_div_floor(prompt, generator.randrange(kind.cached_percent_max + 1), 100)
     tokens_out = generator.randrange(kind.tokens_out[0], kind.tokens_out[1] + 1)
     return TraceCall(time, prompt - cached, cached, tokens_out)

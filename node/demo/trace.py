@@ -21,6 +21,7 @@ from node.demo.errors import (
     TraceUnreadable,
 )
 from node.demo.trace_rows import RowFormat, RowProblem, TraceRow, format_of, shown
+from state.maths import mul_div_floor
 
 LINE_BYTES_MAX = 1 << 20
 ROWS_MAX = 5_000_000
@@ -61,7 +62,7 @@ class Trace:
         The trace's time is cut into equal parts: floor((t - first) * K / (last - first + 1 unit)).
         """
         first = self.calls[0].time
-        return (time - first) * buckets // (self.time_last - first + 1)
+        return mul_div_floor(time - first, buckets, self.time_last - first + 1)
 
 
 def read_traces(paths: Sequence[Path], *, skip_bad: bool = False) -> list[Trace]:
