@@ -1,0 +1,1 @@
+"""JSON-RPC: the server, its methods, its schema, and what it asks of the node behind it."""

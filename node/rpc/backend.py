@@ -1,0 +1,132 @@
+"""What the RPC server asks of the node behind it: a handful of calls, and the values they return.
+
+The server knows HTTP, WebSocket and JSON; the node knows blocks and state. This file is all that
+they share, so that either can be tested without the other.
+"""
+
+from collections.abc import AsyncIterator
+from enum import Enum
+from typing import Any, Protocol
+
+from state.block import Outcome
+from state.codec import Struct
+from state.finality import Certificate, Header
+from state.genesis import Genesis
+from state.tree import TreeProof
+from state.types import Amount, Hash, Height, TimestampMs
+
+
+class Stage(Enum):
+    """How far a transaction has come."""
+
+    PENDING = "pending"
+    INCLUDED = "included"
+    NOTARIZED = "notarized"
+    FINAL = "final"
+    DROPPED = "dropped"
+
+
+class TxStatus(Struct):
+    """Where a transaction is; the outcome stands once it was executed in a final block."""
+
+    tx_id: Hash
+    stage: Stage
+    height: Height | None = None
+    index: int | None = None
+    outcome: Outcome | None = None
+    reason: str | None = None
+
+
+class OutcomeProof(Struct):
+    """That an outcome, or a block's event, is a leaf under the outcomes root of header h+1."""
+
+    height: Height
+    leaf: bytes
+    index: int
+    count: int
+    path: tuple[Hash, ...]
+    header: Header
+    finalization: Certificate
+
+
+class StateProof(Struct):
+    """A row, or its absence, after `height`, under the state root of header(height + 1)."""
+
+    height: Height
+    key: bytes
+    value: bytes | None
+    proof: TreeProof
+    header: Header
+    finalization: Certificate
+
+
+class BlockRecord(Struct):
+    """A finalized block: header, certificate, transactions, outcomes, and end-of-block events."""
+
+    header: Header
+    finalization: Certificate
+    transactions: tuple[bytes, ...]
+    outcomes: tuple[Outcome, ...]
+    events: tuple[bytes, ...]
+
+
+class NodeStatus(Struct):
+    """The node at a glance; `state_root` is the root after `height`, not the one in its header."""
+
+    chain_id: str
+    genesis_hash: Hash
+    version: str
+    height: Height
+    block_id: Hash
+    time_ms: TimestampMs
+    state_root: Hash
+    mempool_transactions: int
+    mempool_bytes: int
+    base_fee: Amount
+    implementation: str
+
+
+class Backend(Protocol):
+    """The node, as its RPC server sees it. Refusals are raised as SaharaError subclasses."""
+
+    genesis: Genesis
+
+    async def submit(self, wire: bytes) -> Hash:
+        """Admit a transaction to the mempool and return its id."""
+        ...
+
+    def transaction_status(self, tx_id: Hash) -> TxStatus:
+        """Return where a transaction is; raises NotFound when it was never seen."""
+        ...
+
+    def status(self) -> NodeStatus:
+        """Return the node at a glance."""
+        ...
+
+    def header(self, height: int) -> tuple[Header, Certificate]:
+        """Return a finalized header and its certificate; raises NotFound above the head."""
+        ...
+
+    def block(self, height: int) -> BlockRecord:
+        """Return a finalized block; raises NotFound above the head or below what is kept."""
+        ...
+
+    def query(self, name: str, arguments: dict[str, Any]) -> Any:
+        """Answer a module's query at the finalized head; arguments are typed values already."""
+        ...
+
+    def prove_state(self, key: bytes) -> StateProof:
+        """Prove a row of the newest height whose root stands in a finalized header."""
+        ...
+
+    def prove_outcome(self, height: int, index: int) -> OutcomeProof:
+        """Prove leaf `index` of the outcomes root after `height`; header(height+1) must exist."""
+        ...
+
+    def blocks(self) -> AsyncIterator[BlockRecord]:
+        """Yield every block finalized from now on, one iterator a subscriber, bounded."""
+        ...
+
+    def ready(self) -> bool:
+        """Tell whether the node has replayed its store and makes or follows blocks."""
+        ...
