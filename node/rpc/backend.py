@@ -12,7 +12,6 @@ from state.block import Outcome
 from state.codec import Struct
 from state.finality import Certificate, Header
 from state.genesis import Genesis
-from state.tree import TreeProof
 from state.types import Amount, Hash, Height, TimestampMs
 
 
@@ -50,12 +49,15 @@ class OutcomeProof(Struct):
 
 
 class StateProof(Struct):
-    """A row, or its absence, after `height`, under the state root of header(height + 1)."""
+    """A row, or its absence, after `height`, under the state root of header(height + 1).
+
+    `proof` is the canonical encoding of a state.tree.TreeProof.
+    """
 
     height: Height
     key: bytes
     value: bytes | None
-    proof: TreeProof
+    proof: bytes
     header: Header
     finalization: Certificate
 
