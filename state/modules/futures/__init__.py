@@ -1,0 +1,1 @@
+"""Futures on indices that paid inference makes: batch auctions, margin, settlement."""
