@@ -29,6 +29,10 @@ def encode(value: object) -> bytes:
     return _encoder.encode(value)
 
 
+replace = msgspec.structs.replace
+"""Return a copy of a Struct with some fields changed; bounds are checked when it is stored."""
+
+
 class Decoder(Generic[T]):
     """Decodes canonical bytes of one type, and refuses everything else as `Malformed`."""
 

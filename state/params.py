@@ -50,6 +50,7 @@ class StakingParams(Struct):
     delegation_min: Amount = 10**9
     unbonding_entries_max: Annotated[int, Meta(ge=1, le=64)] = 16
     validators_max: Annotated[int, Meta(ge=1, le=200)] = 100
+    proposer_bps: Bps = 1_000
 
     def check(self) -> None:
         """Raise Malformed unless an epoch fits into the unbonding time."""
@@ -119,9 +120,10 @@ class IndexParams(Struct):
 
     bucket_blocks: Blocks = 600
     claim_lag_buckets: Annotated[int, Meta(ge=0, le=10_000)] = 24
-    payer_cap_units: Amount = 2**62
-    payer_cap_units_per_bonded_age: Amount = 0
-    provider_cap_units_per_bonded_grain: Amount = 2**62
+    payer_cap_units: Amount = 10**9
+    payer_cap_units_per_bonded_age: Amount = 1
+    provider_cap_units: Amount = 0
+    provider_cap_units_per_bonded_grain: Amount = 1_000
     winsor_ppm: Annotated[int, Meta(ge=0, le=10**9)] = 1_500_000
     winsor_history: Annotated[int, Meta(ge=1, le=365)] = 30
 

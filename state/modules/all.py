@@ -1,11 +1,12 @@
 """The modules of the state machine: one explicit tuple, in the order in which their hooks run."""
 
-from state.modules import bank, chain
+from state.modules import bank, chain, staking
 from state.registry import Message, Module
 
 MODULES: tuple[Module, ...] = (
     chain.MODULE,
     bank.MODULE,
+    staking.MODULE,
 )
 
 MESSAGES: tuple[type[Message], ...] = tuple(
