@@ -169,6 +169,20 @@ def test_speculator_takes_profits_when_the_mark_is_over_the_reference() -> None:
 VIEW = ToyMarket(38_716, lambda _: 40_000).view("market_maker", 9)
 
 
+def test_maker_leans_against_what_it_holds() -> None:
+    def quotes(held: int, side: Side) -> list[Place]:
+        view = replace(VIEW, reference=VIEW.mark, position_lots=held)
+        placed = [i for i in ROLES[0].act(view, 1, "chat") if isinstance(i, Place)]
+        return [place for place in placed if place.side is side and place.post_only]
+
+    for side, away in ((Side.BUY, 160), (Side.SELL, -160)):
+        flat, full = quotes(0, side), quotes(away, side)
+        assert sum(place.qty_lots for place in flat) > 100
+        assert [place.qty_lots for place in full] == [1, 1, 1]
+        moved = [f.limit - n.limit for f, n in zip(full, flat, strict=True)]
+        assert all(step < 0 if side is Side.BUY else step > 0 for step in moved)
+
+
 def test_equal_seed_agent_and_height_want_the_same() -> None:
     for role in ROLES:
         assert role.act(VIEW, 4, "chat") == role.act(VIEW, 4, "chat")

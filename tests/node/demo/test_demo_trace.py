@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node.demo import errors
+from node.demo import trace as trace_module
 from node.demo.trace import LINE_BYTES_MAX, Trace, TraceCall, read_trace, read_traces, trace_of
 
 HEADER = "TIMESTAMP,ContextTokens,GeneratedTokens"
@@ -56,9 +57,9 @@ def test_csv_times_may_be_written_shorter(stamp: str, ticks: int) -> None:
 
 
 def test_rows_are_sorted_by_time_and_equal_times_keep_their_order() -> None:
-    rows = [row(7, 1, 0), row(5, 2, 0), row(7, 3, 0), row(5, 4, 0)]
+    rows = [row(7, 1, 0), row(5, 4, 0), row(7, 3, 0), row(5, 2, 0)]
     calls = read(json_lines(*rows)).calls
-    assert [(call.time, call.tokens_in) for call in calls] == [(0, 2), (0, 4), (2, 1), (2, 3)]
+    assert [(call.time, call.tokens_in) for call in calls] == [(0, 4), (0, 2), (2, 1), (2, 3)]
 
 
 def test_cached_tokens_are_the_blocks_that_earlier_calls_carried() -> None:
@@ -157,6 +158,14 @@ def test_line_over_the_bound_is_one_broken_row_however_long_it_is() -> None:
         read(text)
     trace = read(text, skip_bad=True)
     assert (len(trace.calls), trace.rows_skipped) == (2, 1)
+
+
+def test_more_rows_than_the_bound_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trace_module, "ROWS_MAX", 2)
+    rows = [row(time, 1, 1) for time in range(3)]
+    assert len(read(json_lines(*rows[:2])).calls) == 2
+    with pytest.raises(errors.TraceTooLong, match="more than 2 rows"):
+        read(json_lines(*rows), skip_bad=True)
 
 
 @pytest.mark.parametrize("text", ["", "\n\r\n", HEADER, HEADER + "\r\n"])
