@@ -1,0 +1,466 @@
+"""The state tree's kernel, compiled. Shape, pages and stored form are told in _tree_py.py.
+
+A decoded page is one bytes object: 16 codes (the number of leaves in a slot, or CHILD), 16 bytes
+of nothing, then at 32 * i the hash of binary node i (the root of the page is 1, slot s is 16 + s),
+then from HEAD_SIZE on the leaves of all slots, 96 bytes each. So two siblings stand side by side
+as the preimage of their parent, and a leaf's path and value hash as the preimage of its hash.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.dict cimport PyDict_GetItem
+from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
+from cpython.ref cimport PyObject
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport qsort
+from libc.string cimport memcmp, memcpy, memset
+
+from cython_ext._sodium cimport as_tag, hash_tagged
+
+cdef extern from *:
+    """
+    #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    #define sahara_big_endian(x) __builtin_bswap64(x)
+    #else
+    #define sahara_big_endian(x) (x)
+    #endif
+    """
+    uint64_t sahara_big_endian(uint64_t number) noexcept nogil
+
+SLOT_LEAVES_MAX = LEAVES_MAX
+
+KEY = as_tag(b"tree/key")
+VALUE = as_tag(b"tree/value")
+LEAF = as_tag(b"tree/leaf")
+NODE = as_tag(b"tree/node")
+cdef uint8_t EMPTY[HASH_SIZE]
+memset(EMPTY, 0, HASH_SIZE)
+
+
+cdef bytes key_of_page(int depth, const uint8_t *path):
+    cdef bytes key = PyBytes_FromStringAndSize(NULL, 1 + (depth + 1 >> 1))
+    cdef uint8_t *out = <uint8_t *> PyBytes_AS_STRING(key)
+    out[0] = depth
+    memcpy(out + 1, path, depth + 1 >> 1)
+    if depth & 1:
+        out[1 + (depth >> 1)] &= 0xF0
+    return key
+
+
+cdef void hash_entry(Leaf *leaf, bytes key, bytes value):
+    """A leaf from a key and a value; None makes the change that takes it away."""
+    hash_tagged(leaf.path, &KEY, <const uint8_t *> PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+    if value is None:
+        memset(leaf.hash, 0, HASH_SIZE)
+        return
+    hash_tagged(
+        leaf.value_hash, &VALUE, <const uint8_t *> PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value)
+    )
+    hash_tagged(leaf.hash, &LEAF, leaf.path, 2 * HASH_SIZE)
+
+
+cdef void hash_subtree(
+    uint8_t *out, const Leaf **leaves, Py_ssize_t count, int level
+) noexcept nogil:
+    """The hash over leaves that stand in ascending order and agree above the level."""
+    cdef uint8_t pair[2 * HASH_SIZE]
+    cdef Py_ssize_t low = 0, high = count, middle
+    if count < 2:
+        if count:
+            memcpy(out, leaves[0].hash, HASH_SIZE)
+        else:
+            memset(out, 0, HASH_SIZE)
+        return
+    while low < high:
+        middle = (low + high) >> 1
+        if bit(leaves[middle].path, level):
+            high = middle
+        else:
+            low = middle + 1
+    hash_subtree(pair, leaves, low, level + 1)
+    hash_subtree(pair + HASH_SIZE, leaves + low, count - low, level + 1)
+    hash_tagged(out, &NODE, pair, sizeof(pair))
+
+
+cdef void weigh(uint8_t *weights, const uint8_t *head) noexcept nogil:
+    """For each binary node: 0 without leaves, 1 with a lone one, else 2."""
+    cdef int index
+    for index in range(16):
+        weights[16 + index] = min(head[index], 2)
+    for index in range(15, 0, -1):
+        weights[index] = min(weights[2 * index] + weights[2 * index + 1], 2)
+
+
+cdef void _rehash(uint8_t *head, uint32_t dirty) noexcept nogil:
+    """Hash every node of a page above its dirty slots (bit s for slot s)."""
+    cdef uint8_t weights[32]
+    cdef int index
+    cdef uint8_t *out
+    weigh(weights, head)
+    dirty <<= 16
+    for index in range(15, 0, -1):
+        if not dirty >> 2 * index & 3:
+            continue
+        dirty |= <uint32_t> 1 << index
+        out = head + HASH_SIZE * index
+        if weights[index] == 2:
+            hash_tagged(out, &NODE, head + 2 * HASH_SIZE * index, 2 * HASH_SIZE)
+        else:
+            memcpy(out, head + HASH_SIZE * (2 * index + (weights[2 * index] == 0)), HASH_SIZE)
+
+
+cdef void _unpack(Work *work, const uint8_t *page) noexcept nogil:
+    cdef const Leaf *leaf = <const Leaf *> (page + HEAD_SIZE)
+    cdef int slot, index
+    memcpy(work.head, page, HEAD_SIZE)
+    for slot in range(16):
+        if work.head[slot] != CHILD:
+            for index in range(work.head[slot]):
+                work.leaves[slot][index] = leaf
+                leaf += 1
+
+
+cdef bytes _pack(const Work *work):
+    cdef int slot, index, total = 0
+    for slot in range(16):
+        if work.head[slot] != CHILD:
+            total += work.head[slot]
+    cdef bytes page = PyBytes_FromStringAndSize(NULL, HEAD_SIZE + LEAF_SIZE * total)
+    cdef uint8_t *out = <uint8_t *> PyBytes_AS_STRING(page)
+    memcpy(out, work.head, HEAD_SIZE)
+    out += HEAD_SIZE
+    for slot in range(16):
+        if work.head[slot] != CHILD:
+            for index in range(work.head[slot]):
+                memcpy(out, work.leaves[slot][index], LEAF_SIZE)
+                out += LEAF_SIZE
+    return page
+
+
+cdef Py_ssize_t _merge(
+    const Leaf **out,
+    const Leaf **old, Py_ssize_t old_count,
+    const Leaf **changes, Py_ssize_t count,
+) noexcept nogil:
+    """Old leaves with the changes on them, ascending; how many there are."""
+    cdef Py_ssize_t at = 0, change = 0, written = 0
+    cdef int order
+    while at < old_count or change < count:
+        if change == count:
+            order = -1
+        elif at == old_count:
+            order = 1
+        else:
+            order = memcmp(old[at].path, changes[change].path, HASH_SIZE)
+        if order < 0:
+            out[written] = old[at]
+            written += 1
+            at += 1
+            continue
+        at += order == 0
+        if not is_empty(changes[change].hash):
+            out[written] = changes[change]
+            written += 1
+        change += 1
+    return written
+
+
+cdef const uint8_t *find_page(
+    object overlays, object fetch, list held, bytes key, bytes expected
+) except NULL:
+    """The page, from the newest overlay that has it or else fetched; `held` keeps it alive."""
+    cdef PyObject *found
+    cdef bytes page
+    for overlay in overlays:
+        found = PyDict_GetItem(<dict> overlay, key)
+        if found != NULL and <object> found is not None:
+            page = <bytes> found
+            break
+    else:
+        page = fetch(key, expected)
+    held.append(page)
+    return <const uint8_t *> PyBytes_AS_STRING(page)
+
+
+cdef class _Update:
+    """One update under way: where pages come from, and those that it wrote."""
+
+    cdef object overlays
+    cdef object fetch
+    cdef list held
+    cdef dict pages
+    cdef const Leaf **room
+
+    cdef const uint8_t *load(
+        self, int depth, const uint8_t *path, const uint8_t *expected
+    ) except NULL:
+        cdef bytes digest = expected[:HASH_SIZE]
+        return find_page(self.overlays, self.fetch, self.held, key_of_page(depth, path), digest)
+
+    cdef int apply(
+        self, const uint8_t *page, int depth, const Leaf **changes, Py_ssize_t count,
+        Work *parent, int parent_slot,
+    ) except -1:
+        """Apply changes below a page (none: build it) and set what its parent's slot holds."""
+        cdef Work work
+        cdef Py_ssize_t start = 0, end
+        cdef uint32_t dirty = 0
+        cdef int slot
+        if page == NULL:
+            memset(work.head, 0, HEAD_SIZE)
+        else:
+            _unpack(&work, page)
+        while start < count:
+            slot = half_byte(changes[start].path, depth)
+            end = start + 1
+            while end < count and half_byte(changes[end].path, depth) == slot:
+                end += 1
+            self.apply_to_slot(&work, slot, page == NULL, depth, changes + start, end - start)
+            dirty |= <uint32_t> 1 << slot
+            start = end
+        cdef bytes key = key_of_page(depth, changes[0].path)
+        if self.collapse(&work, depth, parent, parent_slot):
+            if page != NULL:
+                self.pages[key] = None
+            return 0
+        _rehash(work.head, dirty)
+        self.pages[key] = _pack(&work)
+        parent.head[parent_slot] = CHILD
+        memcpy(parent.head + HASH_SIZE * (16 + parent_slot), work.head + HASH_SIZE, HASH_SIZE)
+        return 0
+
+    cdef int apply_to_slot(
+        self, Work *work, int slot, bint building, int depth, const Leaf **changes, Py_ssize_t count
+    ) except -1:
+        cdef uint8_t *digest = work.head + HASH_SIZE * (16 + slot)
+        cdef const Leaf **merged = changes
+        if work.head[slot] == CHILD:
+            return self.apply(
+                self.load(depth + 1, changes[0].path, digest), depth + 1, changes, count, work, slot
+            )
+        if not building:
+            merged = self.room
+            count = _merge(merged, work.leaves[slot], work.head[slot], changes, count)
+            self.room += count
+        if count > LEAVES_MAX:
+            return self.apply(NULL, depth + 1, merged, count, work, slot)
+        _fill_slot(work, slot, merged, count, 4 * depth + 4)
+        return 0
+
+    cdef bint collapse(self, const Work *work, int depth, Work *parent, int parent_slot):
+        """Hand the leaves to the parent's slot when they fit there; false when they do not."""
+        cdef const Leaf *leaves[LEAVES_MAX]
+        cdef int slot, index, total = 0, most = LEAVES_MAX if depth else 0
+        for slot in range(16):
+            if work.head[slot] == CHILD or total + work.head[slot] > most:
+                return False
+            for index in range(work.head[slot]):
+                leaves[total] = work.leaves[slot][index]
+                total += 1
+        _fill_slot(parent, parent_slot, leaves, total, 4 * depth)
+        return True
+
+
+cdef void _fill_slot(
+    Work *work, int slot, const Leaf **leaves, Py_ssize_t count, int level
+) noexcept nogil:
+    work.head[slot] = count
+    memcpy(work.leaves[slot], leaves, count * sizeof(Leaf *))
+    hash_subtree(work.head + HASH_SIZE * (16 + slot), leaves, count, level)
+
+
+cdef int _compare(const void *low, const void *high) noexcept nogil:
+    cdef const Leaf *left = (<const Leaf **> low)[0]
+    cdef const Leaf *right = (<const Leaf **> high)[0]
+    cdef uint64_t first, second
+    memcpy(&first, left.path, sizeof(first))
+    memcpy(&second, right.path, sizeof(second))
+    if first != second:
+        return -1 if sahara_big_endian(first) < sahara_big_endian(second) else 1
+    return memcmp(left.path, right.path, HASH_SIZE)
+
+
+cdef bint _sort(const Leaf **leaves, Py_ssize_t count) noexcept nogil:
+    """Sort by path; false when two leaves have one path."""
+    cdef Py_ssize_t at
+    qsort(leaves, count, sizeof(Leaf *), _compare)
+    for at in range(1, count):
+        if _compare(leaves + at - 1, leaves + at) == 0:
+            return False
+    return True
+
+
+def update(overlays, fetch, bytes root, changes):
+    """Set or, with None, take away keys: the new root and the pages written (None: gone)."""
+    cdef list entries = list(changes)
+    cdef Py_ssize_t at, live = 0, count = len(entries)
+    cdef Leaf *leaves = <Leaf *> PyMem_Malloc(max(count, 1) * LEAF_SIZE)
+    cdef const Leaf **sorted_leaves = <const Leaf **> PyMem_Malloc(
+        max(count, 1) * (2 + LEAVES_MAX) * sizeof(Leaf *)
+    )
+    cdef bint building = root == bytes(HASH_SIZE)
+    cdef bytes key, value
+    try:
+        if leaves == NULL or sorted_leaves == NULL:
+            raise MemoryError
+        for at in range(count):
+            key, value = entries[at]
+            if key is None:
+                raise TypeError("a key is bytes, not None")
+            hash_entry(leaves + at, key, value)
+            sorted_leaves[at] = leaves + at
+        if not _sort(sorted_leaves, count):
+            raise ValueError("a key is changed twice in one update")
+        if building:
+            for at in range(count):
+                if not is_empty(sorted_leaves[at].hash):
+                    sorted_leaves[live] = sorted_leaves[at]
+                    live += 1
+            count = live
+        if count == 0:
+            return root, {}
+        return _run(overlays, fetch, None if building else root, sorted_leaves, count)
+    finally:
+        PyMem_Free(leaves)
+        PyMem_Free(sorted_leaves)
+
+
+cdef tuple _run(object overlays, object fetch, bytes root, const Leaf **leaves, Py_ssize_t count):
+    """Apply sorted changes; behind the leaves there is room for LEAVES_MAX + 1 times as many."""
+    cdef _Update run = _Update.__new__(_Update)
+    cdef Work above
+    cdef const uint8_t *page = NULL
+    run.overlays, run.fetch, run.held, run.pages = overlays, fetch, [], {}
+    run.room = leaves + count
+    if root is not None:
+        page = run.load(0, EMPTY, <const uint8_t *> PyBytes_AS_STRING(root))
+    run.apply(page, 0, leaves, count, &above, 0)
+    return above.head[HASH_SIZE * 16:HASH_SIZE * 17], run.pages
+
+
+def root_of(items):
+    """The root over all items at once, without pages; ValueError when a key comes twice."""
+    cdef Py_ssize_t at, count = 0, room = 1024
+    cdef Leaf *leaves = <Leaf *> PyMem_Malloc(room * LEAF_SIZE)
+    cdef Leaf *larger
+    cdef const Leaf **sorted_leaves = NULL
+    cdef uint8_t root[HASH_SIZE]
+    cdef bytes key, value
+    cdef bint distinct
+    try:
+        for key, value in items:
+            if key is None or value is None:
+                raise TypeError("keys and values are bytes, not None")
+            if count == room or leaves == NULL:
+                room *= 2
+                larger = <Leaf *> PyMem_Realloc(leaves, room * LEAF_SIZE)
+                if larger == NULL:
+                    raise MemoryError
+                leaves = larger
+            hash_entry(leaves + count, key, value)
+            count += 1
+        sorted_leaves = <const Leaf **> PyMem_Malloc(max(count, 1) * sizeof(Leaf *))
+        if sorted_leaves == NULL:
+            raise MemoryError
+        with nogil:
+            for at in range(count):
+                sorted_leaves[at] = leaves + at
+            distinct = _sort(sorted_leaves, count)
+            if distinct:
+                hash_subtree(root, sorted_leaves, count, 0)
+        if not distinct:
+            raise ValueError("a key comes twice")
+        return root[:HASH_SIZE]
+    finally:
+        PyMem_Free(leaves)
+        PyMem_Free(sorted_leaves)
+
+
+def page_key(int depth, bytes path):
+    """The key of the page `depth` half-bytes down the path."""
+    if not 0 <= depth <= 64 or len(path) < depth + 1 >> 1:
+        raise ValueError("a page stands 0 to 64 half-bytes down a path")
+    return key_of_page(depth, <const uint8_t *> PyBytes_AS_STRING(path))
+
+
+def page_hash(bytes page):
+    """The hash of the subtree that starts at the page."""
+    return page[HASH_SIZE:2 * HASH_SIZE]
+
+
+def encode_page(bytes page):
+    """The stored form of a page."""
+    cdef const uint8_t *head = <const uint8_t *> PyBytes_AS_STRING(page)
+    cdef const Leaf *leaf = <const Leaf *> (head + HEAD_SIZE)
+    cdef int slot, index
+    cdef Py_ssize_t size = 8
+    for slot in range(16):
+        size += HASH_SIZE if head[slot] == CHILD else STORED_LEAF_SIZE * head[slot]
+    cdef bytes stored = PyBytes_FromStringAndSize(NULL, size)
+    cdef uint8_t *out = <uint8_t *> PyBytes_AS_STRING(stored)
+    for slot in range(8):
+        out[slot] = head[2 * slot] << 4 | head[2 * slot + 1]
+    out += 8
+    for slot in range(16):
+        if head[slot] == CHILD:
+            memcpy(out, head + HASH_SIZE * (16 + slot), HASH_SIZE)
+            out += HASH_SIZE
+            continue
+        for index in range(head[slot]):
+            memcpy(out, leaf.path, STORED_LEAF_SIZE)
+            out += STORED_LEAF_SIZE
+            leaf += 1
+    return stored
+
+
+def decode_page(bytes stored, int depth):
+    """The page, its hashes computed anew; ValueError for what no page encodes to."""
+    cdef const uint8_t *codes = <const uint8_t *> PyBytes_AS_STRING(stored)
+    cdef int slot, total = 0
+    cdef Py_ssize_t size = 8
+    cdef Work work
+    memset(work.head, 0, HEAD_SIZE)
+    if PyBytes_GET_SIZE(stored) >= 8:
+        for slot in range(16):
+            work.head[slot] = codes[slot >> 1] & 15 if slot & 1 else codes[slot >> 1] >> 4
+            if work.head[slot] == CHILD:
+                size += HASH_SIZE
+            else:
+                size += STORED_LEAF_SIZE * work.head[slot]
+                total += work.head[slot]
+    if PyBytes_GET_SIZE(stored) != size:
+        raise ValueError("a stored page has a length that its header does not announce")
+    cdef Leaf *leaves = <Leaf *> PyMem_Malloc(max(total, 1) * LEAF_SIZE)
+    try:
+        if leaves == NULL:
+            raise MemoryError
+        if not _decode_slots(&work, codes + 8, leaves, depth):
+            raise ValueError("a stored page holds leaves that do not belong there")
+        return _pack(&work)
+    finally:
+        PyMem_Free(leaves)
+
+
+cdef bint _decode_slots(Work *work, const uint8_t *at, Leaf *leaf, int depth) noexcept nogil:
+    cdef const Leaf *leaves[LEAVES_MAX]
+    cdef int slot, index, count
+    for slot in range(16):
+        count = work.head[slot]
+        if count == CHILD:
+            memcpy(work.head + HASH_SIZE * (16 + slot), at, HASH_SIZE)
+            at += HASH_SIZE
+            continue
+        if count > LEAVES_MAX:
+            return False
+        for index in range(count):
+            memcpy(leaf.path, at, STORED_LEAF_SIZE)
+            hash_tagged(leaf.hash, &LEAF, leaf.path, STORED_LEAF_SIZE)
+            if half_byte(leaf.path, depth) != slot:
+                return False
+            if index and memcmp(leaves[index - 1].path, leaf.path, HASH_SIZE) >= 0:
+                return False
+            leaves[index] = leaf
+            leaf += 1
+            at += STORED_LEAF_SIZE
+        _fill_slot(work, slot, leaves, count, 4 * depth + 4)
+    _rehash(work.head, 0xFFFF)
+    return True

@@ -1,0 +1,230 @@
+"""The state tree's kernel in pure Python: the twin of _tree.pyx, and the plainer text of the two.
+
+The tree is a binary Merkle tree over the 256-bit paths of its keys, path-compressed:
+
+    path(key)          = H("tree/key", key)
+    leaf(key, value)   = H("tree/leaf", path || H("tree/value", value))
+    node(left, right)  = H("tree/node", left || right)
+    a subtree without leaves is 32 zero bytes; a subtree with exactly one leaf is that leaf.
+
+It is kept in pages of four binary levels. A page has 16 slots, one for each next half-byte of the
+path; a slot holds up to SLOT_LEAVES_MAX leaves, or, when there are more below it, the hash of a
+child page. The page of the first half-byte exists while the tree holds a leaf. So which pages
+exist, and what is in them, follows from the content of the tree alone.
+
+Stored page: 8 bytes of 16 half-byte codes (the number of leaves, or 15 for a child), then slot by
+slot a child's 32-byte hash or the leaves, path || value hash each, in ascending order of paths.
+Key of a page: its depth in half-bytes, one byte, then the path to it, padded with a zero half-byte.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from hashlib import blake2b
+from itertools import groupby, pairwise
+
+SLOT_LEAVES_MAX = 3
+_CHILD = 15
+EMPTY = bytes(32)
+
+Leaf = tuple[bytes, bytes, bytes]
+"""Path, value hash, leaf hash; as a change, an empty leaf hash takes the leaf away."""
+
+Slot = bytes | tuple[Leaf, ...]
+"""The hash of a child page, or the leaves."""
+
+Fetch = Callable[[bytes, bytes], object]
+"""Key and expected hash of a page to the decoded page; raises when there is no such page."""
+
+Overlays = Sequence[Mapping[bytes, object]]
+"""Pages by key, newest first, looked through before anything is fetched."""
+
+
+def hash_tagged(tag: bytes, data: bytes) -> bytes:
+    return blake2b(data, digest_size=32, person=tag).digest()
+
+
+def path_of(key: bytes) -> bytes:
+    return hash_tagged(b"tree/key", key)
+
+
+def as_leaf(path: bytes, value_hash: bytes) -> Leaf:
+    return path, value_hash, hash_tagged(b"tree/leaf", path + value_hash)
+
+
+def new_leaf(key: bytes, value: bytes) -> Leaf:
+    return as_leaf(path_of(key), hash_tagged(b"tree/value", value))
+
+
+def bit(path: bytes, level: int) -> int:
+    return path[level >> 3] >> (7 - (level & 7)) & 1
+
+
+def _half_byte(path: bytes, depth: int) -> int:
+    return path[depth >> 1] & 15 if depth & 1 else path[depth >> 1] >> 4
+
+
+def page_key(depth: int, path: bytes) -> bytes:
+    """Return the key of the page `depth` half-bytes down the path."""
+    whole = bytes([depth]) + path[: depth >> 1]
+    return whole + bytes([path[depth >> 1] & 0xF0]) if depth & 1 else whole
+
+
+def hash_subtree(leaves: Sequence[Leaf], level: int) -> bytes:
+    """Return the hash over leaves that stand in ascending order and agree above `level`."""
+    if not leaves:
+        return EMPTY
+    if len(leaves) == 1:
+        return leaves[0][2]
+    middle = sum(not bit(leaf[0], level) for leaf in leaves)
+    below = level + 1
+    return hash_tagged(
+        b"tree/node", hash_subtree(leaves[:middle], below) + hash_subtree(leaves[middle:], below)
+    )
+
+
+class Page:
+    """A decoded page: its slots, and the binary nodes over them as a heap (root 1, slots 16 on)."""
+
+    __slots__ = ("hashes", "slots", "weights")
+
+    def __init__(self, slots: list[Slot], depth: int) -> None:
+        self.slots = slots
+        self.hashes = [EMPTY] * 32
+        self.weights = [0] * 32
+        for index, slot in enumerate(slots, 16):
+            if isinstance(slot, bytes):
+                self.weights[index], self.hashes[index] = SLOT_LEAVES_MAX + 1, slot
+            else:
+                self.weights[index] = len(slot)
+                self.hashes[index] = hash_subtree(slot, 4 * depth + 4)
+        for index in range(15, 0, -1):
+            left, right = self.hashes[2 * index], self.hashes[2 * index + 1]
+            self.weights[index] = self.weights[2 * index] + self.weights[2 * index + 1]
+            lone = self.weights[index] <= 1
+            self.hashes[index] = (
+                max(left, right) if lone else hash_tagged(b"tree/node", left + right)
+            )
+
+
+def page_hash(page: object) -> bytes:
+    """Return the hash of the subtree that starts at the page."""
+    assert isinstance(page, Page)
+    return page.hashes[1]
+
+
+def encode_page(page: object) -> bytes:
+    """Return the stored form of a page."""
+    assert isinstance(page, Page)
+    codes = [_CHILD if isinstance(slot, bytes) else len(slot) for slot in page.slots]
+    parts = [bytes(codes[i] << 4 | codes[i + 1] for i in range(0, 16, 2))]
+    for slot in page.slots:
+        if isinstance(slot, bytes):
+            parts.append(slot)
+        else:
+            parts.extend(path + value_hash for path, value_hash, _ in slot)
+    return b"".join(parts)
+
+
+def decode_page(stored: bytes, depth: int) -> object:
+    """Return the page, its hashes computed anew; ValueError for what no page encodes to."""
+    codes = [stored[i >> 1] >> (0 if i & 1 else 4) & 15 for i in range(16)] if stored[7:8] else []
+    sizes = [32 if code == _CHILD else 64 * code for code in codes]
+    if not codes or len(stored) != 8 + sum(sizes):
+        raise ValueError("a stored page has a length that its header does not announce")
+    slots: list[Slot] = []
+    start = 8
+    for index, (code, size) in enumerate(zip(codes, sizes, strict=True)):
+        part = stored[start : start + size]
+        start += size
+        if code == _CHILD:
+            slots.append(part)
+            continue
+        leaves = [as_leaf(part[i : i + 32], part[i + 32 : i + 64]) for i in range(0, size, 64)]
+        paths = [leaf[0] for leaf in leaves]
+        rising = all(low < high for low, high in pairwise(paths))
+        at_home = all(_half_byte(path, depth) == index for path in paths)
+        if code > SLOT_LEAVES_MAX or not rising or not at_home:
+            raise ValueError("a stored page holds leaves that do not belong there")
+        slots.append(tuple(leaves))
+    return Page(slots, depth)
+
+
+class _Update:
+    """One update under way: where pages come from, and those that it wrote."""
+
+    def __init__(self, overlays: Overlays, fetch: Fetch) -> None:
+        self.overlays = overlays
+        self.fetch = fetch
+        self.pages: dict[bytes, object] = {}
+
+    def load(self, key: bytes, expected: bytes) -> Page:
+        page = find_page(self.overlays, self.fetch, key, expected)
+        assert isinstance(page, Page)
+        return page
+
+    def apply(self, page: Page | None, depth: int, changes: Sequence[Leaf]) -> Slot:
+        """Apply changes below a page and return what its parent's slot is to hold now."""
+        slots: list[Slot] = list(page.slots) if page else [()] * 16
+        for index, group in groupby(changes, lambda leaf: _half_byte(leaf[0], depth)):
+            slots[index] = self._apply_to_slot(slots[index], depth, list(group))
+        key = page_key(depth, changes[0][0])
+        leaves = [leaf for slot in slots if not isinstance(slot, bytes) for leaf in slot]
+        full = any(isinstance(slot, bytes) for slot in slots)
+        if not full and len(leaves) <= (SLOT_LEAVES_MAX if depth else 0):
+            if page:
+                self.pages[key] = None
+            return tuple(leaves)
+        written = Page(slots, depth)
+        self.pages[key] = written
+        return written.hashes[1]
+
+    def _apply_to_slot(self, slot: Slot, depth: int, changes: list[Leaf]) -> Slot:
+        if isinstance(slot, bytes):
+            child = self.load(page_key(depth + 1, changes[0][0]), slot)
+            return self.apply(child, depth + 1, changes)
+        merged = {leaf[0]: leaf for leaf in [*slot, *changes]}
+        leaves = sorted(leaf for leaf in merged.values() if leaf[2])
+        if len(leaves) <= SLOT_LEAVES_MAX:
+            return tuple(leaves)
+        return self.apply(None, depth + 1, leaves)
+
+
+def find_page(overlays: Overlays, fetch: Fetch, key: bytes, expected: bytes) -> object:
+    for overlay in overlays:
+        page = overlay.get(key)
+        if page is not None:
+            return page
+    return fetch(key, expected)
+
+
+def update(
+    overlays: Overlays,
+    fetch: Fetch,
+    root: bytes,
+    changes: Iterable[tuple[bytes, bytes | None]],
+) -> tuple[bytes, dict[bytes, object]]:
+    """Set or, with None, take away keys; return the new root and the pages written.
+
+    A page that is gone is written as None. ValueError when a key comes twice.
+    """
+    leaves = sorted(
+        (path_of(key), b"", b"") if value is None else new_leaf(key, value)
+        for key, value in changes
+    )
+    if any(low[0] == high[0] for low, high in pairwise(leaves)):
+        raise ValueError("a key is changed twice in one update")
+    run = _Update(overlays, fetch)
+    page = None if root == EMPTY else run.load(page_key(0, b""), root)
+    if page is None:
+        leaves = [leaf for leaf in leaves if leaf[2]]
+    if not leaves:
+        return root, {}
+    top = run.apply(page, 0, leaves)
+    return (top if isinstance(top, bytes) else EMPTY), run.pages
+
+
+def root_of(items: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return the root over all items at once, without pages; ValueError when a key comes twice."""
+    leaves = sorted(new_leaf(key, value) for key, value in items)
+    if any(low[0] == high[0] for low, high in pairwise(leaves)):
+        raise ValueError("a key comes twice")
+    return hash_subtree(leaves, 0)
