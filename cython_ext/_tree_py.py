@@ -39,22 +39,27 @@ Overlays = Sequence[Mapping[bytes, object]]
 
 
 def hash_tagged(tag: bytes, data: bytes) -> bytes:
+    """Return H(tag, data)."""
     return blake2b(data, digest_size=32, person=tag).digest()
 
 
 def path_of(key: bytes) -> bytes:
+    """Return the 256-bit path of a key."""
     return hash_tagged(b"tree/key", key)
 
 
 def as_leaf(path: bytes, value_hash: bytes) -> Leaf:
+    """Return the leaf with its hash."""
     return path, value_hash, hash_tagged(b"tree/leaf", path + value_hash)
 
 
 def new_leaf(key: bytes, value: bytes) -> Leaf:
+    """Return the leaf of a key and its value."""
     return as_leaf(path_of(key), hash_tagged(b"tree/value", value))
 
 
 def bit(path: bytes, level: int) -> int:
+    """Return the bit of a path that chooses the side below a level; the first is level 0."""
     return path[level >> 3] >> (7 - (level & 7)) & 1
 
 
@@ -189,6 +194,7 @@ class _Update:
 
 
 def find_page(overlays: Overlays, fetch: Fetch, key: bytes, expected: bytes) -> object:
+    """Return the page from the newest overlay that has it, or else fetched."""
     for overlay in overlays:
         page = overlay.get(key)
         if page is not None:

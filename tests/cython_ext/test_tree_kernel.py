@@ -1,0 +1,229 @@
+"""The state tree's kernels, over both twins and against a recursive reference."""
+
+import random
+from collections.abc import Sequence
+from hashlib import blake2b
+from types import ModuleType
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cython_ext import _tree, _tree_py, _treeproof, _treeproof_py
+
+TWINS = pytest.mark.parametrize(
+    ("pages", "proofs"),
+    [(_tree, _treeproof), (_tree_py, _treeproof_py)],
+    ids=["compiled", "pure"],
+)
+EMPTY = bytes(32)
+GOLDEN = [
+    "59196a948242305f3f95ccd1b6564b17594079a4466e2b62b5b80913c921e39a",
+    "13c4c63273fbfe4f8f3b7ff409ff9a397bd7d3011959b7024d4253726e5a4020",
+    "4d6d43625039412a24ff284cdcafecffb9720da2ea549fba85adef1e47b88f4c",
+    "138df26cc5325145cdacc6f16b4e7520990c6c03eaa24d069a4ac4e35c3cc1db",
+]
+Change = tuple[bytes, bytes | None]
+
+KEYS = st.one_of(st.binary(max_size=4), st.integers(0, 30).map(lambda number: b"k%d" % number))
+MAPS = st.dictionaries(KEYS, st.binary(max_size=8), max_size=60)
+ROUNDS = st.lists(st.dictionaries(KEYS, st.none() | st.binary(max_size=4), max_size=25), max_size=6)
+
+
+def digest(tag: bytes, data: bytes) -> bytes:
+    return blake2b(data, digest_size=32, person=tag).digest()
+
+
+def reference_root(items: dict[bytes, bytes]) -> bytes:
+    """The definition, word for word, over strings of bits."""
+
+    def below(leaves: dict[str, bytes], level: int) -> bytes:
+        if not leaves:
+            return EMPTY
+        if len(leaves) == 1:
+            return next(iter(leaves.values()))
+        sides = [
+            below({bits: leaf for bits, leaf in leaves.items() if bits[level] == side}, level + 1)
+            for side in "01"
+        ]
+        return digest(b"tree/node", sides[0] + sides[1])
+
+    leaves = {}
+    for key, value in items.items():
+        path = digest(b"tree/key", key)
+        bits = "".join(f"{byte:08b}" for byte in path)
+        leaves[bits] = digest(b"tree/leaf", path + digest(b"tree/value", value))
+    return below(leaves, 0)
+
+
+class Stored:
+    """A tree whose pages live in stored form only, so that every read decodes."""
+
+    def __init__(self, pages: ModuleType) -> None:
+        self.kernel = pages
+        self.root = EMPTY
+        self.rows: dict[bytes, bytes] = {}
+
+    def fetch(self, key: bytes, expected: bytes) -> object:
+        page = self.kernel.decode_page(self.rows[key], key[0])
+        assert self.kernel.page_hash(page) == expected
+        return page
+
+    def update(self, changes: Sequence[Change]) -> bytes:
+        self.root, pages = self.kernel.update([], self.fetch, self.root, changes)
+        for key, page in pages.items():
+            if page is None:
+                del self.rows[key]  # a page that is gone was there
+            else:
+                self.rows[key] = self.kernel.encode_page(page)
+        return self.root
+
+
+def random_map(size: int) -> dict[bytes, bytes]:
+    chance = random.Random(size)
+    return {chance.randbytes(8): chance.randbytes(chance.randrange(40)) for _ in range(size)}
+
+
+def same_start_keys(count: int, bits: int) -> list[bytes]:
+    """Keys whose paths agree in the first bits: they force pages far down."""
+    found: dict[bytes, list[bytes]] = {}
+    number = 0
+    while True:
+        key = b"%d" % number
+        group = found.setdefault(digest(b"tree/key", key)[: bits // 8], [])
+        group.append(key)
+        if len(group) == count:
+            return group
+        number += 1
+
+
+@TWINS
+@given(items=MAPS, seed=st.integers(0, 2**16))
+def test_the_root_is_the_definition_whatever_the_order_and_batches(
+    pages: ModuleType, proofs: ModuleType, items: dict[bytes, bytes], seed: int
+) -> None:
+    expected = reference_root(items)
+    assert pages.root_of(items.items()) == expected
+    entries: list[Change] = list(items.items())
+    random.Random(seed).shuffle(entries)
+    at_once, in_parts = Stored(pages), Stored(pages)
+    assert at_once.update(entries) == expected
+    size = seed % 7 + 1
+    for start in range(0, len(entries), size):
+        in_parts.update(entries[start : start + size])
+    assert in_parts.root == expected
+    assert in_parts.rows == at_once.rows  # the pages, too, follow from the content alone
+
+
+@TWINS
+@given(rounds=ROUNDS)
+def test_sets_and_deletes_agree_with_a_dict(
+    pages: ModuleType, proofs: ModuleType, rounds: list[dict[bytes, bytes | None]]
+) -> None:
+    tree, model = Stored(pages), dict[bytes, bytes]()
+    for changes in rounds:
+        for key, value in changes.items():
+            if value is None:
+                model.pop(key, None)
+            else:
+                model[key] = value
+        assert tree.update(list(changes.items())) == reference_root(model)
+    fresh = Stored(pages)
+    fresh.update(list(model.items()))
+    assert tree.rows == fresh.rows
+
+
+@TWINS
+@given(items=MAPS, more=MAPS)
+def test_deleting_restores_the_former_root_and_pages(
+    pages: ModuleType, proofs: ModuleType, items: dict[bytes, bytes], more: dict[bytes, bytes]
+) -> None:
+    tree = Stored(pages)
+    root = tree.update(list(items.items()))
+    rows = dict(tree.rows)
+    tree.update(list(more.items()))
+    tree.update([(key, items.get(key)) for key in more])
+    assert (tree.root, tree.rows) == (root, rows)
+    tree.update([(key, None) for key in items])
+    assert (tree.root, tree.rows) == (EMPTY, {})
+
+
+@TWINS
+def test_paths_that_agree_for_long_go_deep_and_come_back(
+    pages: ModuleType, proofs: ModuleType
+) -> None:
+    keys = same_start_keys(5, 16)
+    items = {key: b"v" + key for key in keys}
+    tree = Stored(pages)
+    tree.update(list(items.items()))
+    assert tree.root == reference_root(items)
+    assert max(key[0] for key in tree.rows) >= 4
+    for key in keys[:2]:
+        del items[key]
+        tree.update([(key, None)])
+        assert tree.root == reference_root(items)
+    assert set(tree.rows) == {b"\x00"}  # three leaves fit into one slot of the first page
+
+
+def test_both_twins_write_the_same_pages() -> None:
+    compiled, pure = Stored(_tree), Stored(_tree_py)
+    items: list[Change] = list(random_map(3000).items())
+    gone: list[Change] = [(key, None) for key, _ in items[::3]]
+    for changes in (items[:1000], items[1000:], gone):
+        assert compiled.update(changes) == pure.update(changes)
+        assert compiled.rows == pure.rows
+    left = [(key, value) for key, value in items if key not in dict(gone)]
+    assert _tree.root_of(left) == compiled.root
+
+
+@TWINS
+def test_golden_roots_and_pages(pages: ModuleType, proofs: ModuleType) -> None:
+    tree = Stored(pages)
+    roots = [
+        tree.update([(b"key/%d" % number, b"value/%d" % number) for number in range(*ends)]).hex()
+        for ends in ((0, 1), (1, 2), (2, 1000))
+    ]
+    rows = b"".join(key + row for key, row in sorted(tree.rows.items()))
+    assert [*roots, digest(b"test", rows).hex()] == GOLDEN
+
+
+@TWINS
+def test_misuse_is_refused(pages: ModuleType, proofs: ModuleType) -> None:
+    with pytest.raises(ValueError, match="twice"):
+        pages.update([], None, EMPTY, [(b"a", b"1"), (b"b", b"1"), (b"a", None)])
+    with pytest.raises(ValueError, match="twice"):
+        pages.root_of([(b"a", b"1"), (b"a", b"1")])
+    assert pages.update([], None, EMPTY, []) == (EMPTY, {})
+    assert pages.update([], None, EMPTY, [(b"a", None)]) == (EMPTY, {})
+    for wrong in ([(None, b"1")], [("a", b"1")], [(b"a", "1")], [(b"a", 1)]):
+        with pytest.raises(TypeError):
+            pages.update([], None, EMPTY, wrong)
+
+
+@TWINS
+@given(position=st.integers(0), flip=st.integers(1, 255))
+def test_no_flipped_byte_of_a_page_goes_unseen(
+    pages: ModuleType, proofs: ModuleType, position: int, flip: int
+) -> None:
+    tree = Stored(pages)
+    tree.update([(b"%d" % number, b"v") for number in range(position % 90 + 1)])
+    key = sorted(tree.rows)[position % len(tree.rows)]
+    row = bytearray(tree.rows[key])
+    expected = pages.page_hash(pages.decode_page(bytes(row), key[0]))
+    row[position % len(row)] ^= flip
+    try:
+        page = pages.decode_page(bytes(row), key[0])
+    except ValueError:
+        return
+    assert pages.page_hash(page) != expected
+
+
+@TWINS
+@pytest.mark.parametrize("stored", [b"", b"\x00", bytes(7), bytes(9), b"\x10" + bytes(7)])
+def test_what_no_page_encodes_to_is_refused(
+    pages: ModuleType, proofs: ModuleType, stored: bytes
+) -> None:
+    with pytest.raises(ValueError, match="stored page"):
+        pages.decode_page(stored, 0)
+    with pytest.raises(ValueError, match="stored page"):
+        pages.decode_page(bytes([0x40]) + bytes(7) + bytes(range(256)), 0)
