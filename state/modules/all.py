@@ -1,11 +1,12 @@
 """The modules of the state machine: one explicit tuple, in the order in which their hooks run."""
 
-from state.modules import bank, chain, staking
+from state.modules import bank, chain, index, staking
 from state.registry import Message, Module
 
 MODULES: tuple[Module, ...] = (
     chain.MODULE,
     bank.MODULE,
+    index.MODULE,
     staking.MODULE,
 )
 
