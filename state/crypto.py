@@ -11,6 +11,9 @@ from enum import Enum
 import cython_ext
 from state.types import Address, Hash, PublicKey, Signature
 
+SignatureClaim = tuple[PublicKey, Hash, Signature]
+"""A public key, the digest it is said to have signed, and the signature."""
+
 
 class Tag(Enum):
     """Domain-separation tags, at most 16 bytes each; pinned in tests/golden, never reused."""
@@ -61,7 +64,7 @@ def verify(public_key: PublicKey, digest: Hash, signature: Signature) -> bool:
     return cython_ext.verify(public_key, digest, signature)
 
 
-def verify_many(items: Sequence[tuple[PublicKey, Hash, Signature]]) -> list[bool]:
+def verify_many(items: Sequence[SignatureClaim]) -> list[bool]:
     """Return one verdict per (public key, digest, signature), spread over all cores."""
     return cython_ext.verify_many(items)
 

@@ -12,9 +12,11 @@ from typing import Any, ClassVar, TypeVar
 
 from state.codec import Struct
 from state.context import BlockContext, TxContext
+from state.crypto import SignatureClaim
 from state.genesis import Genesis
 from state.keys import KeyShape, Part
 from state.tables import Table
+from state.types import Hash
 
 K = TypeVar("K")
 R = TypeVar("R", bound=Struct)
@@ -37,6 +39,14 @@ class Message(Struct):
 
     def check(self) -> None:
         """Raise Rejected for what no state could make right; the mempool calls this."""
+
+    def claims(self, genesis_hash: Hash) -> list[SignatureClaim]:
+        """Return the signatures inside this message, to be verified together with the envelope's.
+
+        So a message names every key it relies on, `apply` only compares those keys with the state,
+        and no signature is verified one by one while a block executes.
+        """
+        return []
 
     def apply(self, ctx: TxContext) -> None:
         """Check against the state, then write; raise Rejected to change nothing."""

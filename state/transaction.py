@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from state import crypto
 from state.codec import Decoder, Struct, encode
-from state.crypto import Tag
+from state.crypto import SignatureClaim, Tag
 from state.errors import Rejected
 from state.registry import Message
 from state.types import Address, Amount, Hash, Height, Nonce, PublicKey, Signature
@@ -59,24 +59,33 @@ _envelopes: Decoder[Envelope] = Decoder(Envelope)
 class Transaction:
     """A decoded transaction with its id and weight; decoded once, then passed around."""
 
-    __slots__ = ("body", "id", "signatures", "weight", "wire")
+    __slots__ = ("_genesis_hash", "body", "id", "signatures", "weight", "wire")
 
     def __init__(
-        self, wire: bytes, body: Body, signatures: tuple[KeySignature, ...], tx_id: Hash
+        self,
+        wire: bytes,
+        body: Body,
+        signatures: tuple[KeySignature, ...],
+        tx_id: Hash,
+        genesis_hash: Hash,
     ) -> None:
         self.wire = wire
         self.body = body
         self.signatures = signatures
         self.id = tx_id
+        self._genesis_hash = genesis_hash
         self.weight = (
             len(wire)
             + SIGNATURE_WEIGHT * len(signatures)
             + sum(message.weight() for message in body.messages)
         )
 
-    def claims(self) -> list[tuple[PublicKey, Hash, Signature]]:
-        """Return what `crypto.verify_many` has to accept for this transaction."""
-        return [(s.public_key, self.id, s.signature) for s in self.signatures]
+    def claims(self) -> list[SignatureClaim]:
+        """Return what `crypto.verify_many` has to accept: the envelope's and the messages' own."""
+        found = [(s.public_key, self.id, s.signature) for s in self.signatures]
+        for message in self.body.messages:
+            found += message.claims(self._genesis_hash)
+        return found
 
     def check_signer(self) -> None:
         """Raise BadSignature unless the one signing key is the account's own."""
@@ -115,7 +124,7 @@ class TransactionDecoder:
         envelope = _envelopes.decode(wire, bytes_max=bytes_max)
         body = self._bodies.decode(envelope.body, bytes_max=bytes_max)
         tx_id = transaction_id(self._genesis_hash, bytes(envelope.body))
-        return Transaction(wire, body, envelope.signatures, tx_id)
+        return Transaction(wire, body, envelope.signatures, tx_id, self._genesis_hash)
 
 
 def transaction_id(genesis_hash: Hash, body: bytes) -> Hash:
