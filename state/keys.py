@@ -5,13 +5,22 @@ so that no key of a table is the start of another. A key of one part is that par
 a key of several parts is a tuple.
 """
 
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Annotated, Any, Generic, Protocol, TypeVar, cast
+
+from msgspec import Meta
+
+from state.types import INT_MAX, Address, Hash
 
 K = TypeVar("K")
 
 
 class Part(Protocol):
-    """One component of a key."""
+    """One component of a key; `kind` is the annotated type that its JSON form derives from."""
+
+    @property
+    def kind(self) -> Any:
+        """The type of the component's values."""
+        ...
 
     def pack(self, value: Any) -> bytes:
         """Return the bytes of `value`."""
@@ -25,10 +34,11 @@ class Part(Protocol):
 class Integer:
     """An unsigned integer of a fixed number of bytes, big-endian."""
 
-    __slots__ = ("_size",)
+    __slots__ = ("_size", "kind")
 
     def __init__(self, size: int) -> None:
         self._size = size
+        self.kind: Any = Annotated[int, Meta(ge=0, le=min((1 << 8 * size) - 1, INT_MAX))]
 
     def pack(self, value: int) -> bytes:
         """Return the integer big-endian; raises OverflowError when it does not fit."""
@@ -43,10 +53,11 @@ class Integer:
 class Fixed:
     """A byte string of a fixed size: a hash, an address, a public key."""
 
-    __slots__ = ("_size",)
+    __slots__ = ("_size", "kind")
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, kind: Any = None) -> None:
         self._size = size
+        self.kind: Any = kind or Annotated[bytes, Meta(min_length=size, max_length=size)]
 
     def pack(self, value: bytes) -> bytes:
         """Return the bytes as they are."""
@@ -61,6 +72,8 @@ class Fixed:
 
 class Text:
     """A UTF-8 string of at most 255 bytes behind a length byte."""
+
+    kind: Any = str
 
     def pack(self, value: str) -> bytes:
         """Return length and bytes of the string."""
@@ -77,8 +90,8 @@ U8_KEY = Integer(1)
 U16_KEY = Integer(2)
 U32_KEY = Integer(4)
 U64_KEY = Integer(8)
-HASH_KEY = Fixed(32)
-ADDRESS_KEY = Fixed(20)
+HASH_KEY = Fixed(32, Hash)
+ADDRESS_KEY = Fixed(20, Address)
 TEXT_KEY = Text()
 
 
@@ -90,6 +103,11 @@ class KeyShape(Generic[K]):
     def __init__(self, *parts: Part) -> None:
         self._parts = parts
         self._only = parts[0] if len(parts) == 1 else None
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The components in order."""
+        return self._parts
 
     def pack(self, key: K) -> bytes:
         """Return the bytes of a whole key."""

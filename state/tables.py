@@ -172,6 +172,15 @@ class Table(Generic[K, R]):
         self._row_type = row
         self._decoder: Decoder[R] = Decoder(row)
 
+    @property
+    def row_type(self) -> type[R]:
+        """The type of the rows, from which their JSON form derives."""
+        return self._row_type
+
+    def decode(self, data: bytes) -> R:
+        """Return the row that a proof carries as bytes; raises Malformed."""
+        return self._decoder.decode(data)
+
     def key(self, key: K) -> bytes:
         """Return the state key of a row: what membership proofs are made for."""
         return self.prefix + self.shape.pack(key)

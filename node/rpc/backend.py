@@ -97,6 +97,10 @@ class Backend(Protocol):
         """Admit a transaction to the mempool and return its id."""
         ...
 
+    def simulate(self, wire: bytes) -> Outcome:
+        """Execute a transaction over the finalized head and forget it; signatures count."""
+        ...
+
     def transaction_status(self, tx_id: Hash) -> TxStatus:
         """Return where a transaction is; raises NotFound when it was never seen."""
         ...

@@ -1,5 +1,6 @@
 """The modules of the state machine: one explicit tuple, in the order in which their hooks run."""
 
+from state.context import Event
 from state.modules import bank, chain, index, staking
 from state.registry import Message, Module
 
@@ -13,6 +14,11 @@ MODULES: tuple[Module, ...] = (
 MESSAGES: tuple[type[Message], ...] = tuple(
     message for module in MODULES for message in module.messages
 )
+
+EVENTS: tuple[type[Event], ...] = tuple(
+    sorted(Event.__subclasses__(), key=lambda event: str(event.__struct_config__.tag))
+)
+"""Every event that the modules declare, by tag: importing the modules declared them."""
 
 assert len({module.number for module in MODULES}) == len(MODULES), "module numbers are unique"
 assert len({message.__struct_config__.tag for message in MESSAGES}) == len(MESSAGES), (
