@@ -44,7 +44,7 @@ Signature = Annotated[bytes, Meta(min_length=64, max_length=64)]
 U128 = Annotated[bytes, Meta(min_length=16, max_length=16, extra={"json": "uint"})]
 """An accumulator too wide for INT_MAX: 16 bytes, big-endian."""
 
-Denom = Annotated[str, Meta(min_length=1, max_length=32, pattern=r"^[a-z0-9/._-]+$")]
+Denom = Annotated[str, Meta(min_length=1, max_length=32, pattern=r"^[a-z0-9/._-]+(?!\n)$")]
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
 
 NATIVE = "sahara"
