@@ -1,0 +1,50 @@
+# `make test` checks everything, `make demo` runs the whole life of a future; each sets up .venv
+# first when it is missing or older than what it is built from.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SOURCES := pyproject.toml setup.py $(wildcard cython_ext/*.pyx cython_ext/*.pxd)
+BENCHES := $(filter-out measure,$(basename $(notdir $(wildcard bench/*.py))))
+
+# Nothing of the caller's Python reaches into .venv.
+unexport PYTHONPATH PYTHONHOME PYTHONOPTIMIZE SAHARA_PURE_PYTHON
+export PYTHONNOUSERSITE := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+
+.PHONY: help setup test demo bench clean
+
+help:
+	@echo "make demo    one command: a devnet, paid calls, futures on them, settlement, checks"
+	@echo "make test    every check and every test"
+	@echo "make bench   speeds, each as a ratio to a limit measured in the same run"
+	@echo "make clean   remove $(VENV) and everything built"
+
+setup: $(READY)
+
+$(READY): $(SOURCES) tools/setup.sh
+	@bash tools/setup.sh $(VENV)
+	@touch $@
+
+test: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest $(TESTS)
+
+demo: setup
+	$(BIN)/sahara demo $(DEMO)
+
+bench: setup
+	@for name in $(BENCHES); do $(BIN)/python -m bench.$$name; done
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -f cython_ext/*.so
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
