@@ -1,5 +1,9 @@
 """Ed25519: one rule for every node, over both twins."""
 
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -178,3 +182,33 @@ def test_twins_agree(message: bytes, seed: bytes, spoil: bool) -> None:
 def test_twins_agree_on_noise(key: bytes, message: bytes, signature: bytes) -> None:
     assert _ed25519.verify(key, message, signature) is False
     assert _ed25519_py.verify(key, message, signature) is False
+
+
+def test_batches_of_several_threads_at_once_do_not_mix() -> None:
+    items = [signed(b"%d" % at) for at in range(40)]
+    spoiled = [(key, message + b"!", signature) for key, message, signature in items]
+    with ThreadPoolExecutor(4) as callers:
+        batches = [items, spoiled, items + spoiled, spoiled + items] * 5
+        verdicts = list(callers.map(_ed25519.verify_many, batches))
+    good, bad = [True] * 40, [False] * 40
+    assert verdicts == [good, bad, good + bad, bad + good] * 5
+
+
+FORKED = """
+import os
+from nacl.signing import SigningKey
+from cython_ext import _ed25519, verify_many
+key = SigningKey(bytes(32))
+items = [(bytes(key.verify_key), b"x", key.sign(b"x").signature)] * 40
+assert all(verify_many(items))
+child = os.fork()
+if child == 0:
+    os._exit(7 if _ed25519._pool is None and all(verify_many(items)) else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+"""
+
+
+def test_a_forked_child_verifies_too() -> None:
+    """It inherits no threads by fork, so it must not count on its parent's pool."""
+    root = Path(cython_ext.__file__).parents[1]
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FORKED], cwd=root, timeout=30, check=True)
