@@ -8,11 +8,13 @@ from setuptools import Extension, find_packages, setup
 ROOMS = ("cython_ext", "state", "consensus", "p2p", "node")
 KERNELS = sorted(Path("cython_ext").glob("*.pyx"))
 
+CONFIGS = ["node.configs"] if Path("configs").is_dir() else []
+
 setup(
-    packages=[*find_packages(include=[f"{room}{tail}" for room in ROOMS for tail in ("", ".*")])]
-    + (["node.configs"] if Path("configs").is_dir() else []),
+    packages=find_packages(include=[f"{room}{deep}" for room in ROOMS for deep in ("", ".*")])
+    + CONFIGS,
     package_dir={"node.configs": "configs"},
-    package_data={"node.configs": ["**/*.toml"], "cython_ext": ["*.pyx", "*.pxd"]},
+    package_data={"node.configs": ["**/*.toml"]},
     ext_modules=cythonize(
         [Extension(f"cython_ext.{kernel.stem}", [str(kernel)]) for kernel in KERNELS],
         build_dir="build/cython",  # keeps the generated C out of the tree

@@ -1,7 +1,8 @@
 """Signature verification: the batch kernel against the bare pointer loop, one thread and two.
 
 Run as `python -m bench.verify`. Speeds are multiples of the bare loop on one core; the bars are
-0.95 with one thread and 1.85 with two.
+0.95 with one thread and 1.85 with two. When other work holds the second core, the limit that two
+bare loops reach falls below that bar too, and only the ratio to it tells something.
 """
 
 import os
@@ -50,6 +51,7 @@ def main() -> None:
         "two_threads": two,
         "two_threads_bar": BAR_TWO_THREADS,
         "two_threads_limit": ratio(seconds["bare"], seconds["bare_twice"]),
+        "two_threads_of_limit": ratio(seconds["bare_twice"], seconds["two"]),
         "one_call_each": ratio(seconds["bare"], seconds["singly"]),
     }
     report("verify", figures, one >= BAR_ONE_THREAD and two >= BAR_TWO_THREADS)
