@@ -1,12 +1,14 @@
 """The modules of the state machine: one explicit tuple, in the order in which their hooks run."""
 
 from state.context import Event
-from state.modules import bank, chain, index, staking
+from state.modules import bank, chain, datasets, index, models, staking
 from state.registry import Message, Module
 
 MODULES: tuple[Module, ...] = (
     chain.MODULE,
     bank.MODULE,
+    datasets.MODULE,
+    models.MODULE,
     index.MODULE,
     staking.MODULE,
 )
