@@ -10,7 +10,7 @@ import re
 import statistics
 import sys
 import tokenize
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -193,12 +193,17 @@ def set_order(source: Source) -> Iterator[str]:
     """No iteration over a set in state and consensus: its order is nobody's promise."""
     if source.room not in PURE_ROOMS:
         return
-    for function in source.of(ast.FunctionDef, ast.Lambda, ast.Module, ast.ClassDef):
-        names = {name for node in ast.walk(function) for name in _set_names(node)}
-        for node in ast.walk(function):
-            for iterated in _iterated(node):
-                if _is_set(iterated, names):
-                    yield f"{source.path}:{iterated.lineno}: iterates over a set; sort it first"
+    fields = {name for node in source.nodes for name in _set_fields(node)}
+    module, *functions = source.of(ast.Module, ast.FunctionDef)
+    shared = {name for node in module.body for name in _set_names(node)}
+    lines = set()
+    for scope in (module, *functions):
+        inner = scope is not module
+        names = shared | {name for node in ast.walk(scope) if inner for name in _set_names(node)}
+        found = [one for node in ast.walk(scope) for one in _iterated(node)]
+        lines |= {one.lineno for one in found if _is_set(one, names, fields)}
+    for line in sorted(lines):
+        yield f"{source.path}:{line}: iterates over a set; sort it first"
 
 
 def _set_names(node: ast.AST) -> Iterator[str]:
@@ -206,16 +211,30 @@ def _set_names(node: ast.AST) -> Iterator[str]:
     annotation = getattr(node, "annotation", None)
     if annotation is not None and re.match(r"(frozen)?set\b", ast.unparse(annotation)):
         yield node.arg if isinstance(node, ast.arg) else ast.unparse(node.target)
-    if isinstance(node, ast.Assign) and _is_set(node.value, set()):
-        yield from (target.id for target in node.targets if isinstance(target, ast.Name))
+    if isinstance(node, ast.Assign) and _is_set(node.value):
+        yield from (ast.unparse(target) for target in node.targets)
 
 
-def _is_set(node: ast.expr, names: set[str]) -> bool:
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        return node.func.id in ("set", "frozenset")
-    if isinstance(node, ast.Name):
-        return node.id in names
-    return isinstance(node, ast.Set | ast.SetComp)
+def _set_fields(node: ast.AST) -> Iterator[str]:
+    """The attributes that a class declares, or a method assigns, as sets."""
+    if isinstance(node, ast.ClassDef):
+        yield from (name for statement in node.body for name in _set_names(statement))
+    yield from (name.split(".")[-1] for name in _set_names(node) if "." in name)
+
+
+def _is_set(node: ast.expr, names: Collection[str] = (), fields: Collection[str] = ()) -> bool:
+    """Whether this expression is, by its looks, a set."""
+    match node:
+        case ast.Call(func=ast.Name(id="set" | "frozenset")) | ast.Set() | ast.SetComp():
+            return True
+        case ast.Name(id=name):
+            return name in names
+        case ast.Attribute(attr=name):
+            return name in fields
+        case ast.BinOp(left=left, op=ast.BitAnd() | ast.BitOr() | ast.BitXor() | ast.Sub()):
+            is_keys = isinstance(left, ast.Call) and ast.unparse(left.func).endswith(".keys")
+            return is_keys or _is_set(left, names, fields)
+    return False
 
 
 def _iterated(node: ast.AST) -> Iterator[ast.expr]:
@@ -419,10 +438,18 @@ BREACHES: list[tuple[Rule, str, str]] = [
     (pure_control, "state/a.py", "async def f(): ..."),
     (pure_control, "consensus/a.py", "x = [y async for y in z]"),
     (pure_control, "state/a.py", "x = hash('a')"),
-    (set_order, "state/a.py", "for x in {1, 2}:\n    f(x)"),
+    (set_order, "state/a.py", "def f(): ...\nfor x in {1, 2}:\n    f(x)"),
     (set_order, "state/a.py", "x = [y for y in set(z)]"),
     (set_order, "state/a.py", "def f(seen: set[int]):\n    return list(seen)"),
     (set_order, "consensus/a.py", "x = frozenset(y)\nz = b''.join(x)"),
+    (set_order, "state/a.py", "def g(): ...\nA = frozenset(y)\ndef f():\n    return [*A]"),
+    (set_order, "state/a.py", "class A:\n    b: set[int]\n    def f(self):\n        f(*self.b)"),
+    (
+        set_order,
+        "state/a.py",
+        "class A:\n    def f(self):\n        self.b = {1}\n        iter(a.b)",
+    ),
+    (set_order, "state/a.py", "def f(a, b):\n    return list(a.keys() & b)"),
     (leftovers, "node/a.py", "x = 1  # TODO: later"),
     (leftovers, "node/a.py", "x = 1  # type: ignore"),
     (leftovers, "node/a.py", "x = 1  # noqa: E501"),
