@@ -6,7 +6,10 @@ block the order of arrival therefore has no value, and one function serves the c
 and every kind of auction. Lots and prices only: no money is computed here.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate, repeat
+from operator import attrgetter
 
 from msgspec import Struct
 
@@ -25,6 +28,11 @@ from state.modules.futures.orders import (
 
 FOK_PASSES_MAX = 3
 """After so many clears in which some fill-or-kill order failed, all of them are dropped."""
+
+TIE_REACH = 4
+"""How many stretches to either side of the turn a tie for the best price can reach."""
+
+BY_ID = attrgetter("order_id")
 
 REASON_IOC = "IOC"
 REASON_FOK = "FOK"
@@ -92,9 +100,9 @@ def clear_market(
         fills = [(given[order.order_id], lots) for order, lots in fills]
     lapsed = _lapsed([order for order in special if order.tif != GTC], fills)
     cancelled = sorted((lapsed | auction.cancelled).items())
-    if auction.cross is None:
+    cross = auction.crossing.cross
+    if cross is None:
         return Clearing(None, 0, 0, [], cancelled)
-    cross = auction.cross
     return Clearing(cross.price, cross.volume, cross.imbalance, fills, cancelled)
 
 
@@ -134,61 +142,69 @@ def clear(bids: Mapping[int, int], asks: Mapping[int, int], reference: int) -> C
     lowest, highest = min(asks), max(bids)
     if highest < lowest:
         return None
-    best = (0, 0)
+    prices = sorted(price for price in {**bids, **asks} if lowest <= price <= highest)
+    # Supply at or below, and demand at or above, each of the prices.
+    supply = list(accumulate(map(asks.get, prices, repeat(0))))
+    demand = list(accumulate(map(bids.get, reversed(prices), repeat(0))))
+    demand.reverse()
+
+    def excess(stretch: int) -> int:
+        """Demand minus supply at price n for 2n, strictly between prices n and n + 1 for 2n + 1."""
+        return demand[(stretch + 1) >> 1] - supply[stretch >> 1]
+
+    # The excess only falls. Where it turns, volume is highest, and a run of equal demand and
+    # supply spans at most a price, a gap and a price, so the ties lie close by.
+    last = 2 * len(prices) - 2
+    turn = bisect_left(range(last), True, key=lambda stretch: excess(stretch) <= 0)
+    best: tuple[int, int] | None = None
     low = high = lowest
-    for start, end, demand, supply in _candidates(bids, asks, lowest, highest):
-        merit = (min(demand, supply), -abs(demand - supply))
-        if merit > best or start == lowest:
+    for stretch in range(max(0, turn - TIE_REACH), min(last, turn + TIE_REACH) + 1):
+        index = stretch >> 1
+        start = end = prices[index]
+        if stretch & 1:
+            start, end = start + 1, prices[index + 1] - 1
+            if start > end:
+                continue
+        merit = (min(demand[(stretch + 1) >> 1], supply[index]), -abs(excess(stretch)))
+        if best is None or merit > best:
             best, low, high = merit, start, end
         elif merit == best:
             high = end
     price = clamp(reference, low, high)
     demanded = sum(lots for limit, lots in bids.items() if limit >= price)
     supplied = sum(lots for limit, lots in asks.items() if limit <= price)
-    return Cross(price, best[0], demanded - supplied)
+    return Cross(price, min(demanded, supplied), demanded - supplied)
 
 
-def _candidates(
-    bids: Mapping[int, int], asks: Mapping[int, int], lowest: int, highest: int
-) -> Iterator[tuple[int, int, int, int]]:
-    """Yield (first price, last price, demand, supply) of every stretch where both are constant."""
-    prices = sorted(price for price in {**bids, **asks} if lowest <= price <= highest)
-    demand = sum(lots for price, lots in bids.items() if price >= lowest)
-    supply = 0
-    previous = lowest
-    for price in prices:
-        if previous + 1 < price:
-            yield previous + 1, price - 1, demand, supply
-        supply += asks.get(price, 0)
-        yield price, price, demand, supply
-        demand -= bids.get(price, 0)
-        previous = price
-
-
-def allocate(orders: Iterable[Order], levels: Mapping[int, int], volume: int) -> list[Fill]:
-    """Share `volume` lots among the orders of one side; `levels` holds their lots by limit.
+def allocate(orders: Sequence[Order], levels: Mapping[int, int], cross: Cross) -> list[Fill]:
+    """Share the volume among the orders of one side; `levels` holds their lots by limit.
 
     Better limits first, then the older admitted height, then in proportion to the lots by
     largest remainder with ties to the lower order id (markets 2.7).
     """
-    orders = list(orders)
-    if not orders or volume == 0:
+    if not orders:
         return []
     sign = 1 if orders[0].side == SELL else -1
-    left = volume
-    for limit in sorted(levels, reverse=sign < 0):
-        if levels[limit] >= left:
+    accepting = sorted(
+        (limit for limit in levels if sign * limit <= sign * cross.price), reverse=sign > 0
+    )
+    # Of the lots that accept the price, the surplus goes without, worst limits first.
+    surplus = sum(levels[limit] for limit in accepting) - cross.volume
+    marginal = cross.price
+    for marginal in accepting:
+        if levels[marginal] > surplus:
             break
-        left -= levels[limit]
+        surplus -= levels[marginal]
+    if surplus == 0:
+        if sign > 0:
+            return [(order, order.lots) for order in orders if order.limit <= marginal]
+        return [(order, order.lots) for order in orders if order.limit >= marginal]
     if sign > 0:
-        fills = [(order, order.lots) for order in orders if order.limit < limit]
+        fills = [(order, order.lots) for order in orders if order.limit < marginal]
     else:
-        fills = [(order, order.lots) for order in orders if order.limit > limit]
-    marginal = [order for order in orders if order.limit == limit]
-    if levels[limit] == left:
-        fills.extend((order, order.lots) for order in marginal)
-    else:
-        fills.extend(_ration(marginal, left))
+        fills = [(order, order.lots) for order in orders if order.limit > marginal]
+    cohort = [order for order in orders if order.limit == marginal]
+    fills.extend(_ration(cohort, levels[marginal] - surplus))
     return fills
 
 
@@ -198,7 +214,7 @@ def _ration(orders: Iterable[Order], lots: int) -> Iterator[Fill]:
     for order in orders:
         heights.setdefault(order.height, []).append(order)
     for height in sorted(heights):
-        cohort = sorted(heights[height], key=lambda order: order.order_id)
+        cohort = sorted(heights[height], key=BY_ID)
         weights = [order.lots for order in cohort]
         shares = largest_remainder(min(lots, sum(weights)), weights)
         yield from ((order, share) for order, share in zip(cohort, shares, strict=True) if share)
@@ -222,12 +238,12 @@ class _Auction:
         self.band = band
         self.fok = fok
         self.cancelled: dict[bytes, str] = {}
-        self.cross, self.fills = uncross(orders, reference, band)
+        self.crossing, self.fills = uncross(orders, reference, band)
 
     @property
     def volume(self) -> int:
         """Lots traded in the last clear."""
-        return self.cross.volume if self.cross else 0
+        return self.crossing.cross.volume if self.crossing.cross else 0
 
     def drop(self, orders: Iterable[Order], reason: str) -> None:
         """Cancel the orders and clear again."""
@@ -235,7 +251,17 @@ class _Auction:
         if gone:
             self.cancelled.update(gone)
             self.live = [order for order in self.live if order.order_id not in gone]
-            self.cross, self.fills = uncross(self.live, self.reference, self.band)
+            self.crossing, self.fills = uncross(self.live, self.reference, self.band)
+
+    def volume_without(self, side: int, orders: Iterable[Order]) -> int:
+        """Return the lots that would trade if these orders of one side were dropped."""
+        levels = [dict(self.crossing.bid_levels), dict(self.crossing.ask_levels)]
+        for limit, lots in _levels(orders).items():
+            levels[side][limit] -= lots
+            if not levels[side][limit]:
+                del levels[side][limit]
+        cross = _cross_in_band(levels[BUY], levels[SELL], self.reference, self.band)
+        return cross.volume if cross else 0
 
     def live_fok(self) -> list[Order]:
         """Return the fill-or-kill orders as trimmed that are still in the running."""
@@ -255,11 +281,9 @@ class _Auction:
             self.drop(self.live_fok(), REASON_FOK)
 
 
-class _Crossing(Struct, frozen=True):
-    """Both sides within the band, their lots by limit, and where they cross."""
+class Crossing(Struct, frozen=True):
+    """Lots by limit of both sides, and where they cross within the band, if they do."""
 
-    bids: list[Order]
-    asks: list[Order]
     bid_levels: dict[int, int]
     ask_levels: dict[int, int]
     cross: Cross | None
@@ -267,34 +291,37 @@ class _Crossing(Struct, frozen=True):
 
 def uncross(
     orders: Iterable[Order], reference: int, band: tuple[int, int]
-) -> tuple[Cross | None, list[Fill]]:
+) -> tuple[Crossing, list[Fill]]:
     """Clear the orders as they stand, at a price within the band; see `clear` and `allocate`.
 
     A limit beyond the band trades as if it stood at the band's edge, a limit that only prices
     outside the band could meet stays out; priority goes by the limit itself.
     """
-    found = _crossing(orders, reference, band)
-    if found.cross is None:
-        return None, []
-    fills = allocate(found.bids, found.bid_levels, found.cross.volume)
-    fills += allocate(found.asks, found.ask_levels, found.cross.volume)
-    return found.cross, fills
-
-
-def _crossing(orders: Iterable[Order], reference: int, band: tuple[int, int]) -> _Crossing:
-    low, high = band
-    bids = [order for order in orders if order.side == BUY and order.limit >= low]
-    asks = [order for order in orders if order.side == SELL and order.limit <= high]
+    bids = [order for order in orders if not order.side]
+    asks = [order for order in orders if order.side]
     bid_levels, ask_levels = _levels(bids), _levels(asks)
+    cross = _cross_in_band(bid_levels, ask_levels, reference, band)
+    crossing = Crossing(bid_levels, ask_levels, cross)
+    if cross is None:
+        return crossing, []
+    return crossing, allocate(bids, bid_levels, cross) + allocate(asks, ask_levels, cross)
+
+
+def _cross_in_band(
+    bids: Mapping[int, int], asks: Mapping[int, int], reference: int, band: tuple[int, int]
+) -> Cross | None:
+    low, high = band
     demand: dict[int, int] = {}
-    for limit, lots in bid_levels.items():
-        edge = min(limit, high)
-        demand[edge] = demand.get(edge, 0) + lots
+    for limit, lots in bids.items():
+        if limit >= low:
+            edge = min(limit, high)
+            demand[edge] = demand.get(edge, 0) + lots
     supply: dict[int, int] = {}
-    for limit, lots in ask_levels.items():
-        edge = max(limit, low)
-        supply[edge] = supply.get(edge, 0) + lots
-    return _Crossing(bids, asks, bid_levels, ask_levels, clear(demand, supply, reference))
+    for limit, lots in asks.items():
+        if limit <= high:
+            edge = max(limit, low)
+            supply[edge] = supply.get(edge, 0) + lots
+    return clear(demand, supply, reference)
 
 
 def _levels(orders: Iterable[Order]) -> dict[int, int]:
@@ -318,12 +345,7 @@ def _over_budget(auction: _Auction, positions: Mapping[bytes, int]) -> list[Orde
     if len(forced) == 1:
         return _opening_in_reach(auction, BUY if BUY in forced else SELL, positions)
     choices = [_opening_in_reach(auction, side, positions) for side in (BUY, SELL)]
-    volumes: list[int] = []
-    for dropped in choices:
-        gone = {order.order_id for order in dropped}
-        rest = [order for order in auction.live if order.order_id not in gone]
-        cross = _crossing(rest, auction.reference, auction.band).cross
-        volumes.append(cross.volume if cross else 0)
+    volumes = [auction.volume_without(side, choices[side]) for side in (BUY, SELL)]
     return choices[SELL if volumes[SELL] > volumes[BUY] else BUY]
 
 
@@ -334,11 +356,9 @@ def _opening_in_reach(auction: _Auction, side: int, positions: Mapping[bytes, in
     crossing pair at the edge of the budget would sweep a whole side of quotes away.
     """
     opening = opening_orders(auction.live, side, positions)
-    facing = [order.limit for order in auction.live if order.side != side]
-    if not facing:
-        return []
+    crossing = auction.crossing
     if side == BUY:
-        best_ask = min(facing)
+        best_ask = min(crossing.ask_levels)
         return [order for order in opening if order.limit >= best_ask]
-    best_bid = max(facing)
+    best_bid = max(crossing.bid_levels)
     return [order for order in opening if order.limit <= best_bid]
