@@ -71,5 +71,6 @@ def test_initial_margin_grows_in_a_straight_line_from_half_the_capacity() -> Non
     used = (0, 500, 501, 750, 999, 1000, 5000)
     scaled = [scaled_initial_ppm(200_000, one, 1000) for one in used]
     assert scaled == [200_000, 200_000, 201_600, 600_000, 998_400, 10**6, 10**6]
+    assert scaled_initial_ppm(200_000, 501, 1001) == 201_597, "a requirement rounds up"
     assert scaled_initial_ppm(10**6, 999, 1000) == 10**6
     assert scaled_initial_ppm(200_000, 0, 0) == 200_000

@@ -250,7 +250,8 @@ def test_a_marginal_level_is_rationed_by_height_then_size_then_id() -> None:
         order(2, BUY, 3, 10, height=2),
         order(3, BUY, 3, 10, height=2),
     )
-    found = settle([order(9, SELL, 8, 10), older, a, b, c])
+    upside_down = sorted([a, b, c], key=lambda one: one.order_id, reverse=True)
+    found = settle([order(9, SELL, 8, 10), *upside_down, older])
     lots = {o.order_id: n for o, n in found.fills}
     assert lots[older.order_id] == 4
     first, second, third = sorted([a.order_id, b.order_id, c.order_id])
@@ -270,15 +271,49 @@ def test_every_fok_that_is_not_full_leaves_in_the_same_pass() -> None:
 
 
 def test_fok_orders_that_fail_one_after_another_are_all_dropped_in_the_end() -> None:
-    # Each sell fails only once the buy that leans on the previous sell has failed.
-    orders = [order(0, BUY, 100, 20, tif=FOK)]
-    for step in range(8):
-        orders.append(order(10 + step, SELL, 10, 10 - step, tif=FOK))
-        orders.append(order(30 + step, BUY, 9 - step, 12 + step, tif=FOK))
-    found = settle(orders)
-    filled = {o.order_id: n for o, n in found.fills}
-    for o in orders:
-        assert filled.get(o.order_id, 0) in (0, o.lots)
+    # Ten are offered for every nine wanted: each drop starves the other side's last order.
+    orders = [order(step, SELL, 10, 1 + step, tif=FOK) for step in range(6)]
+    orders += [order(10 + step, BUY, 9, 30 - step, tif=FOK) for step in range(6)]
+    resting = [order(20, BUY, 1, 20), order(21, SELL, 1, 20)]
+    found = settle(orders + resting)
+    assert found.cancelled == sorted((o.order_id, REASON_FOK) for o in orders)
+    assert sorted(o.order_id for o, _ in found.fills) == sorted(o.order_id for o in resting)
+
+
+def test_a_fok_that_the_budget_starves_is_cancelled_and_so_is_what_leant_on_it() -> None:
+    held = {account(1): 10, account(2): -10}
+    closing = order(1, SELL, 10, 10, tif=FOK)
+    opening = order(3, SELL, 5, 10)
+    buyer = order(4, BUY, 15, 12, tif=FOK)
+    cover = order(2, BUY, 3, 11)
+    found = settle([closing, opening, buyer, cover], positions=held, oi_max=10)
+    reasons = {opening: REASON_BUDGET, buyer: REASON_FOK, closing: REASON_FOK}
+    assert found.cancelled == sorted((o.order_id, why) for o, why in reasons.items())
+    assert found.fills == []
+
+
+def test_a_fok_that_stays_full_after_the_budget_stays() -> None:
+    held = {account(1): 10, account(2): -10}
+    closing, opening = order(1, SELL, 10, 10), order(3, SELL, 5, 10)
+    starved, full = order(4, BUY, 13, 12, tif=FOK), order(5, BUY, 2, 13, tif=FOK)
+    cover = order(2, BUY, 3, 11)
+    found = settle([closing, opening, starved, full, cover], positions=held, oi_max=10)
+    reasons = {opening: REASON_BUDGET, starved: REASON_FOK}
+    assert found.cancelled == sorted((o.order_id, why) for o, why in reasons.items())
+    assert found.fills == [(full, 2), (cover, 3), (closing, 5)]
+
+
+def test_the_band_holds_the_price_where_the_book_would_leave_it() -> None:
+    bids = [order(1, BUY, 5, 30), order(2, BUY, 5, 15)]
+    asks = [order(3, SELL, 5, 10)]
+    found = settle(bids + asks, reference=12, band=(5, 14))
+    assert (found.price, found.volume, found.imbalance) == (12, 5, 5)
+    assert found.fills == [(bids[0], 5), (asks[0], 5)]
+    assert settle(bids + asks, reference=12, band=(5, 40)).price == 16
+    bids, asks = [order(1, BUY, 5, 20)], [order(2, SELL, 5, 2), order(3, SELL, 5, 15)]
+    found = settle(bids + asks, reference=17, band=(16, 25))
+    assert (found.price, found.imbalance) == (17, -5)
+    assert settle(bids + asks, reference=17, band=(1, 25)).price == 14
 
 
 def test_ioc_leaves_nothing_behind() -> None:
@@ -302,7 +337,8 @@ def test_over_budget_keeps_the_side_that_leaves_more_volume() -> None:
     closing = order(4, SELL, 6, 12, owner=7)
     opening = order(5, SELL, 5, 12, owner=9)
     buy = order(6, BUY, 11, 12, owner=10)
-    found = settle([closing, opening, buy], positions=held, oi_max=6)
+    far = order(7, SELL, 5, 13, owner=11)
+    found = settle([closing, opening, buy, far], positions=held, oi_max=6)
     assert found.cancelled == [(opening.order_id, REASON_BUDGET)]
     assert found.volume == 6
 

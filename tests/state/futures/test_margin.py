@@ -226,6 +226,20 @@ def test_a_bankrupt_seller_cannot_hand_his_loss_to_the_insurance() -> None:
     assert not reducing_allowed(cash, position, halves, bounds, 1)
 
 
+def test_reducing_may_not_spend_the_margin_of_what_remains() -> None:
+    position = traded(Position(), BUY, 100, 100, 1)
+    bounds = at(ONE, 100)
+    assert scan_maintenance(1000, position, bounds, 1) == 0
+    assert not reducing_allowed(1000, position, [order(1, SELL, 50, 85)], bounds, 1)
+    assert reducing_allowed(1000, position, [order(1, SELL, 50, 90)], bounds, 1)
+
+
+def test_bankruptcy_rounds_in_the_favour_of_who_is_liquidated() -> None:
+    assert liquidation_limit(0, Position(3, -100), at(ONE, 35), 1) == 34
+    assert liquidation_limit(0, Position(-3, 100), at(ONE, 32), 1) == 33
+    assert liquidation_limit(0, Position(-3, 50), at(ONE, 16), 1) == 16
+
+
 def test_reducing_stays_possible_for_the_healthy_at_the_edge_of_the_band() -> None:
     position = traded(Position(), SELL, 100, 100, 1)
     assert reducing_allowed(2000, position, [order(1, BUY, 100, 110)], at(ONE, 100), 1)
