@@ -10,13 +10,13 @@ numbers fixed when a bucket first sees the account, so adding a receipt never lo
 from typing import NamedTuple
 
 from state.codec import Struct
-from state.context import BlockContext, Event, QueryContext
-from state.errors import Malformed
+from state.context import BlockContext, Event, QueryContext, TxContext
+from state.errors import Malformed, Rejected
 from state.keys import ADDRESS_KEY, HASH_KEY, U64_KEY
 from state.maths import lower_median
-from state.modules import staking
+from state.modules import models, staking
 from state.params import IndexParams
-from state.registry import Module
+from state.registry import Message, Module
 from state.tables import State, Table
 from state.types import (
     PPM,
@@ -36,6 +36,18 @@ UNITS_MAX = 2**62
 
 BUCKETS_MAX = 366
 """Buckets of one window, and the most that a query returns at once."""
+
+
+class IndexExists(Rejected):
+    """The model has an index already, and its terms are fixed for ever."""
+
+    code = "index.exists"
+
+
+class NotOwner(Rejected):
+    """Somebody other than the model's owner tries to fix the terms of its index."""
+
+    code = "index.not_owner"
 
 
 class Index(Struct):
@@ -230,6 +242,45 @@ def window(
         cap_hits += 0 if row is None else row.cap_hits
         kept.append(units)
     return Window(sum(kept), tuple(kept), cap_hits, winsor_hits)
+
+
+@MODULE.tx
+class CreateIndex(Message, tag=0x0601):
+    """Fix the terms of a model's demand index for ever; only the model's owner may."""
+
+    model_id: Hash
+    weight_in: U32
+    weight_cached: U32
+    weight_out: U32
+    price_min: PositiveAmount
+    tick_index: PositiveAmount
+    winsor_floor_units: Amount
+
+    def check(self) -> None:
+        """Refuse an index that would count nothing."""
+        if self.weight_in == self.weight_cached == self.weight_out == 0:
+            raise Malformed("All weights of the index are zero; give at least one token a weight.")
+
+    def apply(self, ctx: TxContext) -> None:
+        """Write the terms, unless the model has an index or is not the signer's."""
+        if models.model_of(ctx.state, self.model_id).owner != ctx.account:
+            raise NotOwner("Only the model's owner creates its index; sign with the owner's key.")
+        if INDICES.get(ctx.state, self.model_id) is not None:
+            raise IndexExists("The model has an index, whose terms are fixed; list series on it.")
+        INDICES.put(
+            ctx.state,
+            self.model_id,
+            Index(
+                self.model_id,
+                self.weight_in,
+                self.weight_cached,
+                self.weight_out,
+                self.price_min,
+                self.tick_index,
+                self.winsor_floor_units,
+                bucket_of(ctx.params.index, ctx.height),
+            ),
+        )
 
 
 class BucketView(Struct):
