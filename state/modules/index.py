@@ -263,7 +263,7 @@ class CreateIndex(Message, tag=0x0601):
 
     def apply(self, ctx: TxContext) -> None:
         """Write the terms, unless the model has an index or is not the signer's."""
-        if models.model_of(ctx.state, self.model_id).owner != ctx.account:
+        if models.model_of(ctx.state, self.model_id).title.owner != ctx.account:
             raise NotOwner("Only the model's owner creates its index; sign with the owner's key.")
         if INDICES.get(ctx.state, self.model_id) is not None:
             raise IndexExists("The model has an index, whose terms are fixed; list series on it.")
