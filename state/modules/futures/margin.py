@@ -173,6 +173,21 @@ def scan_maintenance(cash: int, position: Position, bounds: Ranges, tick_value: 
     return cash + _worst(position, low, high, tick_value)
 
 
+def below_maintenance(
+    accounts: Iterable[tuple[bytes, int, Position]], bounds: Ranges, tick_value: int
+) -> list[bytes]:
+    """Return the keys of the accounts whose maintenance scan is negative, in the order given.
+
+    The same as `scan_maintenance` on every (key, cash, position), for sweeps over all accounts.
+    """
+    low, high = bounds.maintenance_low * tick_value, bounds.maintenance_high * tick_value
+    return [
+        key
+        for key, cash, position in accounts
+        if cash + position.quote + position.lots * (low if position.lots > 0 else high) < 0
+    ]
+
+
 def reducing_allowed(
     cash: int, position: Position, orders: Iterable[Order], bounds: Ranges, tick_value: int
 ) -> bool:

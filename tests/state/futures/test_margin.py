@@ -13,6 +13,7 @@ from state.modules.futures.margin import (
     Position,
     Ranges,
     Terms,
+    below_maintenance,
     equity,
     liquidation_limit,
     load,
@@ -89,6 +90,16 @@ def test_for_a_plain_future_the_scan_is_ratio_margin(
     reach = -(-mark * 100_000 // 10**6)
     ratio = equity(cash, position, mark, 7) - abs(position.lots) * reach * 7
     assert scan_maintenance(cash, position, bounds, 7) == ratio
+
+
+@given(st.lists(st.tuples(st.integers(0, 3000), positions), max_size=6), marks)
+def test_the_sweep_flags_whom_the_scan_would(
+    accounts: list[tuple[int, Position]], mark: int
+) -> None:
+    bounds = at(TERMS, mark)
+    rows = [(bytes([number]), *account) for number, account in enumerate(accounts)]
+    expected = [key for key, cash, held in rows if scan_maintenance(cash, held, bounds, 7) < 0]
+    assert below_maintenance(rows, bounds, 7) == expected
 
 
 def test_ranges_of_the_devnet_profile() -> None:
