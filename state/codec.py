@@ -13,8 +13,9 @@ from state.errors import Malformed
 
 T = TypeVar("T")
 
-ENCODED_BYTES_MAX = 4 * 2**20
-"""No value is larger than this, whatever its type; most types declare far tighter bounds."""
+ENCODED_BYTES_MAX = 2**26
+"""No value is larger than this, whatever its type: room for the fullest body that parameters allow
+and for what executing it returned. What strangers send is held to far tighter bounds."""
 
 _encoder = msgspec.msgpack.Encoder()
 

@@ -4,15 +4,16 @@ begin hooks -> transactions, each atomic -> fees -> end hooks -> base fee -> inv
 checks admit a transaction to a mempool and to a block, so what a leader includes rarely bounces.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from state import crypto
-from state.block import Outcome, Result, Status, pack_events
+from state.block import TRANSACTIONS_MAX, Outcome, Result, Status, pack_events
 from state.context import BlockContext, QueryContext, TxContext
 from state.errors import InvalidBlock, InvariantBroken, Rejected
 from state.genesis import Genesis
+from state.maths import mul_div_floor
 from state.modules import bank, chain
 from state.modules.all import MODULES
 from state.params import FeeParams, Params
@@ -52,7 +53,7 @@ class BlockInput:
 
 @dataclass(frozen=True, slots=True)
 class Executed:
-    """A block's layer of state and what it returned."""
+    """A block's layer of state, what it returned, and the weight that was paid for."""
 
     state: State
     result: Result
@@ -136,19 +137,29 @@ def apply_block(
         block.previous_id,
     )
     for module in MODULES:
-        for hook in module.begin_hooks:
-            hook(ctx)
+        _run(module.begin_hooks, ctx)
     outcomes = tuple([apply_transaction(ctx, transaction) for transaction in block.transactions])
     fees = sum(outcome.fee for outcome in outcomes)
     bank.credit(state, chain.FEES, fees)
-    bank.burn(state, chain.FEES, fees * params.fees.burn_bps // BPS)
+    bank.burn(state, chain.FEES, mul_div_floor(fees, params.fees.burn_bps, BPS))
     for module in MODULES:
-        for hook in module.end_hooks:
-            hook(ctx)
-    weight = sum(outcome.weight for outcome in outcomes)
+        _run(module.end_hooks, ctx)
+    # What was refused paid nothing, so it may not make the next block dearer for those who pay.
+    weight = sum(outcome.weight for outcome in outcomes if outcome.status != Status.REFUSED)
     chain.move_base_fee(state, params.fees, weight)
     assert_invariants(ctx, every=every_invariant)
     return Executed(state, Result(outcomes, pack_events(ctx.events)), weight)
+
+
+def _run(hooks: Sequence[Callable[[BlockContext], None]], ctx: BlockContext) -> None:
+    """Run a module's hooks; nobody asked for what they do, so nothing may be refused there."""
+    for hook in hooks:
+        try:
+            hook(ctx)
+        except Rejected as error:
+            raise InvariantBroken(
+                f"{hook.__module__}.{hook.__name__} at height {ctx.height}: {error.sentence}"
+            ) from error
 
 
 def apply_genesis(below: State | Base, genesis: Genesis) -> State:
@@ -176,13 +187,16 @@ def assert_invariants(ctx: BlockContext, *, every: bool) -> None:
 
 
 def check_block(
-    wires: Sequence[bytes], decoder: TransactionDecoder, fees: FeeParams, known: dict[Hash, bool]
+    wires: Sequence[bytes], decoder: TransactionDecoder, fees: FeeParams, known: Container[bytes]
 ) -> list[Transaction]:
     """Return the block's transactions; raises InvalidBlock when a static rule is broken.
 
-    `known` holds the hashes of signed bytes that this node has verified already, so that a
-    signature is verified once per node.
+    `known` holds wire bytes whose signatures this node has verified already, so that each is
+    verified once per node. Ids will not do: they do not cover the signatures, so a block could
+    carry a known body under a wrong signature, good for some nodes and bad for the others.
     """
+    if len(wires) > TRANSACTIONS_MAX:
+        raise InvalidBlock(f"The body holds more than {TRANSACTIONS_MAX} transactions.")
     if sum(len(wire) for wire in wires) > fees.block_bytes_max:
         raise InvalidBlock("The body is larger than fees.block_bytes_max; ask another peer.")
     try:
@@ -195,7 +209,7 @@ def check_block(
         raise InvalidBlock("The body weighs more than fees.block_weight_max; ask another peer.")
     if len({transaction.id for transaction in found}) != len(found):
         raise InvalidBlock("The body holds one transaction twice; ask another peer.")
-    claims = [claim for tx in found if not known.get(tx.id) for claim in tx.claims()]
+    claims = [claim for tx in found if tx.wire not in known for claim in tx.claims()]
     if not all(crypto.verify_many(claims)):
         raise InvalidBlock("A signature in the body is not valid; ask another peer.")
     return found

@@ -5,6 +5,7 @@ the block being executed lies over its unfinalized ancestors, they over the fina
 Writes go to the top layer; an undo list takes a failed transaction back.
 """
 
+from bisect import bisect_left, insort
 from collections.abc import Iterator
 from typing import Any, Generic, Protocol, TypeVar, cast
 
@@ -19,6 +20,9 @@ R = TypeVar("R", bound=Struct)
 
 CACHED_ROWS_MAX = 200_000
 """Decoded rows that the finalized layer keeps; about 60 MB when all are small."""
+
+FEW_KEYS = 8
+"""So many new keys are cheaper to insert one by one than by sorting again."""
 
 Row = Struct | None
 _MISSING: Any = object()
@@ -75,15 +79,50 @@ class Base:
         self._cache[key] = row
 
 
+class _Keys:
+    """The keys that a layer holds under one prefix, put in order when a scan first asks.
+
+    So a block that both writes and scans a table pays for the keys that are new since the last
+    scan, not for all of them every time.
+    """
+
+    __slots__ = ("_fresh", "_ordered")
+
+    def __init__(self) -> None:
+        self._ordered: list[bytes] = []
+        self._fresh: dict[bytes, None] = {}
+
+    def add(self, key: bytes) -> None:
+        self._fresh[key] = None
+
+    def discard(self, key: bytes) -> None:
+        if key in self._fresh:
+            del self._fresh[key]
+        else:
+            del self._ordered[bisect_left(self._ordered, key)]
+
+    def between(self, start: bytes, stop: bytes) -> list[bytes]:
+        """Return the keys in [start, stop) in order."""
+        ordered = self._ordered
+        if len(self._fresh) < FEW_KEYS:
+            for key in self._fresh:
+                insort(ordered, key)
+        else:
+            ordered += self._fresh
+            ordered.sort()
+        self._fresh.clear()
+        return ordered[bisect_left(ordered, start) : bisect_left(ordered, stop)]
+
+
 class State:
     """One layer of decoded rows over another layer or over the finalized base."""
 
-    __slots__ = ("_by_prefix", "_undo", "below", "rows")
+    __slots__ = ("_keys", "_undo", "below", "rows")
 
     def __init__(self, below: "State | Base") -> None:
         self.below = below
         self.rows: dict[bytes, Row] = {}
-        self._by_prefix: dict[bytes, dict[bytes, Row]] = {}
+        self._keys: dict[bytes, _Keys] = {}
         self._undo: list[tuple[bytes, Row]] | None = None
 
     def begin(self) -> None:
@@ -103,9 +142,9 @@ class State:
         for key, row in reversed(undo):
             if row is _MISSING:
                 del self.rows[key]
-                del self._by_prefix[key[:2]][key]
+                self._keys[key[:2]].discard(key)
             else:
-                self.rows[key] = self._by_prefix[key[:2]][key] = row
+                self.rows[key] = row
 
     def row(self, key: bytes, decoder: Decoder[Any]) -> Row:
         """Return the decoded row under `key` as this layer sees it, or None."""
@@ -117,18 +156,20 @@ class State:
         rows = self.rows
         if self._undo is not None:
             self._undo.append((key, rows.get(key, _MISSING)))
+        if key not in rows:
+            prefix = key[:2]
+            if prefix not in self._keys:
+                self._keys[prefix] = _Keys()
+            self._keys[prefix].add(key)
         rows[key] = row
-        prefix = key[:2]
-        if prefix not in self._by_prefix:
-            self._by_prefix[prefix] = {}
-        self._by_prefix[prefix][key] = row
 
     def span(
         self, start: bytes, stop: bytes, decoder: Decoder[Any]
     ) -> Iterator[tuple[bytes, Struct]]:
         """Yield (key, row) for start <= key < stop in key order, own rows over those below."""
-        own = self._by_prefix.get(start[:2], {})
-        keys = sorted(key for key in own if start <= key < stop)
+        own = self.rows
+        index = self._keys.get(start[:2])
+        keys = [] if index is None else index.between(start, stop)
         below = self.below.span(start, stop, decoder)
         if not keys:
             yield from below
@@ -194,7 +235,7 @@ class Table(Generic[K, R]):
         """Return the row under `key`; raises NotFound when there is none."""
         row = self.get(state, key)
         if row is None:
-            raise NotFound(f"There is no row {key!r} in {self.name}; check the id and the height.")
+            raise NotFound(f"There is no row {_shown(key)} in {self.name}; check id and height.")
         return row
 
     def put(self, state: State, key: K, row: R) -> None:
@@ -202,8 +243,9 @@ class Table(Generic[K, R]):
         try:
             self._decoder.trusted(encode(row))
         except (msgspec.ValidationError, OverflowError) as error:
+            # The sentence is under the outcomes root, so no library's wording may stand in it.
             raise BoundExceeded(
-                f"A row of {self.name} would leave its bounds ({error}); use smaller amounts."
+                f"A row of {self.name} would leave its bounds; use smaller amounts."
             ) from error
         state.write(self.prefix + self.shape.pack(key), row)
 
@@ -235,6 +277,12 @@ class Table(Generic[K, R]):
                 return
             left -= 1
             yield self.shape.unpack(key[2:]), cast(R, row)
+
+
+def _shown(key: object) -> str:
+    """Return a key for a sentence under the outcomes root: hex, and the same on every Python."""
+    parts = key if isinstance(key, tuple) else (key,)
+    return "/".join([part.hex() if isinstance(part, bytes) else ascii(part) for part in parts])
 
 
 def _successor(prefix: bytes) -> bytes:

@@ -5,6 +5,7 @@ from state.context import BlockContext, QueryContext
 from state.errors import Rejected
 from state.genesis import Genesis
 from state.keys import ADDRESS_KEY, U8_KEY
+from state.maths import mul_div_floor
 from state.modules import bank
 from state.nonces import FRESH, NonceWindow, is_usable, use
 from state.params import FeeParams, Params
@@ -77,11 +78,11 @@ def next_base_fee(fees: FeeParams, current: int, weight: int) -> int:
 
     delta = current * (weight - target) / target * change_max, rounded toward zero.
     """
-    target = fees.block_weight_target
+    target, change = fees.block_weight_target, fees.base_fee_change_max_ppm
     if weight > target:
-        delta = current * (weight - target) * fees.base_fee_change_max_ppm // (target * PPM)
+        delta = mul_div_floor(current * (weight - target), change, target * PPM)
         return min(current + max(1, delta), 2**62)
-    delta = current * (target - weight) * fees.base_fee_change_max_ppm // (target * PPM)
+    delta = mul_div_floor(current * (target - weight), change, target * PPM)
     return max(fees.base_fee_min, current - delta)
 
 

@@ -90,7 +90,7 @@ class Chain:
             self.height * BLOCK_MS,
             self.addresses[0],
             self.height.to_bytes(32, "big"),
-            check_block(wires, self._decoder, fees, {}),
+            check_block(wires, self._decoder, fees, ()),
         )
         executed = apply_block(self.state, block, self.genesis.hash, every_invariant=True)
         self.block_events = [msgspec.msgpack.decode(event) for event in executed.result.events]
