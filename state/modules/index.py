@@ -4,7 +4,9 @@ A model has at most one index, so that the budget of Bound 1 cannot be had twice
 release adds f(after) - f(before) of its lane's cumulative totals to the bucket of service, where
 f(units, fee) = min(units, fee * 10^6 // price_min): the total does not depend on how calls were
 batched and never falls (markets 2.3 and 0a.12-15). Payer caps, then provider caps, are absolute
-numbers fixed when a bucket first sees the account, so adding a receipt never lowers the index.
+numbers that nothing counted in the bucket can lower. So one more receipt at the end, or one of
+another payer or provider, never lowers the index; one put before others can only take room that
+its own payer and its own provider would have used later.
 """
 
 from typing import NamedTuple
@@ -200,12 +202,14 @@ def _payer_usage(ctx: BlockContext, release: Release) -> Usage:
 
 
 def _provider_usage(ctx: BlockContext, release: Release) -> Usage:
-    found = PROVIDERS.get(ctx.state, (release.model_id, release.bucket, release.operator))
-    if found is not None:
-        return found
     params = ctx.params.index
     by_bond = params.provider_cap_units_per_bonded_grain * release.operator_bond
-    return Usage(min(max(params.provider_cap_units, by_bond), UNITS_MAX), 0)
+    cap = min(max(params.provider_cap_units, by_bond), UNITS_MAX)
+    found = PROVIDERS.get(ctx.state, (release.model_id, release.bucket, release.operator))
+    if found is None:
+        return Usage(cap, 0)
+    # An operator of several versions has the cap of the best bonded one, whichever came first.
+    return Usage(max(found.cap_units, cap), found.used_units)
 
 
 def raw_units(state: State, model_id: Hash, bucket: int) -> int:
