@@ -106,12 +106,19 @@ class InferenceParams(Struct):
     leaf_demands_max: Annotated[int, Meta(ge=1, le=64)] = 8
     direct_timeout_blocks: Blocks = 600
     release_batches_max: Annotated[int, Meta(ge=1, le=10_000)] = 500
+    operator_unbonding_blocks: Blocks = 14_400
+    operator_slash_bps: Bps = 2_000
+    reporter_bps: Bps = 1_000
 
     def check(self) -> None:
-        """Raise Malformed unless a demanded leaf can be answered before its batch is released."""
+        """Raise Malformed unless demands can be answered, and bonds outlast disputes."""
         _require(
             self.leaf_answer_blocks + 2 < self.dispute_window_blocks,
             "inference.leaf_answer_blocks + 2 < dispute_window_blocks",
+        )
+        _require(
+            self.operator_unbonding_blocks >= self.dispute_window_blocks + self.leaf_answer_blocks,
+            "inference.operator_unbonding_blocks >= dispute_window_blocks + leaf_answer_blocks",
         )
 
 
