@@ -28,6 +28,7 @@ class Tag(Enum):
     NULLIFY = b"nullify"
     FINALIZE = b"finalize"
     JUSTIFY = b"justify"
+    EVIDENCE_ROOT = b"evidence-root"
     VALIDATORS = b"validators"
     PARAMS = b"params"
     ASSET_ID = b"asset-id"

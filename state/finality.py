@@ -4,6 +4,7 @@ Consensus produces these values and state verifies them, so they stand here, whe
 (consensus 2.1 and settled points 4, 17, 18).
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from msgspec import Meta
@@ -82,7 +83,34 @@ class Certificate(Struct):
     votes: Annotated[tuple[Vote, ...], Meta(min_length=1, max_length=VALIDATORS_MAX)]
 
 
+class Nullification(Struct):
+    """Votes of a quorum to abandon a view."""
+
+    subject: Nullified
+    votes: Annotated[tuple[Vote, ...], Meta(min_length=1, max_length=VALIDATORS_MAX)]
+
+
+class Justify(Struct):
+    """Why a proposal may stand on its parent: the parent's certificate and the skipped views.
+
+    The certificate is absent only over genesis (consensus settled point 5).
+    """
+
+    parent: Certificate | None
+    nullifications: tuple[Nullification, ...]
+
+
 ValidatorSet = tuple[Validator, ...]
+
+
+def justify_hash(justify: Justify) -> Hash:
+    """Return the hash by which headers and proposals commit to a justification."""
+    return crypto.hash_bytes(Tag.JUSTIFY, encode(justify))
+
+
+def evidence_root(evidence: Sequence[bytes]) -> Hash:
+    """Return the root of a block's evidence, in order."""
+    return crypto.merkle_root(Tag.EVIDENCE_ROOT, evidence)
 
 
 def set_hash(validators: ValidatorSet) -> Hash:
