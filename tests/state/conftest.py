@@ -83,6 +83,7 @@ class Chain:
 
     def block(self, *wires: bytes) -> list[Outcome]:
         """Execute one block of signed transactions and return their outcomes."""
+        self._finalize(self.state)  # what the test itself wrote since the last block
         self.height += 1
         fees = self.genesis.params.fees
         block = BlockInput(
