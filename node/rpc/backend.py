@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from enum import Enum
 from typing import Any, Protocol
 
+import msgspec
+
 from state.block import Outcome
 from state.codec import Struct
 from state.finality import Certificate, Header
@@ -69,7 +71,7 @@ class BlockRecord(Struct):
     finalization: Certificate
     transactions: tuple[bytes, ...]
     outcomes: tuple[Outcome, ...]
-    events: tuple[bytes, ...]
+    events: tuple[msgspec.Raw, ...]
 
 
 class NodeStatus(Struct):

@@ -1,0 +1,63 @@
+"""What one caller may ask of the server: sizes, rates and counts, with defaults that are safe."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+ADDRESSES_TRACKED_MAX = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class RpcLimits:
+    """Limits of the RPC server; every one is enforced before the work that it bounds."""
+
+    body_bytes_max: int = 2**21
+    """A request or batch over HTTP, and a message over WebSocket."""
+
+    response_bytes_max: int = 2**24
+    """A batch stops executing once its responses are this large."""
+
+    batch_requests_max: int = 256
+    connections_max: int = 900
+    websockets_max: int = 100
+    subscriptions_max: int = 16
+    """Subscriptions of one WebSocket."""
+
+    queued_messages_max: int = 1_024
+    """Deltas that wait for a slow subscriber before it is cut off."""
+
+    requests_per_second: int = 500
+    """Sustained rate of one remote address; loopback is not limited."""
+
+    requests_burst: int = 2_000
+    idle_seconds: int = 75
+    """A kept-alive connection without requests is closed after this."""
+
+    hosts: tuple[str, ...] = ()
+    """Names that a request to a loopback listener may carry in Host, besides loopback's own."""
+
+    origins: tuple[str, ...] = ()
+    """Origins of web pages that may call; without an entry, a browser is refused."""
+
+    unsafe_from_anywhere: bool = False
+    """Whether unsafe methods and /metrics answer callers that are not on loopback."""
+
+
+class RateLimiter:
+    """A token bucket for each remote address; time is passed in."""
+
+    __slots__ = ("_buckets", "_burst", "_rate")
+
+    def __init__(self, limits: RpcLimits) -> None:
+        self._rate = limits.requests_per_second
+        self._burst = limits.requests_burst
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, address: str, count: int, now: float) -> int:
+        """Take `count` tokens; return how many are left, or less than 0 when there are too few."""
+        left, at = self._buckets.pop(address, (float(self._burst), now))
+        left = min(float(self._burst), left + (now - at) * self._rate)
+        allowed = left >= count
+        self._buckets[address] = (left - count if allowed else left, now)
+        if len(self._buckets) > ADDRESSES_TRACKED_MAX:
+            self._buckets.popitem(last=False)
+        return int(left - count) if allowed else -1

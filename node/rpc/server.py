@@ -1,0 +1,312 @@
+"""The RPC server: HTTP POST / and WebSocket /ws for JSON-RPC, and three pages for operators.
+
+A listener on loopback answers loopback only, and refuses requests whose Host is another name or
+which carry the Origin of a web page: otherwise any page in the operator's browser could call it.
+"""
+
+import asyncio
+import errno
+import ipaddress
+import re
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import StreamReader
+from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from node.rpc.backend import Backend
+from node.rpc.catalogue import Method
+from node.rpc.dispatch import Caller, Dispatcher, failure
+from node.rpc.errors import Forbidden, LimitExceeded, ParseError
+from node.rpc.limits import RateLimiter, RpcLimits
+from node.rpc.schema import openrpc
+from node.rpc.subscriptions import Hub, Subscriber
+from state.errors import SaharaError
+
+SLOW_CONSUMER = 4008
+"""The close code of a WebSocket whose subscriber did not keep up."""
+
+CLOSE_SECONDS = 2.0
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+
+_PORT = re.compile(r":[0-9]*$")
+_JSON = {"Content-Type": "application/json"}
+
+
+class PortInUse(SaharaError):
+    """The RPC port is taken, or the address is not this machine's."""
+
+    code: ClassVar[str] = "rpc.port_in_use"
+
+
+class RpcServer:
+    """Serves one backend; `start` returns the port, `wait` raises what broke it, `stop` ends it."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        limits: RpcLimits | None = None,
+        registry: CollectorRegistry | None = None,
+        extra: Iterable[tuple[Method, Callable[..., Any]]] = (),
+    ) -> None:
+        self._backend = backend
+        self._limits = limits or RpcLimits()
+        self._registry = registry or CollectorRegistry()
+        self._dispatcher = Dispatcher(backend, self._limits, self._registry, openrpc, extra)
+        self._hub = Hub(backend)
+        self._rates = RateLimiter(self._limits)
+        self._sockets = Gauge(
+            "sahara_rpc_websockets", "WebSockets that are open.", registry=self._registry
+        )
+        self._on_loopback = True
+        self._server: web.Server | None = None
+        self._listener: asyncio.Server | None = None
+        self._following: asyncio.Task[None] | None = None
+
+    async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
+        """Listen, and return the port; raises PortInUse."""
+        self._on_loopback = host in LOOPBACK_NAMES or _is_loopback(host)
+        loop = asyncio.get_running_loop()
+        self._server = web.Server(
+            self._handle,
+            request_factory=self._request,
+            keepalive_timeout=self._limits.idle_seconds,
+            access_log=None,
+        )
+        try:
+            self._listener = await loop.create_server(self._protocol, host, port, backlog=1_024)
+        except OSError as error:
+            if error.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
+                raise
+            raise PortInUse(
+                f"Cannot listen on {host}:{port} ({error.strerror}); stop what listens there or "
+                "choose another port."
+            ) from error
+        self._following = asyncio.create_task(self._hub.run())
+        bound: int = self._listener.sockets[0].getsockname()[1]
+        return bound
+
+    async def wait(self) -> None:
+        """Return when the server was stopped; raises what broke the feed of blocks."""
+        assert self._following is not None, "start comes first"
+        with suppress(asyncio.CancelledError):
+            await asyncio.shield(self._following)
+
+    async def stop(self) -> None:
+        """Stop listening and close every connection."""
+        if self._following is not None:
+            self._following.cancel()
+        if self._listener is not None:
+            self._listener.close()
+        if self._server is not None:
+            await self._server.shutdown(CLOSE_SECONDS)
+
+    # --- HTTP ------------------------------------------------------------------------------------
+
+    def _protocol(self) -> asyncio.Protocol:
+        assert self._server is not None, "start makes the server before it listens"
+        if len(self._server.connections) >= self._limits.connections_max:
+            return _Refusal()
+        return self._server()
+
+    def _request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: web.RequestHandler,
+        writer: AbstractStreamWriter,
+        task: "asyncio.Task[None]",
+    ) -> web.BaseRequest:
+        return web.BaseRequest(
+            message,
+            payload,
+            protocol,
+            writer,
+            task,
+            asyncio.get_running_loop(),
+            client_max_size=self._limits.body_bytes_max,
+        )
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        refusal = self._refusal(request)
+        if refusal is not None:
+            return _failed(HTTPStatus.FORBIDDEN, refusal)
+        path = request.path
+        if path == "/":
+            if request.method != "POST":
+                return _failed(
+                    HTTPStatus.METHOD_NOT_ALLOWED,
+                    ParseError("JSON-RPC requests are sent by POST."),
+                    {"Allow": "POST"},
+                )
+            return await self._post(request)
+        if request.method == "GET":
+            match path:
+                case "/ws":
+                    return await self._websocket(request)
+                case "/health":
+                    return web.json_response({"ok": True})
+                case "/ready":
+                    ready = self._backend.ready()
+                    return web.json_response({"ready": ready}, status=200 if ready else 503)
+                case "/metrics":
+                    return self._metrics(request)
+        return _failed(
+            HTTPStatus.NOT_FOUND,
+            ParseError("There is POST /, and GET /ws, /health, /ready and /metrics."),
+        )
+
+    async def _post(self, request: web.BaseRequest) -> web.Response:
+        try:
+            body = await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            return _failed(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._too_large())
+        headers = dict(_JSON)
+        caller = self._caller(request)
+        if not _is_loopback(request.remote):
+            left = self._take(request.remote or "", body)
+            headers["X-RateLimit-Remaining"] = str(max(0, left))
+            if left < 0:
+                headers["Retry-After"] = "1"
+                return _failed(HTTPStatus.TOO_MANY_REQUESTS, self._too_fast(), headers)
+        response = await self._dispatcher.answer(body, caller)
+        if response is None:
+            return web.Response(status=HTTPStatus.NO_CONTENT)
+        return web.Response(body=response, headers=headers)
+
+    def _metrics(self, request: web.BaseRequest) -> web.Response:
+        if not self._caller(request).trusted:
+            return _failed(HTTPStatus.FORBIDDEN, Forbidden("Metrics answer on loopback only."))
+        return web.Response(
+            body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )
+
+    # --- who may call ----------------------------------------------------------------------------
+
+    def _refusal(self, request: web.BaseRequest) -> Forbidden | None:
+        headers = request.headers
+        origin = headers.get("Origin")
+        if origin is not None and origin not in self._limits.origins:
+            return Forbidden("Web pages of this origin may not call; list it in rpc.origins.")
+        if self._on_loopback:
+            name = _PORT.sub("", headers.get("Host", ""))
+            if name not in LOOPBACK_NAMES and name not in self._limits.hosts:
+                return Forbidden("This Host is not loopback; list it in rpc.hosts.")
+        return None
+
+    def _caller(self, request: web.BaseRequest, subscriber: Subscriber | None = None) -> Caller:
+        trusted = self._limits.unsafe_from_anywhere or _is_loopback(request.remote)
+        return Caller(trusted, subscriber)
+
+    def _take(self, address: str, body: bytes) -> int:
+        now = asyncio.get_running_loop().time()
+        return self._rates.take(address, self._dispatcher.cost(body), now)
+
+    def _too_large(self) -> LimitExceeded:
+        return LimitExceeded(
+            f"The body is larger than {self._limits.body_bytes_max} bytes; send a smaller one."
+        )
+
+    def _too_fast(self) -> LimitExceeded:
+        return LimitExceeded(
+            f"More than {self._limits.requests_per_second} requests a second came from this "
+            "address; slow down, and read X-RateLimit-Remaining."
+        )
+
+    # --- WebSocket -------------------------------------------------------------------------------
+
+    async def _websocket(self, request: web.BaseRequest) -> web.StreamResponse:
+        if len(self._hub.subscribers) >= self._limits.websockets_max:
+            return _failed(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                LimitExceeded("All WebSockets are taken; come back later."),
+            )
+        socket = web.WebSocketResponse(
+            heartbeat=30.0, max_msg_size=self._limits.body_bytes_max, compress=False
+        )
+        await socket.prepare(request)
+        subscriber = Subscriber(self._backend, self._limits)
+        self._hub.subscribers[id(subscriber)] = subscriber
+        self._sockets.inc()
+        sending = asyncio.create_task(_send_all(socket, subscriber))
+        watching = asyncio.create_task(_cut_off_when_slow(socket, subscriber, request, sending))
+        try:
+            await self._listen(socket, request, subscriber)
+        finally:
+            self._sockets.dec()
+            del self._hub.subscribers[id(subscriber)]
+            sending.cancel()
+            if not subscriber.overflowed.is_set():
+                watching.cancel()
+            await asyncio.gather(sending, watching, return_exceptions=True)
+        return socket
+
+    async def _listen(
+        self, socket: web.WebSocketResponse, request: web.BaseRequest, subscriber: Subscriber
+    ) -> None:
+        caller = self._caller(request, subscriber)
+        limited = not _is_loopback(request.remote)
+        async for message in socket:
+            if message.type is not WSMsgType.TEXT:
+                await socket.close(code=WSCloseCode.UNSUPPORTED_DATA, message=b"send text")
+                return
+            body = message.data.encode()
+            if limited and self._take(request.remote or "", body) < 0:
+                response: bytes | None = failure(self._too_fast())
+            else:
+                response = await self._dispatcher.answer(body, caller)
+            if response is not None:
+                # Waiting here for room holds back the caller that does not read its answers.
+                await subscriber.queue.put(response)
+
+
+async def _send_all(socket: web.WebSocketResponse, subscriber: Subscriber) -> None:
+    while True:
+        message = await subscriber.queue.get()
+        await socket.send_str(message.decode())
+
+
+async def _cut_off_when_slow(
+    socket: web.WebSocketResponse,
+    subscriber: Subscriber,
+    request: web.BaseRequest,
+    sending: "asyncio.Task[None]",
+) -> None:
+    await subscriber.overflowed.wait()
+    sending.cancel()
+    while not subscriber.queue.empty():
+        subscriber.queue.get_nowait()  # a listener that waits for room has to see the close
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await socket.close(code=SLOW_CONSUMER, message=b"too slow: subscribe again")
+    except TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
+
+
+class _Refusal(asyncio.Protocol):
+    """Closes a connection beyond the limit at once."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
+
+
+def _is_loopback(address: str | None) -> bool:
+    if address == "127.0.0.1":
+        return True
+    try:
+        return address is not None and ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def _failed(
+    status: HTTPStatus, error: SaharaError, headers: dict[str, str] | None = None
+) -> web.Response:
+    return web.Response(status=status, body=failure(error), headers={**_JSON, **(headers or {})})
