@@ -76,33 +76,40 @@ def pay(
     state = ctx.state
     table = models.recorded_version(state, model, version).payees
     share = shares(gross, ctx.params.split, table)
-    bank.burn(state, source, share.burn)
-    bank.move(state, source, chain.FEES, share.validators)
-    bank.move(state, source, AUDIT, share.audit)
     treasury, credits = share.treasury, []
+    due: dict[Address, int] = {}
     for payee, amount in zip(table, share.parts, strict=True):
-        recipient = _pay_row(state, source, payee, amount, model, operator)
+        recipient = _recipient(state, payee, amount, model, operator)
         if recipient is None:
             treasury += amount
             recipient, amount = TREASURY, 0
+        due[recipient] = due.get(recipient, 0) + amount
         credits.append(Credit(payee.kind, recipient, amount))
+    bank.burn(state, source, share.burn)
+    bank.move(state, source, chain.FEES, share.validators)
+    bank.move(state, source, AUDIT, share.audit)
     bank.move(state, source, TREASURY, treasury)
+    for recipient, amount in due.items():
+        bank.move(state, source, recipient, amount)
     return Payout(gross, share.burn, share.validators, share.audit, treasury, tuple(credits))
 
 
-def _pay_row(
-    state: State, source: Address, payee: Payee, amount: int, model: Hash, operator: Address
+def _recipient(
+    state: State, payee: Payee, amount: int, model: Hash, operator: Address
 ) -> Address | None:
-    """Pay one row and return where it went, or None when nobody can take it."""
-    if payee.kind == PayeeKind.DATASET:
-        if not datasets.can_take(state, payee.asset, payee.version, amount):
-            return None
-        datasets.fund(state, source, payee.asset, payee.version, amount)
-        return datasets.POOL
-    if payee.kind == PayeeKind.OPERATOR:
-        recipient = operator
-    else:
-        asset = model if payee.kind == PayeeKind.DEVELOPER else payee.asset
-        recipient = models.model_of(state, asset).title.owner
-    bank.move(state, source, recipient, amount)
-    return recipient
+    """Return the balance that a row's part goes to, or None when nobody can take it.
+
+    A dataset's part is entered in its pool at once.
+    """
+    match payee.kind:
+        case PayeeKind.OPERATOR:
+            return operator
+        case PayeeKind.DEVELOPER:
+            return models.model_of(state, model).title.owner
+        case PayeeKind.ANCESTOR:
+            return models.model_of(state, payee.asset).title.owner
+        case PayeeKind.DATASET:
+            if not datasets.can_take(state, payee.asset, payee.version, amount):
+                return None
+            datasets.accrue(state, payee.asset, payee.version, amount)
+            return datasets.POOL

@@ -64,8 +64,13 @@ def can_take(state: State, dataset: Hash, version: int, amount: int) -> bool:
 
 def fund(state: State, source: Address, dataset: Hash, version: int, amount: int) -> None:
     """Move grains from `source` into the pool that the version's contributors share."""
-    pool = POOLS.require(state, (dataset, version))
     bank.move(state, source, POOL, amount)
+    accrue(state, dataset, version, amount)
+
+
+def accrue(state: State, dataset: Hash, version: int, amount: int) -> None:
+    """Enter grains that the caller moves to POOL in the same step, perhaps for many pools."""
+    pool = POOLS.require(state, (dataset, version))
     POOLS.put(state, (dataset, version), replace(pool, received=pool.received + amount))
 
 

@@ -15,7 +15,7 @@ from state.modules.models.records import (
     VersionNo,
     live_model_of,
     may_operate,
-    version_of,
+    recorded_version,
 )
 from state.registry import Message
 from state.tables import State, Table
@@ -114,8 +114,9 @@ class PostPrice(Message, tag=0x0408):
     def apply(self, ctx: TxContext) -> None:
         """Write the price under the next number."""
         state, key = ctx.state, (self.model, self.version)
-        version_of(state, *key)
-        if live_model_of(state, self.model).status != Status.LISTED:
+        row = live_model_of(state, self.model)
+        recorded_version(state, *key)
+        if row.status != Status.LISTED:
             raise NotListed("The model is not listed; its owner lists it with SetStatus.")
         if not may_operate(state, self.model, ctx.account):
             raise NotAdmitted(
@@ -124,7 +125,7 @@ class PostPrice(Message, tag=0x0408):
         newest = NEWEST.get(state, key)
         price_id = 1 if newest is None else newest.price_id + 1
         effective = ctx.height + ctx.params.assets.price_delay_blocks
-        row = Price(ctx.account, self.in_, self.cached, self.out, self.call, effective)
+        price = Price(ctx.account, self.in_, self.cached, self.out, self.call, effective)
         NEWEST.put(state, key, Newest(price_id))
-        PRICES.put(state, (*key, price_id), row)
+        PRICES.put(state, (*key, price_id), price)
         ctx.emit(PricePosted(*key, price_id, ctx.account, effective))

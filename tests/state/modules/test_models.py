@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 from msgspec import ValidationError, convert
 
+from state.codec import replace
 from state.errors import NotFound, Rejected
 from state.modules import bank, models
 from state.modules.assets import asset_id
 from state.modules.models import queries
-from state.modules.models.records import Kind, Operation, Split, Status
+from state.modules.models.records import MODELS, Kind, Operation, Split, Status
 from state.modules.models.txs import (
     STAKES,
     AcceptModel,
@@ -109,6 +110,14 @@ def test_owners_list_and_retire_and_nothing_else(catalogue: Any, version_message
     with pytest.raises(models.records.ModelRetired):
         models.version_of(chain.state, model, 1)
     assert models.recorded_version(chain.state, model, 1).split == Split(6_000, 4_000)
+
+
+@pytest.mark.parametrize("status", [Status.IN_DISPUTE, Status.TAGGED])
+def test_a_model_in_dispute_cannot_flee_into_retirement(catalogue: Any, status: Status) -> None:
+    chain, model = catalogue.chain, catalogue.model(1, stake=100)
+    MODELS.put(chain.state, model, replace(MODELS.require(chain.state, model), status=status))
+    chain.refuse("models.bad_status", SetStatus(model, Status.RETIRED), by=1)
+    assert bank.balance_of(chain.state, STAKES) == 100
 
 
 def test_a_model_changes_hands_in_two_steps(catalogue: Any) -> None:
