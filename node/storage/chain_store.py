@@ -1,0 +1,216 @@
+"""The node's database: final blocks and the state after the last of them, in one atomic batch.
+
+The flat state is that after the head; the stored tree is one block older, because only the root of
+the block before the head stands in a final header. The head's own changes, with the former values,
+are kept beside them, so that proofs are those of that older version, also right after a crash.
+
+Key prefixes: s state rows, t tree pages, h headers, b bodies, o results, x transactions, m others.
+"""
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from node.errors import NodeError, StorageCorrupt
+from node.storage.kv import KeyValueStore, Row
+from node.storage.tree_nodes import TreeNodes, tree_rows
+from state.block import Body, Result, bodies, results
+from state.codec import Decoder, Struct, encode
+from state.errors import NotFound
+from state.finality import Certificate, Header
+from state.genesis import Genesis
+from state.tree import Tree, TreeProof
+from state.types import ZERO_HASH, Hash, Height
+
+SCHEMA = 1
+"""Raised when what is stored changes its form; another one is refused, not converted."""
+
+
+class WrongNetwork(NodeError):
+    """The home belongs to another network."""
+
+    code: ClassVar[str] = "home.wrong_network"
+
+
+class Head(Struct):
+    """The last final block and what executing it gave."""
+
+    header: Header
+    block_id: Hash
+    state_root: Hash
+    outcomes_root: Hash
+    changed: bool
+    finalization: Certificate | None
+
+
+class HeaderRow(Struct):
+    """A final header, its id and its certificate."""
+
+    header: Header
+    block_id: Hash
+    finalization: Certificate | None
+
+
+class Place(Struct):
+    """Where a transaction stands."""
+
+    height: Height
+    index: Height
+
+
+class Change(Struct):
+    """A row that the head changed: its key, its value before, and its value after."""
+
+    key: bytes
+    before: bytes | None
+    after: bytes | None
+
+
+class Meta(Struct):
+    """What the database is."""
+
+    schema: int
+    genesis: Genesis
+
+
+_heads: Decoder[Head] = Decoder(Head)
+_headers: Decoder[HeaderRow] = Decoder(HeaderRow)
+_places: Decoder[Place] = Decoder(Place)
+_metas: Decoder[Meta] = Decoder(Meta)
+_changes: Decoder[tuple[Change, ...]] = Decoder(tuple[Change, ...])
+
+_HEAD = b"mhead"
+_META = b"mmeta"
+_CHANGES = b"mchanges"
+
+
+class ChainStore:
+    """Final blocks, state and tree of one network over a key-value store."""
+
+    def __init__(self, store: KeyValueStore, genesis: Genesis) -> None:
+        self._store = store
+        self._check_meta(genesis)
+        self.head = self._read_head()
+        self._changes = self._read_changes()
+        self.tree = self._open_tree()
+
+    def _check_meta(self, genesis: Genesis) -> None:
+        data = self._store.get(_META)
+        if data is None:
+            self._store.write([(_META, encode(Meta(SCHEMA, genesis)))], [], sync=True)
+            return
+        meta = _metas.decode(data)
+        if meta.schema != SCHEMA:
+            raise WrongNetwork(
+                f"The database has form {meta.schema} and this version reads {SCHEMA}; start with "
+                "a new home and sync again."
+            )
+        if meta.genesis.hash != genesis.hash:
+            raise WrongNetwork(
+                f"This home holds the chain {meta.genesis.chain_id} with genesis "
+                f"{meta.genesis.hash.hex()[:16]}, not {genesis.chain_id} with "
+                f"{genesis.hash.hex()[:16]}; use another home or the genesis that belongs to it."
+            )
+
+    def _read_head(self) -> Head | None:
+        data = self._store.get(_HEAD)
+        return None if data is None else _heads.decode(data)
+
+    def _read_changes(self) -> dict[bytes, Change]:
+        data = self._store.get(_CHANGES)
+        rows = () if data is None else _changes.decode(data, bytes_max=2**30)
+        return {row.key: row for row in rows}
+
+    def _open_tree(self) -> Tree:
+        """Return the stored tree with the head's own changes as a layer over it."""
+        nodes = TreeNodes(self._store)
+        head = self.head
+        if head is None:
+            return Tree(nodes, ZERO_HASH, ZERO_HASH)
+        if head.header.height == 0:
+            tree = Tree(nodes, ZERO_HASH, ZERO_HASH)
+        else:
+            tree = Tree(nodes, head.header.state_root, head.header.parent_id)
+        layer = [(row.key, row.after) for row in self._changes.values()]
+        root = tree.update(tree.version, head.block_id, layer)
+        if root != head.state_root:
+            raise StorageCorrupt(
+                "The state tree does not have the root that the head was stored with; restore the "
+                "home from a backup or sync it again."
+            )
+        return tree
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return a state row's bytes after the head."""
+        return self._store.get(b"s" + key)
+
+    def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield state rows after the head for start <= key < stop."""
+        for key, value in self._store.scan(b"s" + start, b"s" + stop):
+            yield key[1:], value
+
+    def commit(
+        self, head: Head, body: Body, result: Result, tx_ids: list[Hash], changes: list[Change]
+    ) -> None:
+        """Make a block final in one durable batch; the tree must hold the block as a layer."""
+        height = head.header.height.to_bytes(8, "big")
+        puts: list[Row] = []
+        deletes: list[bytes] = []
+        if self.head is not None:
+            tree_puts, tree_deletes = tree_rows(self.tree.commit(self.head.block_id))
+            puts += tree_puts
+            deletes += tree_deletes
+        for change in changes:
+            if change.after is None:
+                deletes.append(b"s" + change.key)
+            else:
+                puts.append((b"s" + change.key, change.after))
+        puts += [
+            (b"x" + tx_id, encode(Place(head.header.height, index)))
+            for index, tx_id in enumerate(tx_ids)
+        ]
+        puts += [
+            (b"h" + height, encode(HeaderRow(head.header, head.block_id, head.finalization))),
+            (b"b" + height, encode(body)),
+            (b"o" + height, encode(result)),
+            (_CHANGES, encode(changes)),
+            (_HEAD, encode(head)),
+        ]
+        self._store.write(puts, deletes, sync=True)
+        self.head = head
+        self._changes = {change.key: change for change in changes}
+
+    def prove(self, key: bytes) -> tuple[bytes | None, TreeProof]:
+        """Return a row's bytes and proof in the version before the head."""
+        change = self._changes.get(key)
+        value = self.get(key) if change is None else change.before
+        return value, self.tree.prove(self.tree.version, key)
+
+    def header(self, height: int) -> HeaderRow:
+        """Return a final header; raises NotFound above the head."""
+        data = self._store.get(b"h" + height.to_bytes(8, "big"))
+        if data is None:
+            raise NotFound(f"There is no final block of height {height} here; ask for a lower one.")
+        return _headers.trusted(data)
+
+    def body(self, height: int) -> Body:
+        """Return a final block's transactions; raises NotFound when they are not kept."""
+        data = self._store.get(b"b" + height.to_bytes(8, "big"))
+        if data is None:
+            raise NotFound(f"The body of block {height} is not kept here; ask an archive node.")
+        return bodies.trusted(data)
+
+    def result(self, height: int) -> Result:
+        """Return what a final block's execution gave; raises NotFound when it is not kept."""
+        data = self._store.get(b"o" + height.to_bytes(8, "big"))
+        if data is None:
+            raise NotFound(f"The outcomes of block {height} are not kept here; ask an archive.")
+        return results.trusted(data)
+
+    def place(self, tx_id: Hash) -> Place | None:
+        """Return where a transaction stands, or None."""
+        data = self._store.get(b"x" + tx_id)
+        return None if data is None else _places.trusted(data)
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._store.close()
