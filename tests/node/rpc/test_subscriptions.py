@@ -1,0 +1,176 @@
+"""WebSocket: snapshot, numbered deltas, filters, limits, and what a slow subscriber gets."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+from msgspec.structs import replace
+
+from node.addresses import format_address
+from node.client import SaharaClient
+from node.rpc.limits import RpcLimits
+from node.rpc.server import SLOW_CONSUMER
+from state.modules.bank import Burn, Transfer
+
+
+@asynccontextmanager
+async def connect(url: str, **options: Any) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(f"{url}/ws", **options) as socket,
+    ):
+        yield socket
+
+
+async def ask(socket: aiohttp.ClientWebSocketResponse, method: str, **params: Any) -> Any:
+    await socket.send_json({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
+    return json.loads(await socket.receive_str())
+
+
+async def delta(socket: aiohttp.ClientWebSocketResponse) -> Any:
+    message = json.loads(await socket.receive_str())
+    assert message["method"] == "subscription" and "id" not in message
+    return message["params"]
+
+
+async def test_blocks_come_in_order_without_a_gap(memory_node: Any, serve: Any) -> None:
+    async with serve(memory_node) as url, connect(url) as socket:
+        opened = (await ask(socket, "subscribe", topic="blocks"))["result"]
+        for _ in range(20):
+            memory_node.step()
+        heard = [await delta(socket) for _ in range(20)]
+    assert opened["sequence"] == 0 and opened["status"]["height"] == opened["height"]
+    assert [each["sequence"] for each in heard] == list(range(1, 21))
+    assert [each["height"] for each in heard] == list(
+        range(opened["height"] + 1, opened["height"] + 21)
+    )
+    parents = [each["result"]["header"]["parent_id"] for each in heard]
+    assert parents[1:] == [each["result"]["block_id"] for each in heard[:-1]]
+
+
+async def test_transactions_are_heard_once(memory_node: Any, serve: Any) -> None:
+    alice, bob, _ = memory_node.accounts
+    memory_node.automatic = False
+    async with serve(memory_node) as url, SaharaClient(url) as client, connect(url) as socket:
+        old = await client.send(alice, Transfer(bob.address, 1))
+        memory_node.step()
+        new = await client.build(alice, Transfer(bob.address, 2))
+        ids = [old.hex(), new.tx_id.hex()]
+        opened = (await ask(socket, "subscribe", topic="transactions", ids=ids))["result"]
+        await client.submit(new.wire)
+        memory_node.step()
+        memory_node.step()
+        heard = await delta(socket)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(delta(socket), 0.05)
+    assert opened["transactions"][0]["stage"] == "final" and opened["transactions"][1] is None
+    assert heard["sequence"] == 1
+    assert [each["tx_id"] for each in heard["result"]] == [new.tx_id.hex()]
+    assert heard["result"][0]["outcome"]["status"] == "ok"
+
+
+async def test_events_by_type_and_address(memory_node: Any, serve: Any) -> None:
+    alice, bob, carol = memory_node.accounts
+    memory_node.automatic = False
+    async with serve(memory_node) as url, SaharaClient(url) as client, connect(url) as socket:
+        for filters in (
+            {},
+            {"types": ["bank.burned"]},
+            {"address": format_address(carol.address)},
+        ):
+            assert "result" in await ask(socket, "subscribe", topic="events", **filters)
+        await client.send(alice, Transfer(bob.address, 1), Transfer(carol.address, 2))
+        await client.send(bob, Burn(3))
+        memory_node.step()
+        heard = [await delta(socket) for _ in range(3)]
+    kinds = [[entry["event"]["type"] for entry in each["result"]] for each in heard]
+    assert kinds[0].count("bank.transferred") == 2 and kinds[0].count("bank.burned") == 1
+    assert kinds[1] == ["bank.burned"]
+    assert kinds[2] == ["bank.transferred"]
+    assert [each["sequence"] for each in heard] == [1, 1, 1]
+
+
+async def test_unsubscribing_ends_it(memory_node: Any, serve: Any) -> None:
+    async with serve(memory_node) as url, connect(url) as socket:
+        name = (await ask(socket, "subscribe", topic="blocks"))["result"]["subscription"]
+        assert (await ask(socket, "unsubscribe", subscription=name))["result"] is True
+        memory_node.step()
+        again = await ask(socket, "unsubscribe", subscription=name)
+    assert again["error"]["data"]["code"] == "state.not_found"
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"topic": "weather"},
+        {"topic": "transactions"},
+        {"topic": "blocks", "ids": ["00" * 32]},
+        {"topic": "blocks", "types": ["bank.burned"]},
+        {"topic": "transactions", "ids": ["00" * 32] * 1_001},
+    ],
+)
+async def test_wrong_subscriptions(memory_node: Any, serve: Any, params: Any) -> None:
+    async with serve(memory_node) as url, connect(url) as socket:
+        refused = await ask(socket, "subscribe", **params)
+    assert refused["error"]["data"]["code"] == "rpc.invalid_params"
+
+
+async def test_limits(memory_node: Any, serve: Any) -> None:
+    limits = RpcLimits(subscriptions_max=2, websockets_max=1, body_bytes_max=1_000)
+    async with serve(memory_node, limits) as url, connect(url) as socket:
+        for _ in range(2):
+            assert "result" in await ask(socket, "subscribe", topic="blocks")
+        third = await ask(socket, "subscribe", topic="blocks")
+        assert third["error"]["data"]["code"] == "rpc.limit_exceeded"
+        with pytest.raises(aiohttp.WSServerHandshakeError) as full:
+            async with connect(url):
+                pass
+        assert full.value.status == 503
+        await socket.send_str(" " * 2_000)
+        assert (await socket.receive()).type is aiohttp.WSMsgType.CLOSE
+        assert socket.close_code == 1009
+
+
+async def test_ordinary_methods_answer_here_too(memory_node: Any, serve: Any) -> None:
+    async with serve(memory_node) as url, connect(url) as socket:
+        status = await ask(socket, "chain.status")
+        await socket.send_str("{")
+        broken = json.loads(await socket.receive_str())
+        await socket.send_bytes(b"{}")
+        assert (await socket.receive()).type is aiohttp.WSMsgType.CLOSE
+    assert status["result"]["height"] == memory_node.height
+    assert broken["error"]["code"] == -32700
+
+
+async def test_a_slow_subscriber_is_cut_off_and_others_are_not(
+    memory_node: Any, serve: Any
+) -> None:
+    """The slow one reads nothing; its socket and its queue fill, and then it gets a code."""
+    blocks = 1_500
+    record = memory_node.records[-1]
+    async with (
+        serve(memory_node, RpcLimits(queued_messages_max=64)) as url,
+        connect(url, autoping=False) as slow,
+        connect(url) as keen,
+    ):
+        for _ in range(16):
+            await ask(slow, "subscribe", topic="blocks")
+        await ask(keen, "subscribe", topic="blocks")
+        slow._conn.transport.pause_reading()
+        for number in range(blocks):
+            header = replace(record.header, height=memory_node.height + 1 + number)
+            for queue in memory_node._queues:
+                queue.put_nowait(replace(record, header=header))
+            assert (await delta(keen))["sequence"] == number + 1
+        slow._conn.transport.resume_reading()
+        heard = 0
+        while (message := await slow.receive()).type is aiohttp.WSMsgType.TEXT:
+            heard += 1
+    assert 16 < heard < 16 * blocks, "it heard what had been sent before it fell behind"
+    assert message.type is aiohttp.WSMsgType.CLOSE
+    assert slow.close_code == SLOW_CONSUMER
