@@ -6,12 +6,15 @@ from libc.string cimport memcpy
 from cython_ext._sodium cimport Tag
 
 cdef enum:
-    LEAVES_MAX = 3
+    PAGE_LEVELS = 3
+    SLOTS = 8
+    LEAVES_MAX = 2
     CHILD = 15
+    CODES_SIZE = 4
     HASH_SIZE = 32
     LEAF_SIZE = 96
     STORED_LEAF_SIZE = 64
-    HEAD_SIZE = 1024
+    HEAD_SIZE = 512
     LEVELS = 256
 
 # As a change, a leaf whose hash is zero takes the leaf of that path away.
@@ -23,7 +26,7 @@ ctypedef struct Leaf:
 # A page being written: its head, and the leaves of each slot wherever they stand.
 ctypedef struct Work:
     uint8_t head[HEAD_SIZE]
-    const Leaf *leaves[16][LEAVES_MAX]
+    const Leaf *leaves[SLOTS][LEAVES_MAX]
 
 cdef Tag KEY
 cdef Tag VALUE
@@ -35,7 +38,7 @@ cdef void hash_subtree(
     uint8_t *out, const Leaf **leaves, Py_ssize_t count, int level
 ) noexcept nogil
 cdef void weigh(uint8_t *weights, const uint8_t *head) noexcept nogil
-cdef bytes key_of_page(int depth, const uint8_t *path)
+cdef bytes key_of_page(int level, const uint8_t *path)
 cdef const uint8_t *find_page(
     object overlays, object fetch, list held, bytes key, bytes expected
 ) except NULL
@@ -51,5 +54,14 @@ cdef inline int bit(const uint8_t *path, int level) noexcept nogil:
     return path[level >> 3] >> (7 - (level & 7)) & 1
 
 
-cdef inline int half_byte(const uint8_t *path, int depth) noexcept nogil:
-    return path[depth >> 1] & 15 if depth & 1 else path[depth >> 1] >> 4
+# The PAGE_LEVELS bits of a path that choose the slot in a page at this level; past its end, zeros.
+cdef inline int slot_of(const uint8_t *path, int level) noexcept nogil:
+    cdef int at = level >> 3
+    cdef int window = path[at] << 8
+    if at + 1 < HASH_SIZE:
+        window |= path[at + 1]
+    return window >> (16 - PAGE_LEVELS - (level & 7)) & (SLOTS - 1)
+
+
+cdef inline uint8_t *slot_hash(uint8_t *head, int slot) noexcept nogil:
+    return head + HASH_SIZE * (SLOTS + slot)

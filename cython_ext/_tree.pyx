@@ -1,8 +1,8 @@
 """The state tree's kernel, compiled. Shape, pages and stored form are told in _tree_py.py.
 
-A decoded page is one bytes object: 16 codes (the number of leaves in a slot, or CHILD), 16 bytes
-of nothing, then at 32 * i the hash of binary node i (the root of the page is 1, slot s is 16 + s),
-then from HEAD_SIZE on the leaves of all slots, 96 bytes each. So two siblings stand side by side
+A decoded page is one bytes object: SLOTS codes (the number of leaves in a slot, or CHILD), nothing
+up to 32, then at 32 * i the hash of binary node i (the page's root is 1, slot s is SLOTS + s), then
+from HEAD_SIZE on the leaves of all slots, 96 bytes each. So two siblings stand side by side
 as the preimage of their parent, and a leaf's path and value hash as the preimage of its hash.
 """
 
@@ -36,13 +36,14 @@ cdef uint8_t EMPTY[HASH_SIZE]
 memset(EMPTY, 0, HASH_SIZE)
 
 
-cdef bytes key_of_page(int depth, const uint8_t *path):
-    cdef bytes key = PyBytes_FromStringAndSize(NULL, 1 + (depth + 1 >> 1))
+cdef bytes key_of_page(int level, const uint8_t *path):
+    cdef int size = level + 7 >> 3
+    cdef bytes key = PyBytes_FromStringAndSize(NULL, 1 + size)
     cdef uint8_t *out = <uint8_t *> PyBytes_AS_STRING(key)
-    out[0] = depth
-    memcpy(out + 1, path, depth + 1 >> 1)
-    if depth & 1:
-        out[1 + (depth >> 1)] &= 0xF0
+    out[0] = level
+    memcpy(out + 1, path, size)
+    if level & 7:
+        out[size] &= 0xFF << (8 - (level & 7))
     return key
 
 
@@ -84,20 +85,20 @@ cdef void hash_subtree(
 cdef void weigh(uint8_t *weights, const uint8_t *head) noexcept nogil:
     """For each binary node: 0 without leaves, 1 with a lone one, else 2."""
     cdef int index
-    for index in range(16):
-        weights[16 + index] = min(head[index], 2)
-    for index in range(15, 0, -1):
+    for index in range(SLOTS):
+        weights[SLOTS + index] = min(head[index], 2)
+    for index in range(SLOTS - 1, 0, -1):
         weights[index] = min(weights[2 * index] + weights[2 * index + 1], 2)
 
 
 cdef void _rehash(uint8_t *head, uint32_t dirty) noexcept nogil:
     """Hash every node of a page above its dirty slots (bit s for slot s)."""
-    cdef uint8_t weights[32]
+    cdef uint8_t weights[2 * SLOTS]
     cdef int index
     cdef uint8_t *out
     weigh(weights, head)
-    dirty <<= 16
-    for index in range(15, 0, -1):
+    dirty <<= SLOTS
+    for index in range(SLOTS - 1, 0, -1):
         if not dirty >> 2 * index & 3:
             continue
         dirty |= <uint32_t> 1 << index
@@ -112,7 +113,7 @@ cdef void _unpack(Work *work, const uint8_t *page) noexcept nogil:
     cdef const Leaf *leaf = <const Leaf *> (page + HEAD_SIZE)
     cdef int slot, index
     memcpy(work.head, page, HEAD_SIZE)
-    for slot in range(16):
+    for slot in range(SLOTS):
         if work.head[slot] != CHILD:
             for index in range(work.head[slot]):
                 work.leaves[slot][index] = leaf
@@ -121,14 +122,14 @@ cdef void _unpack(Work *work, const uint8_t *page) noexcept nogil:
 
 cdef bytes _pack(const Work *work):
     cdef int slot, index, total = 0
-    for slot in range(16):
+    for slot in range(SLOTS):
         if work.head[slot] != CHILD:
             total += work.head[slot]
     cdef bytes page = PyBytes_FromStringAndSize(NULL, HEAD_SIZE + LEAF_SIZE * total)
     cdef uint8_t *out = <uint8_t *> PyBytes_AS_STRING(page)
     memcpy(out, work.head, HEAD_SIZE)
     out += HEAD_SIZE
-    for slot in range(16):
+    for slot in range(SLOTS):
         if work.head[slot] != CHILD:
             for index in range(work.head[slot]):
                 memcpy(out, work.leaves[slot][index], LEAF_SIZE)
@@ -191,13 +192,13 @@ cdef class _Update:
     cdef const Leaf **room
 
     cdef const uint8_t *load(
-        self, int depth, const uint8_t *path, const uint8_t *expected
+        self, int level, const uint8_t *path, const uint8_t *expected
     ) except NULL:
         cdef bytes digest = expected[:HASH_SIZE]
-        return find_page(self.overlays, self.fetch, self.held, key_of_page(depth, path), digest)
+        return find_page(self.overlays, self.fetch, self.held, key_of_page(level, path), digest)
 
     cdef int apply(
-        self, const uint8_t *page, int depth, const Leaf **changes, Py_ssize_t count,
+        self, const uint8_t *page, int level, const Leaf **changes, Py_ssize_t count,
         Work *parent, int parent_slot,
     ) except -1:
         """Apply changes below a page (none: build it) and set what its parent's slot holds."""
@@ -210,53 +211,54 @@ cdef class _Update:
         else:
             _unpack(&work, page)
         while start < count:
-            slot = half_byte(changes[start].path, depth)
+            slot = slot_of(changes[start].path, level)
             end = start + 1
-            while end < count and half_byte(changes[end].path, depth) == slot:
+            while end < count and slot_of(changes[end].path, level) == slot:
                 end += 1
-            self.apply_to_slot(&work, slot, page == NULL, depth, changes + start, end - start)
+            self.apply_to_slot(&work, slot, page == NULL, level, changes + start, end - start)
             dirty |= <uint32_t> 1 << slot
             start = end
-        cdef bytes key = key_of_page(depth, changes[0].path)
-        if self.collapse(&work, depth, parent, parent_slot):
+        cdef bytes key = key_of_page(level, changes[0].path)
+        if self.collapse(&work, level, parent, parent_slot):
             if page != NULL:
                 self.pages[key] = None
             return 0
         _rehash(work.head, dirty)
         self.pages[key] = _pack(&work)
         parent.head[parent_slot] = CHILD
-        memcpy(parent.head + HASH_SIZE * (16 + parent_slot), work.head + HASH_SIZE, HASH_SIZE)
+        memcpy(slot_hash(parent.head, parent_slot), work.head + HASH_SIZE, HASH_SIZE)
         return 0
 
     cdef int apply_to_slot(
-        self, Work *work, int slot, bint building, int depth, const Leaf **changes, Py_ssize_t count
+        self, Work *work, int slot, bint building, int level, const Leaf **changes, Py_ssize_t count
     ) except -1:
-        cdef uint8_t *digest = work.head + HASH_SIZE * (16 + slot)
+        cdef uint8_t *digest = slot_hash(work.head, slot)
         cdef const Leaf **merged = changes
         if work.head[slot] == CHILD:
             return self.apply(
-                self.load(depth + 1, changes[0].path, digest), depth + 1, changes, count, work, slot
+                self.load(level + PAGE_LEVELS, changes[0].path, digest),
+                level + PAGE_LEVELS, changes, count, work, slot,
             )
         if not building:
             merged = self.room
             count = _merge(merged, work.leaves[slot], work.head[slot], changes, count)
             self.room += count
         if count > LEAVES_MAX:
-            return self.apply(NULL, depth + 1, merged, count, work, slot)
-        _fill_slot(work, slot, merged, count, 4 * depth + 4)
+            return self.apply(NULL, level + PAGE_LEVELS, merged, count, work, slot)
+        _fill_slot(work, slot, merged, count, level + PAGE_LEVELS)
         return 0
 
-    cdef bint collapse(self, const Work *work, int depth, Work *parent, int parent_slot):
+    cdef bint collapse(self, const Work *work, int level, Work *parent, int parent_slot):
         """Hand the leaves to the parent's slot when they fit there; false when they do not."""
         cdef const Leaf *leaves[LEAVES_MAX]
-        cdef int slot, index, total = 0, most = LEAVES_MAX if depth else 0
-        for slot in range(16):
+        cdef int slot, index, total = 0, most = LEAVES_MAX if level else 0
+        for slot in range(SLOTS):
             if work.head[slot] == CHILD or total + work.head[slot] > most:
                 return False
             for index in range(work.head[slot]):
                 leaves[total] = work.leaves[slot][index]
                 total += 1
-        _fill_slot(parent, parent_slot, leaves, total, 4 * depth)
+        _fill_slot(parent, parent_slot, leaves, total, level)
         return True
 
 
@@ -265,7 +267,7 @@ cdef void _fill_slot(
 ) noexcept nogil:
     work.head[slot] = count
     memcpy(work.leaves[slot], leaves, count * sizeof(Leaf *))
-    hash_subtree(work.head + HASH_SIZE * (16 + slot), leaves, count, level)
+    hash_subtree(slot_hash(work.head, slot), leaves, count, level)
 
 
 cdef int _compare(const void *low, const void *high) noexcept nogil:
@@ -334,7 +336,7 @@ cdef tuple _run(object overlays, object fetch, bytes root, const Leaf **leaves, 
     if root is not None:
         page = run.load(0, EMPTY, <const uint8_t *> PyBytes_AS_STRING(root))
     run.apply(page, 0, leaves, count, &above, 0)
-    return above.head[HASH_SIZE * 16:HASH_SIZE * 17], run.pages
+    return slot_hash(above.head, 0)[:HASH_SIZE], run.pages
 
 
 def root_of(items):
@@ -375,11 +377,11 @@ def root_of(items):
         PyMem_Free(sorted_leaves)
 
 
-def page_key(int depth, bytes path):
-    """The key of the page `depth` half-bytes down the path."""
-    if not 0 <= depth <= 64 or len(path) < depth + 1 >> 1:
-        raise ValueError("a page stands 0 to 64 half-bytes down a path")
-    return key_of_page(depth, <const uint8_t *> PyBytes_AS_STRING(path))
+def page_key(int level, bytes path):
+    """The key of the page that starts at the level, a multiple of PAGE_LEVELS, of the path."""
+    if not 0 <= level < LEVELS or level % PAGE_LEVELS or len(path) < level + 7 >> 3:
+        raise ValueError("a page starts at a multiple of its levels, within the path")
+    return key_of_page(level, <const uint8_t *> PyBytes_AS_STRING(path))
 
 
 def page_hash(bytes page):
@@ -392,17 +394,17 @@ def encode_page(bytes page):
     cdef const uint8_t *head = <const uint8_t *> PyBytes_AS_STRING(page)
     cdef const Leaf *leaf = <const Leaf *> (head + HEAD_SIZE)
     cdef int slot, index
-    cdef Py_ssize_t size = 8
-    for slot in range(16):
+    cdef Py_ssize_t size = CODES_SIZE
+    for slot in range(SLOTS):
         size += HASH_SIZE if head[slot] == CHILD else STORED_LEAF_SIZE * head[slot]
     cdef bytes stored = PyBytes_FromStringAndSize(NULL, size)
     cdef uint8_t *out = <uint8_t *> PyBytes_AS_STRING(stored)
-    for slot in range(8):
+    for slot in range(CODES_SIZE):
         out[slot] = head[2 * slot] << 4 | head[2 * slot + 1]
-    out += 8
-    for slot in range(16):
+    out += CODES_SIZE
+    for slot in range(SLOTS):
         if head[slot] == CHILD:
-            memcpy(out, head + HASH_SIZE * (16 + slot), HASH_SIZE)
+            memcpy(out, slot_hash(head, slot), HASH_SIZE)
             out += HASH_SIZE
             continue
         for index in range(head[slot]):
@@ -412,15 +414,15 @@ def encode_page(bytes page):
     return stored
 
 
-def decode_page(bytes stored, int depth):
+def decode_page(bytes stored, int level):
     """The page, its hashes computed anew; ValueError for what no page encodes to."""
     cdef const uint8_t *codes = <const uint8_t *> PyBytes_AS_STRING(stored)
     cdef int slot, total = 0
-    cdef Py_ssize_t size = 8
+    cdef Py_ssize_t size = CODES_SIZE
     cdef Work work
     memset(work.head, 0, HEAD_SIZE)
-    if PyBytes_GET_SIZE(stored) >= 8:
-        for slot in range(16):
+    if PyBytes_GET_SIZE(stored) >= CODES_SIZE:
+        for slot in range(SLOTS):
             work.head[slot] = codes[slot >> 1] & 15 if slot & 1 else codes[slot >> 1] >> 4
             if work.head[slot] == CHILD:
                 size += HASH_SIZE
@@ -433,20 +435,20 @@ def decode_page(bytes stored, int depth):
     try:
         if leaves == NULL:
             raise MemoryError
-        if not _decode_slots(&work, codes + 8, leaves, depth):
+        if not _decode_slots(&work, codes + CODES_SIZE, leaves, level):
             raise ValueError("a stored page holds leaves that do not belong there")
         return _pack(&work)
     finally:
         PyMem_Free(leaves)
 
 
-cdef bint _decode_slots(Work *work, const uint8_t *at, Leaf *leaf, int depth) noexcept nogil:
+cdef bint _decode_slots(Work *work, const uint8_t *at, Leaf *leaf, int level) noexcept nogil:
     cdef const Leaf *leaves[LEAVES_MAX]
     cdef int slot, index, count
-    for slot in range(16):
+    for slot in range(SLOTS):
         count = work.head[slot]
         if count == CHILD:
-            memcpy(work.head + HASH_SIZE * (16 + slot), at, HASH_SIZE)
+            memcpy(slot_hash(work.head, slot), at, HASH_SIZE)
             at += HASH_SIZE
             continue
         if count > LEAVES_MAX:
@@ -454,13 +456,13 @@ cdef bint _decode_slots(Work *work, const uint8_t *at, Leaf *leaf, int depth) no
         for index in range(count):
             memcpy(leaf.path, at, STORED_LEAF_SIZE)
             hash_tagged(leaf.hash, &LEAF, leaf.path, STORED_LEAF_SIZE)
-            if half_byte(leaf.path, depth) != slot:
+            if slot_of(leaf.path, level) != slot:
                 return False
             if index and memcmp(leaves[index - 1].path, leaf.path, HASH_SIZE) >= 0:
                 return False
             leaves[index] = leaf
             leaf += 1
             at += STORED_LEAF_SIZE
-        _fill_slot(work, slot, leaves, count, 4 * depth + 4)
-    _rehash(work.head, 0xFFFF)
+        _fill_slot(work, slot, leaves, count, level + PAGE_LEVELS)
+    _rehash(work.head, (1 << SLOTS) - 1)
     return True

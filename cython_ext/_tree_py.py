@@ -7,21 +7,24 @@ The tree is a binary Merkle tree over the 256-bit paths of its keys, path-compre
     node(left, right)  = H("tree/node", left || right)
     a subtree without leaves is 32 zero bytes; a subtree with exactly one leaf is that leaf.
 
-It is kept in pages of four binary levels. A page has 16 slots, one for each next half-byte of the
+It is kept in pages of three binary levels. A page has 8 slots, one for each next three bits of the
 path; a slot holds up to SLOT_LEAVES_MAX leaves, or, when there are more below it, the hash of a
-child page. The page of the first half-byte exists while the tree holds a leaf. So which pages
-exist, and what is in them, follows from the content of the tree alone.
+child page. The first page exists while the tree holds a leaf. So which pages exist, and what is in
+them, follows from the content of the tree alone.
 
-Stored page: 8 bytes of 16 half-byte codes (the number of leaves, or 15 for a child), then slot by
+Stored page: 4 bytes of 8 half-byte codes (the number of leaves, or 15 for a child), then slot by
 slot a child's 32-byte hash or the leaves, path || value hash each, in ascending order of paths.
-Key of a page: its depth in half-bytes, one byte, then the path to it, padded with a zero half-byte.
+Key of a page: the level it starts at, one byte, then that many bits of path, padded with zeros.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from itertools import groupby, pairwise
 
-SLOT_LEAVES_MAX = 3
+PAGE_LEVELS = 3
+SLOTS = 8
+SLOT_LEAVES_MAX = 2
+_CODES_SIZE = 4
 _CHILD = 15
 EMPTY = bytes(32)
 
@@ -63,14 +66,19 @@ def bit(path: bytes, level: int) -> int:
     return path[level >> 3] >> (7 - (level & 7)) & 1
 
 
-def _half_byte(path: bytes, depth: int) -> int:
-    return path[depth >> 1] & 15 if depth & 1 else path[depth >> 1] >> 4
+def _slot_of(path: bytes, level: int) -> int:
+    """Return the bits that choose the slot in a page at this level; past the end, zeros."""
+    window = int.from_bytes(path[level >> 3 : (level >> 3) + 2].ljust(2, b"\0"), "big")
+    return window >> (16 - PAGE_LEVELS - (level & 7)) & (SLOTS - 1)
 
 
-def page_key(depth: int, path: bytes) -> bytes:
-    """Return the key of the page `depth` half-bytes down the path."""
-    whole = bytes([depth]) + path[: depth >> 1]
-    return whole + bytes([path[depth >> 1] & 0xF0]) if depth & 1 else whole
+def page_key(level: int, path: bytes) -> bytes:
+    """Return the key of the page that starts at the level, a multiple of PAGE_LEVELS."""
+    size = (level + 7) >> 3
+    if not 0 <= level < 256 or level % PAGE_LEVELS or len(path) < size:
+        raise ValueError("a page starts at a multiple of its levels, within the path")
+    start = int.from_bytes(path[:size], "big") >> (8 * size - level) << (8 * size - level)
+    return bytes([level]) + start.to_bytes(size, "big")
 
 
 def hash_subtree(leaves: Sequence[Leaf], level: int) -> bytes:
@@ -87,21 +95,21 @@ def hash_subtree(leaves: Sequence[Leaf], level: int) -> bytes:
 
 
 class Page:
-    """A decoded page: its slots, and the binary nodes over them as a heap (root 1, slots 16 on)."""
+    """A decoded page: its slots, and the binary nodes over them as a heap (root 1, then slots)."""
 
     __slots__ = ("hashes", "slots", "weights")
 
-    def __init__(self, slots: list[Slot], depth: int) -> None:
+    def __init__(self, slots: list[Slot], level: int) -> None:
         self.slots = slots
-        self.hashes = [EMPTY] * 32
-        self.weights = [0] * 32
-        for index, slot in enumerate(slots, 16):
+        self.hashes = [EMPTY] * (2 * SLOTS)
+        self.weights = [0] * (2 * SLOTS)
+        for index, slot in enumerate(slots, SLOTS):
             if isinstance(slot, bytes):
                 self.weights[index], self.hashes[index] = SLOT_LEAVES_MAX + 1, slot
             else:
                 self.weights[index] = len(slot)
-                self.hashes[index] = hash_subtree(slot, 4 * depth + 4)
-        for index in range(15, 0, -1):
+                self.hashes[index] = hash_subtree(slot, level + PAGE_LEVELS)
+        for index in range(SLOTS - 1, 0, -1):
             left, right = self.hashes[2 * index], self.hashes[2 * index + 1]
             self.weights[index] = self.weights[2 * index] + self.weights[2 * index + 1]
             lone = self.weights[index] <= 1
@@ -120,7 +128,7 @@ def encode_page(page: object) -> bytes:
     """Return the stored form of a page."""
     assert isinstance(page, Page)
     codes = [_CHILD if isinstance(slot, bytes) else len(slot) for slot in page.slots]
-    parts = [bytes(codes[i] << 4 | codes[i + 1] for i in range(0, 16, 2))]
+    parts = [bytes(codes[i] << 4 | codes[i + 1] for i in range(0, SLOTS, 2))]
     for slot in page.slots:
         if isinstance(slot, bytes):
             parts.append(slot)
@@ -129,14 +137,14 @@ def encode_page(page: object) -> bytes:
     return b"".join(parts)
 
 
-def decode_page(stored: bytes, depth: int) -> object:
+def decode_page(stored: bytes, level: int) -> object:
     """Return the page, its hashes computed anew; ValueError for what no page encodes to."""
-    codes = [stored[i >> 1] >> (0 if i & 1 else 4) & 15 for i in range(16)] if stored[7:8] else []
+    codes = [code for pair in stored[:_CODES_SIZE] for code in (pair >> 4, pair & 15)]
     sizes = [32 if code == _CHILD else 64 * code for code in codes]
-    if not codes or len(stored) != 8 + sum(sizes):
+    if len(codes) != SLOTS or len(stored) != _CODES_SIZE + sum(sizes):
         raise ValueError("a stored page has a length that its header does not announce")
     slots: list[Slot] = []
-    start = 8
+    start = _CODES_SIZE
     for index, (code, size) in enumerate(zip(codes, sizes, strict=True)):
         part = stored[start : start + size]
         start += size
@@ -146,11 +154,11 @@ def decode_page(stored: bytes, depth: int) -> object:
         leaves = [as_leaf(part[i : i + 32], part[i + 32 : i + 64]) for i in range(0, size, 64)]
         paths = [leaf[0] for leaf in leaves]
         rising = all(low < high for low, high in pairwise(paths))
-        at_home = all(_half_byte(path, depth) == index for path in paths)
+        at_home = all(_slot_of(path, level) == index for path in paths)
         if code > SLOT_LEAVES_MAX or not rising or not at_home:
             raise ValueError("a stored page holds leaves that do not belong there")
         slots.append(tuple(leaves))
-    return Page(slots, depth)
+    return Page(slots, level)
 
 
 class _Update:
@@ -166,31 +174,31 @@ class _Update:
         assert isinstance(page, Page)
         return page
 
-    def apply(self, page: Page | None, depth: int, changes: Sequence[Leaf]) -> Slot:
+    def apply(self, page: Page | None, level: int, changes: Sequence[Leaf]) -> Slot:
         """Apply changes below a page and return what its parent's slot is to hold now."""
-        slots: list[Slot] = list(page.slots) if page else [()] * 16
-        for index, group in groupby(changes, lambda leaf: _half_byte(leaf[0], depth)):
-            slots[index] = self._apply_to_slot(slots[index], depth, list(group))
-        key = page_key(depth, changes[0][0])
+        slots: list[Slot] = list(page.slots) if page else [()] * SLOTS
+        for index, group in groupby(changes, lambda leaf: _slot_of(leaf[0], level)):
+            slots[index] = self._apply_to_slot(slots[index], level, list(group))
+        key = page_key(level, changes[0][0])
         leaves = [leaf for slot in slots if not isinstance(slot, bytes) for leaf in slot]
         full = any(isinstance(slot, bytes) for slot in slots)
-        if not full and len(leaves) <= (SLOT_LEAVES_MAX if depth else 0):
+        if not full and len(leaves) <= (SLOT_LEAVES_MAX if level else 0):
             if page:
                 self.pages[key] = None
             return tuple(leaves)
-        written = Page(slots, depth)
+        written = Page(slots, level)
         self.pages[key] = written
         return written.hashes[1]
 
-    def _apply_to_slot(self, slot: Slot, depth: int, changes: list[Leaf]) -> Slot:
+    def _apply_to_slot(self, slot: Slot, level: int, changes: list[Leaf]) -> Slot:
         if isinstance(slot, bytes):
-            child = self.load(page_key(depth + 1, changes[0][0]), slot)
-            return self.apply(child, depth + 1, changes)
+            child = self.load(page_key(level + PAGE_LEVELS, changes[0][0]), slot)
+            return self.apply(child, level + PAGE_LEVELS, changes)
         merged = {leaf[0]: leaf for leaf in [*slot, *changes]}
         leaves = sorted(leaf for leaf in merged.values() if leaf[2])
         if len(leaves) <= SLOT_LEAVES_MAX:
             return tuple(leaves)
-        return self.apply(None, depth + 1, leaves)
+        return self.apply(None, level + PAGE_LEVELS, leaves)
 
 
 def find_page(overlays: Overlays, fetch: Fetch, key: bytes, expected: bytes) -> object:

@@ -14,6 +14,8 @@ from cython_ext._tree cimport (
     LEAVES_MAX,
     LEVELS,
     NODE,
+    PAGE_LEVELS,
+    SLOTS,
     STORED_LEAF_SIZE,
     Leaf,
     bit,
@@ -61,22 +63,22 @@ cdef const uint8_t *_through_page(
     Walk *walk, const uint8_t *head, const Leaf **end
 ) noexcept nogil:
     """Go down a page: the child's hash, or NULL with `end` the leaf met there, if any."""
-    cdef uint8_t weights[32]
+    cdef uint8_t weights[2 * SLOTS]
     cdef int index = 1, slot
     cdef const Leaf *first = <const Leaf *> (head + HEAD_SIZE)
     weigh(weights, head)
-    while index < 16 and weights[index] > 1:
+    while index < SLOTS and weights[index] > 1:
         index = 2 * index + bit(walk.path, walk.levels)
         memcpy(walk.siblings[walk.levels], head + HASH_SIZE * (index ^ 1), HASH_SIZE)
         walk.levels += 1
-    while index < 16:
+    while index < SLOTS:
         index = 2 * index + (weights[2 * index] == 0)
-    if head[index - 16] == CHILD:
+    if head[index - SLOTS] == CHILD:
         return head + HASH_SIZE * index
-    for slot in range(index - 16):
+    for slot in range(index - SLOTS):
         if head[slot] != CHILD:
             first += head[slot]
-    end[0] = _through_leaves(walk, first, head[index - 16])
+    end[0] = _through_leaves(walk, first, head[index - SLOTS])
     return NULL
 
 
@@ -87,20 +89,20 @@ def prove(overlays, fetch, bytes root, bytes key):
     cdef bytes expected = root
     cdef const uint8_t *child
     cdef list held = [], siblings = []
-    cdef int level, depth = 0
+    cdef int level = 0
     cdef bytearray bitmap
     hash_tagged(walk.path, &KEY, <const uint8_t *> PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
     walk.levels = 0
     while root != bytes(HASH_SIZE):
         child = _through_page(
             &walk,
-            find_page(overlays, fetch, held, key_of_page(depth, walk.path), expected),
+            find_page(overlays, fetch, held, key_of_page(level, walk.path), expected),
             &end,
         )
         if child == NULL:
             break
         expected = child[:HASH_SIZE]
-        depth += 1
+        level += PAGE_LEVELS
     bitmap = bytearray((walk.levels + 7) >> 3)
     for level in range(walk.levels):
         if not is_empty(walk.siblings[level]):

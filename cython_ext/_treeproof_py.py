@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 from cython_ext._tree_py import (
     EMPTY,
+    PAGE_LEVELS,
+    SLOTS,
     Fetch,
     Leaf,
     Overlays,
@@ -30,19 +32,19 @@ class _Walk:
         self.path = path
         self.siblings: list[bytes] = []
 
-    def through_page(self, page: Page, depth: int) -> Slot:
+    def through_page(self, page: Page) -> Slot:
         """Go down a page; return the child's hash, or the at most one leaf at the end."""
         index = 1
-        while index < 16 and page.weights[index] > 1:
+        while index < SLOTS and page.weights[index] > 1:
             index = 2 * index + bit(self.path, len(self.siblings))
             self.siblings.append(page.hashes[index ^ 1])
-        if index >= 16:
-            slot = page.slots[index - 16]
+        if index >= SLOTS:
+            slot = page.slots[index - SLOTS]
             return slot if isinstance(slot, bytes) else self.through_leaves(slot)
         first = index
-        while first < 16:
+        while first < SLOTS:
             first = 2 * first + (page.weights[2 * first] == 0)
-        slot = page.slots[first - 16]
+        slot = page.slots[first - SLOTS]
         assert not isinstance(slot, bytes)
         return slot
 
@@ -65,17 +67,17 @@ def prove(
     The leaf, path || value hash, is that of another key where the key is absent; else empty.
     """
     walk = _Walk(path_of(key))
-    depth = 0
+    level = 0
     end: Slot = root if root != EMPTY else ()
     while isinstance(end, bytes):
-        page = find_page(overlays, fetch, page_key(depth, walk.path), end)
+        page = find_page(overlays, fetch, page_key(level, walk.path), end)
         assert isinstance(page, Page)
-        end = walk.through_page(page, depth)
-        depth += 1
+        end = walk.through_page(page)
+        level += PAGE_LEVELS
     bitmap = bytearray(-(-len(walk.siblings) // 8))
-    for level, sibling in enumerate(walk.siblings):
+    for at, sibling in enumerate(walk.siblings):
         if sibling != EMPTY:
-            bitmap[level >> 3] |= 0x80 >> (level & 7)
+            bitmap[at >> 3] |= 0x80 >> (at & 7)
     siblings = b"".join(sibling for sibling in walk.siblings if sibling != EMPTY)
     leaf = b"".join(path + value_hash for path, value_hash, _ in end if path != walk.path)
     return len(walk.siblings), bytes(bitmap), siblings, leaf

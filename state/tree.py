@@ -93,11 +93,11 @@ class _Cache:
         self.young: dict[bytes, object] = {}
         self.old: dict[bytes, object] = {}
 
-    def add(self, pages: Mapping[bytes, object]) -> None:
-        """Take pages in; one that is None is forgotten."""
+    def add(self, pages: Mapping[bytes, object], gone: Iterable[bytes]) -> None:
+        """Take pages in, forget those that are gone."""
         self.young.update(pages)
-        for key in [key for key, page in pages.items() if page is None]:
-            del self.young[key]
+        for key in gone:
+            self.young.pop(key, None)
             self.old.pop(key, None)
         if len(self.young) > self.half_max:
             self.old, self.young = self.young, {}
@@ -156,14 +156,17 @@ class Tree:
         root = self.root_of(version)
         merged: dict[bytes, object] = {}
         for layer in reversed(self._chain(version)):
-            merged.update(layer.pages)
+            merged = {**merged, **layer.pages} if merged else dict(layer.pages)
         self._layers = {
             name: layer for name, layer in self._layers.items() if self._descends(name, version)
         }
         self.root, self.version = root, version
-        self._cache.add(merged)
-        puts = [(key, kernel.encode_page(page)) for key, page in merged.items() if page is not None]
-        return puts, [key for key, page in merged.items() if page is None]
+        deletes = [key for key, page in merged.items() if page is None]
+        self._cache.add(merged, deletes)
+        for key in deletes:
+            del merged[key]
+        encode_page = kernel.encode_page
+        return [(key, encode_page(page)) for key, page in merged.items()], deletes
 
     def discard(self, version: bytes) -> None:
         """Drop a layer and all that stand on it; KeyError when there is no such layer."""
@@ -207,5 +210,5 @@ class Tree:
             raise TreeCorrupt(f"{place} is damaged: {error}. {advice}") from error
         if kernel.page_hash(page) != expected:
             raise TreeCorrupt(f"{place} does not have the hash that its parent holds. {advice}")
-        self._cache.add({key: page})
+        self._cache.add({key: page}, ())
         return page
