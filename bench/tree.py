@@ -17,7 +17,6 @@ from statistics import median
 from bench.measure import ratio, report
 from cython_ext import _bare, tagged_hash
 from node.storage.kv import LevelDb, MemoryStore
-from node.storage.tree_nodes import TreeNodes, tree_rows
 from state.codec import encode
 from state.tree import CACHED_PAGES_MAX, EMPTY_ROOT, Change, Tree, verify_proof
 
@@ -120,16 +119,16 @@ def proof_bytes(tree: Tree, batch: list[Change]) -> dict[str, float]:
 def stored(folder: str, keys: int, batches: list[list[Change]]) -> dict[str, float]:
     """The run over LevelDB: pages alone, then pages and rows in the same batch."""
     store = LevelDb(Path(folder) / "db", create=True)
-    tree = Tree(TreeNodes(store), EMPTY_ROOT, b"genesis")
+    tree = Tree(store, EMPTY_ROOT, b"genesis", prefix=b"t")
     traffic: list[tuple[int, int]] = []
 
     def write(tree: Tree, version: bytes, changes: list[Change]) -> None:
-        puts, deletes = tree_rows(tree.commit(version))
+        puts, deletes = tree.commit(version)
         traffic.append((len(puts), sum(len(page) for _, page in puts)))
         store.write(puts, deletes, sync=True)
 
     def write_with_rows(tree: Tree, version: bytes, changes: list[Change]) -> None:
-        puts, deletes = tree_rows(tree.commit(version))
+        puts, deletes = tree.commit(version)
         rows = [(b"s" + key, value) for key, value in changes if value is not None]
         store.write([*puts, *rows], deletes, sync=True)
 
@@ -140,7 +139,7 @@ def stored(folder: str, keys: int, batches: list[list[Change]]) -> dict[str, flo
     store.close()
     store = LevelDb(Path(folder) / "db", create=False)
     start = time.perf_counter()
-    again = Tree(TreeNodes(store), tree.root, tree.version)
+    again = Tree(store, tree.root, tree.version, prefix=b"t")
     again.prove(again.version, batches[0][0][0])
     opened = time.perf_counter() - start
     both = measure(again, batches, write_with_rows)
@@ -171,7 +170,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         figures |= stored(folder, given.keys, batches)
     figures["stored_peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-    tree = Tree(TreeNodes(MemoryStore()), EMPTY_ROOT, b"genesis", cached_pages_max=10**9)
+    tree = Tree(MemoryStore(), EMPTY_ROOT, b"genesis", cached_pages_max=10**9)
     load(tree, given.keys, commit_only)
     series = measure(tree, batches, commit_only)
     figures |= figures_of("memory", series, given.changes, "root")

@@ -389,7 +389,7 @@ def page_hash(bytes page):
     return page[HASH_SIZE:2 * HASH_SIZE]
 
 
-def encode_page(bytes page):
+cdef bytes _encode(bytes page):
     """The stored form of a page."""
     cdef const uint8_t *head = <const uint8_t *> PyBytes_AS_STRING(page)
     cdef const Leaf *leaf = <const Leaf *> (head + HEAD_SIZE)
@@ -412,6 +412,22 @@ def encode_page(bytes page):
             out += STORED_LEAF_SIZE
             leaf += 1
     return stored
+
+
+def encode_page(bytes page):
+    """The stored form of a page."""
+    return _encode(page)
+
+
+def encode_pages(dict pages, bytes prefix):
+    """Rows to put and keys to delete for pages by key, None where one is gone."""
+    cdef list puts = [], deletes = []
+    for key, page in pages.items():
+        if page is None:
+            deletes.append(prefix + <bytes> key)
+        else:
+            puts.append((prefix + <bytes> key, _encode(page)))
+    return puts, deletes
 
 
 def decode_page(bytes stored, int level):

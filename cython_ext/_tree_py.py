@@ -37,6 +37,9 @@ Slot = bytes | tuple[Leaf, ...]
 Fetch = Callable[[bytes, bytes], object]
 """Key and expected hash of a page to the decoded page; raises when there is no such page."""
 
+Writes = tuple[list[tuple[bytes, bytes]], list[bytes]]
+"""Rows to put and keys to delete."""
+
 Overlays = Sequence[Mapping[bytes, object]]
 """Pages by key, newest first, looked through before anything is fetched."""
 
@@ -135,6 +138,12 @@ def encode_page(page: object) -> bytes:
         else:
             parts.extend(path + value_hash for path, value_hash, _ in slot)
     return b"".join(parts)
+
+
+def encode_pages(pages: Mapping[bytes, object], prefix: bytes) -> Writes:
+    """Return rows to put and keys to delete for pages by key, None where one is gone."""
+    puts = [(prefix + key, encode_page(page)) for key, page in pages.items() if page is not None]
+    return puts, [prefix + key for key, page in pages.items() if page is None]
 
 
 def decode_page(stored: bytes, level: int) -> object:

@@ -23,8 +23,8 @@ from state.types import ZERO_HASH
 EMPTY_ROOT = ZERO_HASH
 """The root over no keys at all."""
 
-CACHED_PAGES_MAX = 16_384
-"""Decoded pages of the stored version that stay in memory, 2 to 3 kB each."""
+CACHED_PAGES_MAX = 49_152
+"""Decoded pages of the stored version that stay in memory, about 1 kB each."""
 
 Change = tuple[bytes, bytes | None]
 """A key and its new value; None takes the key away."""
@@ -77,7 +77,7 @@ class _Layer:
 
     __slots__ = ("pages", "parent", "root")
 
-    def __init__(self, parent: bytes, root: bytes, pages: Mapping[bytes, object]) -> None:
+    def __init__(self, parent: bytes, root: bytes, pages: dict[bytes, object]) -> None:
         self.parent = parent
         self.root = root
         self.pages = pages
@@ -106,8 +106,8 @@ class _Cache:
 class Tree:
     """The stored version and the layers over it. Not safe to share between threads.
 
-    `version` names the stored version. Raises TreeCorrupt, from any call that reads pages, when the
-    store does not hold the pages of `root`.
+    `version` names the stored version; the keys of its pages in the store begin with `prefix`.
+    Every call that reads pages raises TreeCorrupt when the store does not hold those of `root`.
     """
 
     def __init__(
@@ -116,11 +116,13 @@ class Tree:
         root: bytes,
         version: bytes,
         *,
+        prefix: bytes = b"",
         cached_pages_max: int = CACHED_PAGES_MAX,
     ) -> None:
         self.root = root
         self.version = version
         self._store = store
+        self._prefix = prefix
         self._layers: dict[bytes, _Layer] = {}
         self._cache = _Cache(cached_pages_max)
 
@@ -154,19 +156,17 @@ class Tree:
         Its ancestors merge into it and its descendants stay; competing layers are dropped.
         """
         root = self.root_of(version)
-        merged: dict[bytes, object] = {}
-        for layer in reversed(self._chain(version)):
-            merged = {**merged, **layer.pages} if merged else dict(layer.pages)
+        chain = self._chain(version)
+        merged = chain[0].pages if chain else {}
+        for layer in chain[1:]:
+            merged = {**layer.pages, **merged}
         self._layers = {
             name: layer for name, layer in self._layers.items() if self._descends(name, version)
         }
         self.root, self.version = root, version
-        deletes = [key for key, page in merged.items() if page is None]
-        self._cache.add(merged, deletes)
-        for key in deletes:
-            del merged[key]
-        encode_page = kernel.encode_page
-        return [(key, encode_page(page)) for key, page in merged.items()], deletes
+        puts, deletes = kernel.encode_pages(merged, self._prefix)
+        self._cache.add(merged, [key[len(self._prefix) :] for key in deletes])
+        return puts, deletes
 
     def discard(self, version: bytes) -> None:
         """Drop a layer and all that stand on it; KeyError when there is no such layer."""
@@ -199,7 +199,7 @@ class Tree:
 
     def _fetch(self, key: bytes, expected: bytes) -> object:
         """Read, check and cache a page of the stored version."""
-        stored = self._store.get(key)
+        stored = self._store.get(self._prefix + key)
         place = f"the state tree's page {key.hex()}"
         advice = "Restore the database from a backup, or sync this node anew."
         if stored is None:

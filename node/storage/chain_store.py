@@ -12,7 +12,6 @@ from typing import ClassVar
 
 from node.errors import NodeError, StorageCorrupt
 from node.storage.kv import KeyValueStore, Row
-from node.storage.tree_nodes import TreeNodes, tree_rows
 from state.block import Body, Result, bodies, results
 from state.codec import Decoder, Struct, encode
 from state.errors import NotFound
@@ -122,14 +121,14 @@ class ChainStore:
 
     def _open_tree(self) -> Tree:
         """Return the stored tree with the head's own changes as a layer over it."""
-        nodes = TreeNodes(self._store)
         head = self.head
         if head is None:
-            return Tree(nodes, ZERO_HASH, ZERO_HASH)
+            return Tree(self._store, ZERO_HASH, ZERO_HASH, prefix=b"t")
         if head.header.height == 0:
-            tree = Tree(nodes, ZERO_HASH, ZERO_HASH)
+            tree = Tree(self._store, ZERO_HASH, ZERO_HASH, prefix=b"t")
         else:
-            tree = Tree(nodes, head.header.state_root, head.header.parent_id)
+            parent = head.header.parent_id
+            tree = Tree(self._store, head.header.state_root, parent, prefix=b"t")
         layer = [(row.key, row.after) for row in self._changes.values()]
         root = tree.update(tree.version, head.block_id, layer)
         if root != head.state_root:
@@ -156,7 +155,7 @@ class ChainStore:
         puts: list[Row] = []
         deletes: list[bytes] = []
         if self.head is not None:
-            tree_puts, tree_deletes = tree_rows(self.tree.commit(self.head.block_id))
+            tree_puts, tree_deletes = self.tree.commit(self.head.block_id)
             puts += tree_puts
             deletes += tree_deletes
         for change in changes:

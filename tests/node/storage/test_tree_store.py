@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from node.storage.kv import KeyValueStore, LevelDb, MemoryStore
-from node.storage.tree_nodes import TREE_PREFIX, TreeNodes, tree_rows
 from state.tree import EMPTY_ROOT, Change, Tree, rebuild, verify_proof
 
 
@@ -21,14 +20,14 @@ def test_every_block_survives_a_restart(kind: str, tmp_path: Path) -> None:
     root, version = EMPTY_ROOT, b"genesis"
     for block in range(12):
         store = opened(kind, tmp_path / "db", memory)
-        tree = Tree(TreeNodes(store), root, version, cached_pages_max=64)
+        tree = Tree(store, root, version, prefix=b"t", cached_pages_max=64)
         changes: list[Change] = [
             (b"%d" % key, None if chance.random() < 0.3 else chance.randbytes(9))
             for key in chance.sample(range(2000), 400)
         ]
         parent, version = version, b"block %d" % block
         root = tree.update(parent, version, changes)
-        puts, deletes = tree_rows(tree.commit(version))
+        puts, deletes = tree.commit(version)
         flat = [(b"s" + key, value) for key, value in changes if value is not None]
         gone = [b"s" + key for key, value in changes if value is None]
         store.write([*puts, *flat], [*deletes, *gone], sync=False)
@@ -40,7 +39,7 @@ def test_every_block_survives_a_restart(kind: str, tmp_path: Path) -> None:
         for key in (b"1", b"1999", b"absent"):
             assert verify_proof(root, key, model.get(key), tree.prove(version, key))
         store.close()
-    pages = list(opened(kind, tmp_path / "db", memory).scan(TREE_PREFIX, b"u"))
-    fresh = Tree({}, EMPTY_ROOT, b"")
+    pages = list(opened(kind, tmp_path / "db", memory).scan(b"t", b"u"))
+    fresh = Tree({}, EMPTY_ROOT, b"", prefix=b"t")
     fresh.update(b"", b"all", list(model.items()))
-    assert dict(pages) == dict(tree_rows(fresh.commit(b"all"))[0])  # no page was left behind
+    assert dict(pages) == dict(fresh.commit(b"all")[0])  # no page was left behind
