@@ -305,3 +305,9 @@ def make_shop(make_chain: Callable[..., Any]) -> Callable[..., Shop]:
 def shop(make_shop: Callable[..., Shop]) -> Shop:
     """A shop with one channel and one lane."""
     return make_shop()
+
+
+@pytest.fixture(scope="session")
+def params() -> Params:
+    """The parameters of a shop, to be bent for another one."""
+    return PARAMS
