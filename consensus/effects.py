@@ -19,7 +19,6 @@ class BuildBlock:
     """Choose a body for the next height; answer with BlockBuilt."""
 
     height: int
-    time_ms: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Everything that may happen to consensus: one closed union of values, each valid by construction.
 
-Times are milliseconds of the caller's clock; consensus has none of its own.
+`now_ms` are milliseconds of the caller's monotonic clock; consensus has none of its own.
 """
 
 from dataclasses import dataclass
@@ -59,6 +59,8 @@ class PacingChanged:
 class BlockBuilt:
     """The application has chosen a body; the header must commit to it and to these hashes."""
 
+    time_ms: int
+    """Wall-clock time; the header takes it unless its parent's is not below."""
     tx_root: Hash
     validators_hash: Hash
     next_validators_hash: Hash
@@ -69,7 +71,6 @@ class BlockBuilt:
 class BlockExecuted:
     """The application has executed a block over its parent."""
 
-    now_ms: int
     block_id: Hash
     state_root: Hash
     outcomes_root: Hash

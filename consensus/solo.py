@@ -61,10 +61,9 @@ class Solo:
         self._pacing = pacing
         self._stage = Stage.STOPPED
         self._pending = False
-        self._entered_ms = 0
+        self._begun_ms = 0
         self._view = 0
         self._tip: Tip | None = None
-        self._time_ms = 0
         self._header: Header | None = None
         self._proposal: Proposal | None = None
         self._executed: BlockExecuted | None = None
@@ -76,7 +75,9 @@ class Solo:
                 assert self._stage is Stage.STOPPED, "an engine starts once"
                 self._tip = event.tip
                 self._view = max(event.view_floor, event.tip.header.view)
-                return self._wait(event.now_ms)
+                self._stage = Stage.WAITING
+                self._begun_ms = event.now_ms - self._pacing.idle_interval_ms
+                return self._act(event.now_ms)
             case TransactionsPending():
                 self._pending = event.pending
                 return self._act(event.now_ms)
@@ -94,25 +95,25 @@ class Solo:
             case _:
                 assert_never(event)
 
-    def _wait(self, now_ms: int) -> list[Effect]:
-        self._stage = Stage.WAITING
-        self._entered_ms = now_ms
-        return self._act(now_ms)
+    def _due_ms(self) -> int:
+        """Return when the next block is due: intervals run from the start of the last one."""
+        assert self._tip is not None, "a started engine has a tip"
+        owed = self._pending or self._tip.changed
+        pacing = self._pacing
+        wait = pacing.block_interval_ms_min if owed else pacing.idle_interval_ms
+        return self._begun_ms + wait
 
     def _act(self, now_ms: int) -> list[Effect]:
         """Build if the next block is due, else ask to be woken when it is."""
         if self._stage is not Stage.WAITING:
             return []
-        tip = self._tip
-        assert tip is not None, "a started engine has a tip"
-        owed = self._pending or tip.changed
-        wait = self._pacing.block_interval_ms_min if owed else self._pacing.idle_interval_ms
-        if now_ms < self._entered_ms + wait:
-            return [SetTimer(self._entered_ms + wait)]
+        if now_ms < self._due_ms():
+            return [SetTimer(self._due_ms())]
+        assert self._tip is not None, "a started engine has a tip"
         self._stage = Stage.BUILDING
+        self._begun_ms = now_ms
         self._view += 1
-        self._time_ms = max(now_ms, tip.header.time_ms + 1)
-        return [BuildBlock(tip.header.height + 1, self._time_ms)]
+        return [BuildBlock(self._tip.header.height + 1)]
 
     def _propose(self, built: BlockBuilt) -> list[Effect]:
         """Make header and proposal over the tip (R1) and have the block executed."""
@@ -126,7 +127,7 @@ class Solo:
             view=self._view,
             parent_view=tip.header.view,
             parent_id=tip.block_id,
-            time_ms=self._time_ms,
+            time_ms=max(built.time_ms, tip.header.time_ms + 1),
             proposer=self._proposer,
             tx_root=built.tx_root,
             evidence_root=evidence_root(()),
@@ -182,5 +183,6 @@ class Solo:
             executed.changed,
             certificate,
         )
+        self._stage = Stage.WAITING
         commit = CommitBlock(header, proposal.block_id, certificate)
-        return [commit, *self._wait(executed.now_ms)]
+        return [commit, SetTimer(self._due_ms())]

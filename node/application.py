@@ -7,9 +7,9 @@ from typing import Any
 from consensus.inputs import BlockBuilt, Tip
 from node.storage.chain_store import ChainStore, Change, Head
 from state import crypto
-from state.block import Body, Result
+from state.block import Body, Outcome, Result
 from state.codec import encode
-from state.context import QueryContext
+from state.context import BlockContext, QueryContext
 from state.crypto import Tag
 from state.errors import NotFound
 from state.execute import (
@@ -17,10 +17,12 @@ from state.execute import (
     Executed,
     apply_block,
     apply_genesis,
+    apply_transaction,
     query_context,
 )
 from state.finality import Certificate, Header, Validator, ValidatorSet, set_hash
 from state.genesis import Genesis
+from state.modules import chain
 from state.modules.all import MESSAGES, MODULES
 from state.params import Params
 from state.registry import Query
@@ -131,11 +133,12 @@ class Application:
             head.finalization,
         )
 
-    def build(self, transactions: Sequence[Transaction]) -> BlockBuilt:
+    def build(self, transactions: Sequence[Transaction], time_ms: int) -> BlockBuilt:
         """Take a body for the next block and return what its header must commit to."""
         self._built = transactions
         validators = set_hash(self.validators)
         return BlockBuilt(
+            time_ms=time_ms,
             tx_root=Body(tuple([tx.wire for tx in transactions])).root,
             validators_hash=validators,
             next_validators_hash=validators,
@@ -187,6 +190,25 @@ class Application:
         self._candidates.clear()
         self.context = self._head_context()
         return candidate
+
+    @property
+    def base_fee(self) -> int:
+        """Grains per weight unit in the next block."""
+        return chain.base_fee(self.state)
+
+    def simulate(self, transaction: Transaction) -> Outcome:
+        """Execute a transaction as if it were alone in the next block, and forget it."""
+        head = self.head
+        ctx = BlockContext(
+            State(self._base),
+            head.header.height + 1,
+            head.header.time_ms + 1,
+            self.params,
+            self.genesis_hash,
+            self.validators[0].account,
+            head.block_id,
+        )
+        return apply_transaction(ctx, transaction)
 
     def query(self, name: str, arguments: dict[str, Any]) -> Any:
         """Answer a module's query after the head; raises NotFound for an unknown name."""

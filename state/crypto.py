@@ -75,6 +75,18 @@ def merkle_root(tag: Tag, leaves: Sequence[bytes]) -> Hash:
     return cython_ext.merkle_root(tag.value, leaves)
 
 
+def merkle_path(tag: Tag, leaves: Sequence[bytes], index: int) -> list[Hash]:
+    """Return the sibling hashes that prove leaf `index`, from the leaf up."""
+    return cython_ext.merkle_path(tag.value, leaves, index)
+
+
+def merkle_verify(
+    tag: Tag, root: Hash, leaf: bytes, index: int, count: int, path: Sequence[Hash]
+) -> bool:
+    """Tell whether `leaf` is number `index` of the `count` leaves under `root`."""
+    return cython_ext.merkle_verify(tag.value, root, leaf, index, count, path)
+
+
 def address_of(public_key: PublicKey) -> Address:
     """Return the 20-byte address of a single-key account."""
     return cython_ext.tagged_hash(Tag.ADDRESS.value, public_key)[:20]
