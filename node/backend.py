@@ -130,7 +130,7 @@ class NodeBackend:
             finalization,
             self._store.body(height).transactions,
             result.outcomes,
-            tuple([bytes(event) for event in result.events]),
+            result.events,
         )
 
     def query(self, name: str, arguments: dict[str, Any]) -> Any:
@@ -195,7 +195,7 @@ class NodeBackend:
             finalization,
             tuple([tx.wire for tx in candidate.transactions]),
             result.outcomes,
-            tuple([bytes(event) for event in result.events]),
+            result.events,
         )
         for feed in list(self._feeds):
             if feed.full():
@@ -215,4 +215,3 @@ class NodeBackend:
             raise AlreadyFinal("This transaction is final already; see tx.status.")
         height = application.head.header.height + 1
         self._mempool.check(transaction, application.state, height, application.params)
-

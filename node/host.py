@@ -87,9 +87,7 @@ class Host:
 
     def set_pacing(self, block_interval_ms_min: int, idle_interval_ms: int) -> None:
         """Change how long blocks wait, from now on."""
-        event = PacingChanged(
-            self._clock.now_ms(), Pacing(block_interval_ms_min, idle_interval_ms)
-        )
+        event = PacingChanged(self._clock.now_ms(), Pacing(block_interval_ms_min, idle_interval_ms))
         asyncio.get_running_loop().call_soon(self.feed, event)
 
     def stop(self) -> None:
