@@ -1,0 +1,190 @@
+"""The node's configuration: one frozen value, made once, from four sources.
+
+Defaults < the home's config.toml < environment variables SAHARA_* < flags. A setting has one name
+everywhere: `rpc_port` in the file, SAHARA_RPC_PORT in the environment, --rpc-port on the command
+line. What is unknown or of a wrong type is an error that names the setting and where it stands.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from node.errors import NodeError
+
+CONFIG_FILE = "config.toml"
+ENVIRONMENT_PREFIX = "SAHARA_"
+OTHER_VARIABLES = ("SAHARA_PURE_PYTHON", "SAHARA_HOME", "SAHARA_URL")
+"""Variables of this prefix that are no settings of the node."""
+
+Port = Annotated[int, Meta(ge=0, le=65_535)]
+Milliseconds = Annotated[int, Meta(ge=0, le=3_600_000)]
+
+
+class ConfigInvalid(NodeError):
+    """A setting is unknown, of a wrong type, or does not fit another one."""
+
+    code: ClassVar[str] = "config.invalid"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeConfig:
+    """Every setting of a node, valid by construction; the string below each is its meaning."""
+
+    home: Path
+    """The folder that holds everything of this node."""
+
+    rpc_host: Annotated[str, Meta(min_length=1, max_length=255)] = "127.0.0.1"
+    """The address that JSON-RPC listens on."""
+
+    rpc_port: Port = 4180
+    """The port that JSON-RPC listens on; 0 takes a free one."""
+
+    rpc_unsafe: bool = False
+    """Whether unsafe RPC methods and /metrics answer callers beyond loopback."""
+
+    rpc_requests_per_second: Annotated[int, Meta(ge=1, le=10**6)] = 500
+    """Sustained RPC rate of one remote address; loopback is not limited."""
+
+    block_interval_ms_min: Milliseconds = 100
+    """Milliseconds between blocks while transactions wait."""
+
+    idle_interval_ms: Milliseconds = 1_000
+    """Milliseconds between blocks while none wait."""
+
+    invariants_every_blocks: Annotated[int, Meta(ge=0, le=10**6)] = 100
+    """Every so many blocks all invariants are checked, not only the cheap ones; 0: never."""
+
+    mempool_transactions_max: Annotated[int, Meta(ge=1, le=10**6)] = 100_000
+    """Transactions that wait at most."""
+
+    mempool_bytes_max: Annotated[int, Meta(ge=2**20, le=2**32)] = 2**27
+    """Bytes of transactions that wait at most."""
+
+    keep_blocks: Annotated[int, Meta(ge=0, le=10**12)] = 0
+    """Final blocks whose bodies and outcomes are kept; 0: all of them."""
+
+    key_name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}(?!\n)$")] = "validator"
+    """The key that signs this node's votes."""
+
+    passphrase_file: Path | None = None
+    """The file with the key's passphrase; without one the node asks on its terminal."""
+
+    vote_after_loss: Annotated[str, Meta(pattern=r"^\d{1,18}:\d{1,18}(?!\n)$")] | None = None
+    """EPOCH:VIEW above every vote that may have been sent, when the guard file was lost."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least important messages that are logged."""
+
+    log_format: Literal["human", "json"] = "human"
+    """Logs for people or, one JSON object a line, for machines."""
+
+    def __post_init__(self) -> None:
+        """Hold the relations between settings; raises ConfigInvalid."""
+        if self.block_interval_ms_min > self.idle_interval_ms:
+            raise ConfigInvalid(
+                f"block_interval_ms_min is {self.block_interval_ms_min} and idle_interval_ms "
+                f"{self.idle_interval_ms}; blocks with transactions may not be slower than empty "
+                "ones."
+            )
+        if self.keep_blocks and self.keep_blocks < KEEP_BLOCKS_MIN:
+            raise ConfigInvalid(
+                f"keep_blocks is {self.keep_blocks}; keep at least {KEEP_BLOCKS_MIN}, or 0 for all."
+            )
+
+    @property
+    def loss_round(self) -> tuple[int, int] | None:
+        """The round of vote_after_loss: votes are signed above it."""
+        if self.vote_after_loss is None:
+            return None
+        epoch, view = self.vote_after_loss.split(":")
+        return int(epoch), int(view)
+
+
+KEEP_BLOCKS_MIN = 1_000
+"""Clients may still ask for the outcome of a transaction that lies this far back."""
+
+_KINDS: dict[str, Any] = get_type_hints(NodeConfig, include_extras=True)
+SETTINGS: dict[str, Field[Any]] = {
+    field.name: field for field in fields(NodeConfig) if field.name != "home"
+}
+"""Every setting by name, in the order of the class."""
+
+
+def load_config(
+    home: Path, *, environment: Mapping[str, str] | None = None, flags: Mapping[str, Any] = {}
+) -> NodeConfig:
+    """Return the configuration of the node in `home`; raises ConfigInvalid.
+
+    Flags that are None were not given. Relative paths in the file start at the home.
+    """
+    environment = os.environ if environment is None else environment
+    values: dict[str, Any] = {}
+    values.update(_from_file(home / CONFIG_FILE))
+    values.update(_from_environment(environment))
+    for name, value in flags.items():
+        if value is not None:
+            values[name] = _setting(name, value, f"the flag {flag_of(name)}", strict=False)
+    return NodeConfig(home=home, **values)
+
+
+def flag_of(name: str) -> str:
+    """Return the flag of a setting."""
+    return "--" + name.replace("_", "-")
+
+
+def choices_of(name: str) -> tuple[str, ...]:
+    """Return the words that a setting may be, none when it may be other things."""
+    kind = _KINDS[name]
+    return get_args(kind) if getattr(kind, "__origin__", None) is Literal else ()
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            table = tomllib.load(file)
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigInvalid(f"{path} is no TOML: {error}; correct that line.") from error
+    except OSError as error:
+        raise ConfigInvalid(f"{path} cannot be read ({error.strerror}).") from error
+    values = {}
+    for name, value in table.items():
+        values[name] = _setting(name, value, str(path), strict=True)
+        if isinstance(values[name], Path):
+            values[name] = path.parent / values[name]
+    return values
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    values = {}
+    for variable in sorted(environment):
+        if variable.startswith(ENVIRONMENT_PREFIX) and variable not in OTHER_VARIABLES:
+            name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+            where = f"the environment variable {variable}"
+            values[name] = _setting(name, environment[variable], where, strict=False)
+    return values
+
+
+def _setting(name: str, value: object, where: str, *, strict: bool) -> Any:
+    """Return the value as the setting's type; text from outside TOML is read as that type."""
+    if name not in SETTINGS:
+        raise ConfigInvalid(
+            f"There is no setting '{name}' ({where}); remove it, or use one of: "
+            f"{', '.join(SETTINGS)}."
+        )
+    kind = _KINDS[name]
+    if kind == Path | None:
+        if not isinstance(value, str | Path) or not str(value):
+            raise ConfigInvalid(f"'{name}' in {where} must be a path.")
+        return Path(value).expanduser()
+    try:
+        return msgspec.convert(value, kind, strict=strict)
+    except msgspec.ValidationError as error:
+        raise ConfigInvalid(f"'{name}' in {where} does not fit: {error}.") from error

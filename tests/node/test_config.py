@@ -1,0 +1,104 @@
+"""Where settings come from, which source wins, and what is said about wrong ones."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node.config import SETTINGS, ConfigInvalid, NodeConfig, choices_of, load_config
+
+
+def write(home: Path, text: str) -> None:
+    (home / "config.toml").write_text(text)
+
+
+def load(home: Path, environment: dict[str, str] | None = None, **flags: Any) -> NodeConfig:
+    return load_config(home, environment=environment or {}, flags=flags)
+
+
+def test_each_source_wins_over_those_before_it(tmp_path: Path) -> None:
+    assert load(tmp_path) == NodeConfig(home=tmp_path)
+    write(tmp_path, "rpc_port = 1\nidle_interval_ms = 2000\nrpc_unsafe = true\n")
+    environment = {"SAHARA_RPC_PORT": "2", "SAHARA_LOG_FORMAT": "json", "PATH": "/bin"}
+    assert load(tmp_path).rpc_port == 1
+    assert load(tmp_path, environment).rpc_port == 2
+    found = load(tmp_path, environment, rpc_port=3, idle_interval_ms=None)
+    assert found == replace(
+        NodeConfig(home=tmp_path),
+        rpc_port=3,
+        idle_interval_ms=2_000,
+        rpc_unsafe=True,
+        log_format="json",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("rpc_prot = 1", "no setting 'rpc_prot'"),
+        ("home = 'x'", "no setting 'home'"),
+        ("[rpc]\nport = 1", "no setting 'rpc'"),
+        ("rpc_port = '1'", "'rpc_port'"),
+        ("rpc_port = 65536", "'rpc_port'"),
+        ("rpc_port = 1.0", "'rpc_port'"),
+        ("rpc_port = true", "'rpc_port'"),
+        ("rpc_unsafe = 1", "'rpc_unsafe'"),
+        ("log_level = 'loud'", "'log_level'"),
+        ("passphrase_file = 3", "'passphrase_file'"),
+        ("vote_after_loss = '1-2'", "'vote_after_loss'"),
+        ("rpc_port = ", "no TOML"),
+        ("rpc_port = 1\nrpc_port = 2", "no TOML"),
+    ],
+)
+def test_a_wrong_file_is_named_with_the_setting(tmp_path: Path, text: str, said: str) -> None:
+    write(tmp_path, text)
+    with pytest.raises(ConfigInvalid, match=said) as caught:
+        load(tmp_path)
+    assert str(tmp_path / "config.toml") in caught.value.sentence
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("SAHARA_RPC_PROT", "1"),
+        ("SAHARA_RPC_PORT", "x"),
+        ("SAHARA_RPC_UNSAFE", "maybe"),
+        ("SAHARA_PASSPHRASE_FILE", ""),
+    ],
+)
+def test_a_wrong_variable_is_named(tmp_path: Path, variable: str, value: str) -> None:
+    with pytest.raises(ConfigInvalid, match=variable):
+        load(tmp_path, {variable: value})
+
+
+def test_variables_that_are_no_settings_pass(tmp_path: Path) -> None:
+    assert load(tmp_path, {"SAHARA_PURE_PYTHON": "1"}) == NodeConfig(home=tmp_path)
+
+
+def test_a_wrong_flag_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigInvalid, match="--rpc-port"):
+        load(tmp_path, rpc_port=-1)
+
+
+def test_relations_between_settings(tmp_path: Path) -> None:
+    with pytest.raises(ConfigInvalid, match="slower than empty"):
+        load(tmp_path, block_interval_ms_min=2_000)
+    with pytest.raises(ConfigInvalid, match="keep_blocks"):
+        load(tmp_path, keep_blocks=999)
+
+
+def test_types_other_than_integers(tmp_path: Path) -> None:
+    write(tmp_path, "passphrase_file = 'words'\nvote_after_loss = '2:31'\n")
+    found = load(tmp_path, {"SAHARA_RPC_UNSAFE": "true"})
+    assert found.passphrase_file == tmp_path / "words"
+    assert found.loss_round == (2, 31)
+    assert found.rpc_unsafe is True
+    assert load(tmp_path, passphrase_file="/x").passphrase_file == Path("/x")
+    assert choices_of("log_format") == ("human", "json")
+    assert choices_of("rpc_port") == ()
+
+
+def test_every_setting_has_a_default() -> None:
+    assert "home" not in SETTINGS
+    NodeConfig(home=Path())
