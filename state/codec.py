@@ -49,7 +49,7 @@ class Decoder(Generic[T]):
             raise Malformed(f"{self._name} is larger than {bytes_max} bytes; send a smaller one.")
         try:
             value: T = self._decoder.decode(data)
-        except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Malformed(f"These bytes are no {self._name}: {error}.") from error
         if _encoder.encode(value) != bytes(data):
             raise Malformed(

@@ -56,6 +56,9 @@ def test_whatever_decodes_is_canonical(noise: bytes) -> None:
         b"\x93\xcf\x80\x00\x00\x00\x00\x00\x00\x00\xc4\x00\x90",
         b"\x93\x01\xc4\x41" + bytes(65) + b"\x90",
         b"\x93\x01\xc4\x00" + b"\x91" * 100_000,
+        b"\x93\x01\xc4\x00\x91\xa2\xf3\x28",
+        b"\x93\x01\xc4\x00\xdd\xff\xff\xff\xff",
+        b"\x93\x01\xc4\x00\x91\xc7\x01\x05\x00",
     ],
     ids=[
         "empty",
@@ -73,6 +76,9 @@ def test_whatever_decodes_is_canonical(noise: bytes) -> None:
         "too large",
         "over length",
         "too deep",
+        "no utf-8",
+        "longer than the input",
+        "extension",
     ],
 )
 def test_refused(wire: bytes) -> None:
