@@ -15,6 +15,10 @@ from state.types import Amount, Bps, Count, Ppm
 Blocks = Annotated[int, Meta(ge=1, le=10**9)]
 
 
+BASE_FEE_MAX = 2**62
+"""Grains per weight unit that the base fee never passes, so that it stays within bounds at rest."""
+
+
 class FeeParams(Struct):
     """The base fee per weight unit, which follows block fullness in the shape of EIP-1559."""
 
@@ -32,6 +36,7 @@ class FeeParams(Struct):
         """Raise Malformed unless target and limits fit each other."""
         _require(self.base_fee_min >= 1, "fees.base_fee_min is at least 1")
         _require(self.base_fee_start >= self.base_fee_min, "fees.base_fee_start >= base_fee_min")
+        _require(self.base_fee_start <= BASE_FEE_MAX, "fees.base_fee_start <= 2^62")
         _require(
             self.block_weight_target <= self.block_weight_max,
             "fees.block_weight_target <= block_weight_max",

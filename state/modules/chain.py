@@ -5,10 +5,10 @@ from state.context import BlockContext, QueryContext
 from state.errors import Rejected
 from state.genesis import Genesis
 from state.keys import ADDRESS_KEY, U8_KEY
-from state.maths import mul_div_floor
+from state.maths import clamp, mul_div_floor
 from state.modules import bank
 from state.nonces import FRESH, NonceWindow, is_usable, use
-from state.params import FeeParams, Params
+from state.params import BASE_FEE_MAX, FeeParams, Params
 from state.registry import Module
 from state.tables import State, Table
 from state.types import PPM, Address, Amount
@@ -80,10 +80,10 @@ def next_base_fee(fees: FeeParams, current: int, weight: int) -> int:
     """
     target, change = fees.block_weight_target, fees.base_fee_change_max_ppm
     if weight > target:
-        delta = mul_div_floor(current * (weight - target), change, target * PPM)
-        return min(current + max(1, delta), 2**62)
-    delta = mul_div_floor(current * (target - weight), change, target * PPM)
-    return max(fees.base_fee_min, current - delta)
+        moved = current + max(1, mul_div_floor(current * (weight - target), change, target * PPM))
+    else:
+        moved = current - mul_div_floor(current * (target - weight), change, target * PPM)
+    return clamp(moved, fees.base_fee_min, BASE_FEE_MAX)
 
 
 def move_base_fee(state: State, fees: FeeParams, weight: int) -> None:
