@@ -57,8 +57,8 @@ class NodeConfig:
     idle_interval_ms: Milliseconds = 1_000
     """Milliseconds between blocks while none wait."""
 
-    invariants_every_blocks: Annotated[int, Meta(ge=0, le=10**6)] = 100
-    """Every so many blocks all invariants are checked, not only the cheap ones; 0: never."""
+    invariants_every_blocks: Annotated[int, Meta(ge=1, le=10**6)] = 100
+    """Every so many blocks all invariants are checked, not only the cheap ones."""
 
     mempool_transactions_max: Annotated[int, Meta(ge=1, le=10**6)] = 100_000
     """Transactions that wait at most."""

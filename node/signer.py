@@ -237,8 +237,9 @@ class GuardedSigner:
     Raises GuardMissing, GuardLocked, GuardCorrupt or GuardOfAnother.
     """
 
-    def __init__(self, key: Signer, path: Path) -> None:
+    def __init__(self, key: Signer, path: Path, genesis_hash: Hash) -> None:
         self._key = key
+        self._genesis_hash = genesis_hash
         self._file = _GuardFile(path)
         self._votes: dict[Round, dict[Tag, _Vote]] = {}
         self._compact_bytes = COMPACT_BYTES
@@ -263,6 +264,11 @@ class GuardedSigner:
             raise GuardOfAnother(
                 f"The guard file {path} guards the key {head.public_key.hex()}, not "
                 f"{self._key.public_key.hex()}; each key needs the guard that was made for it."
+            )
+        if head.genesis_hash != self._genesis_hash:
+            raise GuardOfAnother(
+                f"The guard file {path} is for the network {head.genesis_hash.hex()}, not "
+                f"{self._genesis_hash.hex()}; each network needs a home of its own."
             )
         for entry in entries:
             self._take_in(entry)
@@ -298,26 +304,20 @@ class GuardedSigner:
         """The view of the highest round: whoever starts anew begins above it."""
         return self._highest[1]
 
-    def sign_vote(self, kind: Tag, subject: Subject, genesis_hash: Hash) -> Signature:
+    def sign_vote(self, kind: Tag, subject: Subject) -> Signature:
         """Return a signature that is guarded on disk by now; the same vote gets the same one.
 
-        `subject` is a Nullified for NULLIFY, else a Proposal. Raises GuardRefused, GuardOfAnother
-        or GuardFailed.
+        `subject` is a Nullified for NULLIFY, else a Proposal. Raises GuardRefused or GuardFailed.
         """
         assert kind in _KINDS, "only votes are guarded here"
         assert isinstance(subject, Nullified) == (kind is Tag.NULLIFY), "the subject fits the kind"
-        if genesis_hash != self._head.genesis_hash:
-            raise GuardOfAnother(
-                f"The guard is for the network {self._head.genesis_hash.hex()}, not "
-                f"{genesis_hash.hex()}; each network needs a home of its own."
-            )
         at = (subject.epoch, subject.view)
         body = encode(subject)
         signed = self._votes.get(at, {})
         if kind in signed and signed[kind].subject == body:
             return signed[kind].signature
         self._refuse_contradiction(kind, at, body, signed)
-        signature = self._key.sign(vote_digest(kind, genesis_hash, subject))
+        signature = self._key.sign(vote_digest(kind, self._genesis_hash, subject))
         vote = _Vote(_KINDS.index(kind), subject.epoch, subject.view, body, signature)
         self._file.append(encode(vote))
         self._take_in(vote)
