@@ -34,6 +34,7 @@ from node.clock import Clock
 from node.mempool import Mempool
 from node.metrics import NodeMetrics
 from state.crypto import Tag
+from state.errors import Malformed
 from state.finality import Nullified, Proposal
 from state.types import Signature
 
@@ -86,7 +87,12 @@ class Host:
             asyncio.get_running_loop().call_soon(self._tell_pending)
 
     def set_pacing(self, block_interval_ms_min: int, idle_interval_ms: int) -> None:
-        """Change how long blocks wait, from now on."""
+        """Change how long blocks wait, from now on; raises Malformed."""
+        if not 1 <= block_interval_ms_min <= idle_interval_ms:
+            raise Malformed(
+                f"Intervals of {block_interval_ms_min} and {idle_interval_ms} ms are no pace; give "
+                "at least 1 ms, and an idle interval that is not shorter than the busy one."
+            )
         event = PacingChanged(self._clock.now_ms(), Pacing(block_interval_ms_min, idle_interval_ms))
         asyncio.get_running_loop().call_soon(self.feed, event)
 

@@ -1,0 +1,168 @@
+"""A node as one process: opens the home, starts host and RPC server, and stops them in order.
+
+Whatever breaks in a callback or task reaches one place here, which logs it, keeps what the state
+machine said, and ends the process; nothing is retried in a state nobody understands.
+"""
+
+import asyncio
+import gc
+import json
+import logging
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from consensus.inputs import Pacing
+from consensus.solo import Solo
+from node.application import Application
+from node.backend import NodeBackend
+from node.clock import Clock, SystemClock
+from node.config import NodeConfig
+from node.host import Host
+from node.mempool import Mempool, MempoolLimits
+from node.metrics import NodeMetrics
+from node.rpc.catalogue import method_of
+from node.rpc.limits import RpcLimits
+from node.rpc.server import RpcServer
+from node.signer import GuardedSigner
+from node.storage.chain_store import ChainStore
+from node.storage.kv import LevelDb
+from state import crypto
+from state.errors import InvariantBroken, SaharaError
+from state.genesis import Genesis
+
+RUN_FILE = "run.json"
+"""While a node runs, its process id and the address of its RPC server stand here."""
+
+DATABASE_FOLDER = "data"
+PENDING_PER_SENDER_MAX = 256
+"""As many as an account has usable nonces."""
+
+log = logging.getLogger("sahara.service")
+
+
+class Service:
+    """Everything that runs in a node's process."""
+
+    def __init__(
+        self, config: NodeConfig, genesis: Genesis, signer: GuardedSigner, clock: Clock
+    ) -> None:
+        self._config = config
+        self._metrics = NodeMetrics(clock)
+        self._store = ChainStore(LevelDb(config.home / DATABASE_FOLDER, create=True), genesis)
+        self._application = Application(
+            self._store,
+            genesis,
+            invariants_every_blocks=config.invariants_every_blocks,
+            timed=self._metrics.timed,
+        )
+        mempool = Mempool(
+            MempoolLimits(
+                config.mempool_transactions_max,
+                config.mempool_bytes_max,
+                PENDING_PER_SENDER_MAX,
+            )
+        )
+        pacing = Pacing(config.block_interval_ms_min, config.idle_interval_ms)
+        engine = Solo(crypto.address_of(signer.public_key), pacing)
+        self._host = Host(engine, self._application, mempool, signer, clock, self._metrics)
+        self._backend = NodeBackend(
+            self._application, self._store, mempool, self._host.pending_changed
+        )
+        self._host.backend = self._backend
+        self._server = RpcServer(
+            self._backend,
+            RpcLimits(
+                requests_per_second=config.rpc_requests_per_second,
+                unsafe_from_anywhere=config.rpc_unsafe,
+            ),
+            self._metrics.registry,
+            [(method_of("node.set_pacing", _set_pacing, unsafe=True), self._host.set_pacing)],
+        )
+
+    async def run(self) -> int:
+        """Run until a signal or a failure; return the exit code."""
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[BaseException | None] = loop.create_future()
+        loop.set_exception_handler(lambda _, context: _end(ended, context))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, _end, ended, {})
+        port = await self._server.start(self._config.rpc_host, self._config.rpc_port)
+        url = f"http://{self._config.rpc_host}:{port}"
+        run_file = self._config.home / RUN_FILE
+        run_file.write_text(json.dumps({"pid": os.getpid(), "rpc": url}) + "\n")
+        serving = asyncio.create_task(self._server.wait())
+        serving.add_done_callback(lambda task: _end(ended, {"exception": task.exception()}))
+        self._host.start()
+        self._backend.is_ready = True
+        log.info("serving", extra={"rpc": url, "height": self._application.head.header.height})
+        try:
+            return self._report(await ended)
+        finally:
+            self._backend.is_ready = False
+            self._host.stop()
+            run_file.unlink(missing_ok=True)
+            await self._server.stop()
+            self._store.close()
+            log.info("stopped")
+
+    def _report(self, error: BaseException | None) -> int:
+        """Log what ended the node and return the exit code."""
+        if error is None:
+            return 0
+        code = error.code if isinstance(error, SaharaError) else "node.bug"
+        log.error("halted", extra={"code": code}, exc_info=error)
+        if isinstance(error, InvariantBroken):
+            self._dump(error)
+        return 1
+
+    def _dump(self, error: InvariantBroken) -> None:
+        """Keep what is known about a state that contradicts itself."""
+        head = self._application.head
+        report = {
+            "code": error.code,
+            "sentence": error.sentence,
+            "height": head.header.height + 1,
+            "head": head.block_id.hex(),
+            "state_root": head.state_root.hex(),
+        }
+        path = self._config.home / f"halt-{head.header.height + 1}.json"
+        path.write_text(json.dumps(report, indent=2) + "\n")
+        log.error("dumped", extra={"path": str(path)})
+
+
+def run(config: NodeConfig, genesis: Genesis, signer: GuardedSigner) -> int:
+    """Run a node in this process until it is told to stop; return the exit code.
+
+    Raises SaharaError for a home, database or port that cannot serve.
+    """
+    service = Service(config, genesis, signer, SystemClock())
+    gc.freeze()
+    return uvloop.run(service.run())
+
+
+def _end(ended: "asyncio.Future[BaseException | None]", context: dict[str, Any]) -> None:
+    if ended.done():
+        return
+    error = context.get("exception")
+    if error is None and "message" in context:
+        error = RuntimeError(context["message"])
+    ended.set_result(error)
+
+
+def _set_pacing(node: Host, block_interval_ms_min: int, idle_interval_ms: int) -> None:
+    """Change how long blocks wait, busy and idle, in milliseconds; for devnets."""
+    node.set_pacing(block_interval_ms_min, idle_interval_ms)
+
+
+def read_run_file(home: Path) -> dict[str, Any] | None:
+    """Return process id and RPC address of the node that runs in a home, or None."""
+    path = home / RUN_FILE
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    return found
