@@ -44,6 +44,13 @@ STALE_SECONDS = 0.5
 POLL_SECONDS_MIN = 0.004
 POLL_SECONDS_MAX = 0.1
 
+PATIENCE_SECONDS = 10.0
+"""How long `send` waits for room in the mempool."""
+
+ALREADY_PENDING = "mempool.already_pending"
+NONCE_SPENT = ("mempool.nonce_taken", "tx.nonce_unusable")
+ROOM_COMES = ("mempool.full", "mempool.sender_full", "mempool.funds_reserved")
+
 _outcomes: Decoder[Outcome] = Decoder(Outcome)
 
 
@@ -222,8 +229,11 @@ class SaharaClient:
             if account.is_synced:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, POLL_SECONDS_MAX)
-            view = await self.query("chain.account", address=account.address)
-            account.learn(view.nonce_high)
+            await self._learn(account)
+
+    async def _learn(self, account: Account) -> None:
+        view = await self.query("chain.account", address=account.address)
+        account.learn(view.nonce_high)
 
     async def submit(self, wire: bytes) -> Hash:
         """Submit a signed transaction; returns its id once admitted, raises Refused."""
@@ -233,15 +243,37 @@ class SaharaClient:
         """Submit many signed transactions in batches; an id or a refusal for each."""
         return await self.query_many([("tx.submit", {"wire": wire}) for wire in wires])
 
-    async def send(self, account: Account, *messages: Message, fee_max: int | None = None) -> Hash:
-        """Build, sign and submit; returns the id. A refused transaction gives its nonce back."""
-        signed = await self.build(account, *messages, fee_max=fee_max)
-        try:
-            return await self.submit(signed.wire)
-        except Refused:
-            self._status = None
-            account.give_back(signed.nonce)
-            raise
+    async def send(
+        self,
+        account: Account,
+        *messages: Message,
+        fee_max: int | None = None,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> Hash:
+        """Build, sign and submit; returns the id once admitted.
+
+        Waits while the mempool has no room for the account, and takes another nonce where one was
+        used elsewhere. Any other refusal is raised, and its nonce used for the next transaction.
+        """
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + patience_seconds
+        pause = POLL_SECONDS_MIN
+        while True:
+            signed = await self.build(account, *messages, fee_max=fee_max)
+            try:
+                return await self.submit(signed.wire)
+            except Refused as error:
+                self._status = None
+                if error.code == ALREADY_PENDING:
+                    return signed.tx_id
+                if error.code in NONCE_SPENT:
+                    await self._learn(account)
+                else:
+                    account.give_back(signed.nonce)
+                if error.code not in (*NONCE_SPENT, *ROOM_COMES) or clock() > deadline:
+                    raise
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, POLL_SECONDS_MAX)
 
     async def execute(
         self,

@@ -1,112 +1,39 @@
-"""JSON-RPC 2.0 without a transport: bytes of a request in, bytes of the response out."""
+"""JSON-RPC 2.0 without a transport: bytes of a request in, bytes of the response out.
 
+What can be answered at once is; what has to wait comes back as a coroutine. The requests of a batch
+are begun in their order, and those that wait do so side by side.
+"""
+
+import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from time import perf_counter
 from typing import Any
 
 import msgspec
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry
 
 from node.rpc.backend import Backend
+from node.rpc.bound import BoundMethod, Caller, RequestCounts
 from node.rpc.catalogue import Method, module_methods, node_methods
 from node.rpc.errors import (
     Forbidden,
-    InvalidParams,
     InvalidRequest,
     LimitExceeded,
     MethodNotFound,
     ParseError,
     error_object,
 )
-from node.rpc.jsonform import FORMS, FormError, Reader, Writer
 from node.rpc.limits import RpcLimits
 from node.rpc.methods import NodeMethods
 from state.errors import SaharaError
 
+Answer = bytes | None | Coroutine[Any, Any, bytes | None]
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 _MISSING: Any = object()
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Where a request came from, as far as it decides what may be asked."""
-
-    trusted: bool
-    """On loopback, or the operator lets everybody call unsafe methods."""
-
-    subscriber: Any = None
-    """The subscriber behind a WebSocket; None over HTTP."""
-
-
-class BoundMethod:
-    """A method with its readers and writer, and the function that answers it."""
-
-    __slots__ = (
-        "_defaults",
-        "_invoke",
-        "_readers",
-        "_required",
-        "_write",
-        "failed",
-        "method",
-        "ok",
-    )
-
-    def __init__(
-        self, method: Method, invoke: Callable[..., Any], write: Writer, counter: Counter
-    ) -> None:
-        self.method = method
-        self._invoke = invoke
-        self._write = write
-        self._readers: dict[str, Reader] = {
-            each.name: FORMS.reader(each.kind) for each in method.parameters
-        }
-        self._defaults = {
-            each.name: each.default for each in method.parameters if not each.required
-        }
-        self._required = [each.name for each in method.parameters if each.required]
-        self.ok = counter.labels(method.name, "ok")
-        self.failed = counter.labels(method.name, "error")
-
-    def call(self, params: Any, caller: Caller) -> Any:
-        """Return the JSON result, or an awaitable of the value to be given to `finish`."""
-        if self.method.per_subscriber:
-            return self._write(self.method.function(_subscriber(caller), **self.arguments(params)))
-        answer = self._invoke(**self.arguments(params))
-        return answer if inspect.isawaitable(answer) else self._write(answer)
-
-    async def finish(self, answer: Awaitable[Any]) -> Any:
-        """Return the JSON result of an asynchronous method."""
-        return self._write(await answer)
-
-    def arguments(self, params: Any) -> dict[str, Any]:
-        """Return typed arguments; raises InvalidParams."""
-        if type(params) is list:
-            if len(params) > len(self._readers):
-                raise InvalidParams(
-                    f"{self.method.name} takes at most {len(self._readers)} parameters.", "params"
-                )
-            params = dict(zip(self._readers, params, strict=False))
-        values = dict(self._defaults)
-        for name, data in params.items():
-            read = self._readers.get(name)
-            if read is None:
-                known = ", ".join(self._readers) or "no parameters"
-                raise InvalidParams(
-                    f"{name}: {self.method.name} has no such parameter; it takes {known}.", name
-                )
-            try:
-                values[name] = read(data)
-            except FormError as error:
-                raise error.located(name) from error
-        for name in self._required:
-            if name not in values:
-                raise InvalidParams(f"{name}: this parameter is missing.", name)
-        return values
 
 
 class Dispatcher:
@@ -121,18 +48,8 @@ class Dispatcher:
         extra: Iterable[tuple[Method, Callable[..., Any]]] = (),
     ) -> None:
         self._limits = limits
-        self._requests = Counter(
-            "sahara_rpc_requests",
-            "RPC requests answered.",
-            ["method", "outcome"],
-            registry=registry,
-        )
-        self._unknown = self._requests.labels("unknown", "error")
-        self._seconds = Histogram(
-            "sahara_rpc_batch_seconds", "Seconds to answer a request or batch.", registry=registry
-        )
-        node = NodeMethods(backend)
         self._methods: dict[str, BoundMethod] = {}
+        node = NodeMethods(backend)
         for method in node_methods():
             self._add(method, partial(method.function, node))
         for method in module_methods():
@@ -141,34 +58,37 @@ class Dispatcher:
             self._add(method, function)
         self._document = document([bound.method for bound in self._methods.values()])
         self._add(Method("rpc.discover", _DISCOVER, (), Any, self._discover), self._discover)
+        self._counts = RequestCounts(self._methods)
+        registry.register(self._counts)
 
     def _add(self, method: Method, invoke: Callable[..., Any]) -> None:
         assert method.name not in self._methods, f"{method.name} is there twice"
-        write = FORMS.writer(method.result)
-        self._methods[method.name] = BoundMethod(method, invoke, write, self._requests)
+        self._methods[method.name] = BoundMethod(method, invoke)
 
     def _discover(self) -> dict[str, Any]:
         return self._document
 
     async def answer(self, body: bytes, caller: Caller) -> bytes | None:
         """Return the response to a request or batch, or None when none is due."""
+        answer = self.begin(body, caller)
+        return answer if answer is None or isinstance(answer, bytes) else await answer
+
+    def begin(self, body: bytes, caller: Caller) -> Answer:
+        """Return the response if it needs no waiting, else a coroutine that returns it."""
         started = perf_counter()
         try:
             data = _decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return failure(ParseError(f"The body is no JSON: {error}; send one JSON value."))
-        if type(data) is list:
-            response = await self._answer_batch(data, caller)
-        else:
-            response = await self.answer_one(data, caller)
-        self._seconds.observe(perf_counter() - started)
-        return response
+        answer = self._begin_batch(data, caller) if type(data) is list else self._one(data, caller)
+        self._counts.seconds += perf_counter() - started
+        return answer
 
     def cost(self, body: bytes) -> int:
         """Return how many requests a body asks for at most, without decoding it."""
         return 1 if body.lstrip()[:1] != b"[" else max(1, body.count(b'"method"'))
 
-    async def _answer_batch(self, batch: list[Any], caller: Caller) -> bytes | None:
+    def _begin_batch(self, batch: list[Any], caller: Caller) -> Answer:
         if not batch:
             return failure(InvalidRequest("The batch is empty; put at least one request into it."))
         if len(batch) > self._limits.batch_requests_max:
@@ -178,20 +98,20 @@ class Dispatcher:
                     "are allowed; split it."
                 )
             )
-        responses: list[bytes] = []
+        answers: list[Answer] = []
         size = 0
         for request in batch:
             if size > self._limits.response_bytes_max:
-                responses.append(failure(_TOO_LARGE, _id_of(request)))
+                answers.append(failure(_TOO_LARGE, _id_of(request)))
                 continue
-            response = await self.answer_one(request, caller)
-            if response is not None:
-                responses.append(response)
-                size += len(response)
-        return b"[" + b",".join(responses) + b"]" if responses else None
+            answer = self._one(request, caller)
+            answers.append(answer)
+            size += len(answer) if isinstance(answer, bytes) else 0
+        if any(inspect.iscoroutine(answer) for answer in answers):
+            return _gather(answers)
+        return _joined(answers)
 
-    async def answer_one(self, request: Any, caller: Caller) -> bytes | None:
-        """Return the response to one decoded request, or None for a notification."""
+    def _one(self, request: Any, caller: Caller) -> Answer:
         bound: BoundMethod | None = None
         try:
             name, params = _parse(request)
@@ -200,30 +120,53 @@ class Dispatcher:
                 raise MethodNotFound(f"There is no method '{name[:64]}'; rpc.discover lists all.")
             if bound.method.unsafe and not caller.trusted:
                 raise Forbidden(f"{name} answers on loopback only; call it on the node's machine.")
-            result = bound.call(params, caller)
-            if inspect.isawaitable(result):
-                result = await bound.finish(result)
+            value = bound.call(params, caller)
         except SaharaError as error:
-            (self._unknown if bound is None else bound.failed).inc()
-            if isinstance(error, InvalidRequest) or "id" in request:
-                return failure(error, _id_of(request))
-            return None
-        bound.ok.inc()
+            return self._failed(bound, request, error)
+        if bound.is_async:
+            return self._later(bound, request, value)
+        return self._succeeded(bound, request, value)
+
+    async def _later(
+        self, bound: BoundMethod, request: dict[str, Any], value: Coroutine[Any, Any, Any]
+    ) -> bytes | None:
+        try:
+            return self._succeeded(bound, request, await value)
+        except SaharaError as error:
+            return self._failed(bound, request, error)
+
+    def _succeeded(self, bound: BoundMethod, request: dict[str, Any], value: Any) -> bytes | None:
+        bound.successes += 1
         request_id = request.get("id", _MISSING)
         if request_id is _MISSING:
             return None
-        return _encode({"jsonrpc": "2.0", "id": request_id, "result": result})
+        return _encode({"jsonrpc": "2.0", "id": request_id, "result": bound.write(value)})
+
+    def _failed(self, bound: BoundMethod | None, request: Any, error: SaharaError) -> bytes | None:
+        if bound is None:
+            self._counts.unknown += 1
+        else:
+            bound.failures += 1
+        if isinstance(error, InvalidRequest) or "id" in request:
+            return failure(error, _id_of(request))
+        return None
+
+
+async def _gather(answers: Iterable[Answer]) -> bytes | None:
+    """Wait for the answers of a batch side by side, so that submissions share verification."""
+    waiting = [answer for answer in answers if inspect.iscoroutine(answer)]
+    found = iter(await asyncio.gather(*waiting))
+    return _joined([next(found) if inspect.iscoroutine(each) else each for each in answers])
+
+
+def _joined(answers: Iterable[Answer]) -> bytes | None:
+    responses = [answer for answer in answers if isinstance(answer, bytes)]
+    return b"[" + b",".join(responses) + b"]" if responses else None
 
 
 def failure(error: SaharaError, request_id: Any = None) -> bytes:
     """Return the response that reports an error."""
     return _encode({"jsonrpc": "2.0", "id": request_id, "error": error_object(error)})
-
-
-def _subscriber(caller: Caller) -> Any:
-    if caller.subscriber is None:
-        raise InvalidRequest("Subscriptions need a WebSocket; connect to /ws and ask there.")
-    return caller.subscriber
 
 
 def _query(backend: Backend, name: str, **arguments: Any) -> Any:

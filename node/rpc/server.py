@@ -21,9 +21,11 @@ from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from node.rpc.backend import Backend
+from node.rpc.bound import Caller
 from node.rpc.catalogue import Method
-from node.rpc.dispatch import Caller, Dispatcher, failure
+from node.rpc.dispatch import Answer, Dispatcher, failure
 from node.rpc.errors import Forbidden, LimitExceeded, ParseError
+from node.rpc.fastpath import FastConnection, PlainHeads
 from node.rpc.limits import RateLimiter, RpcLimits
 from node.rpc.schema import openrpc
 from node.rpc.subscriptions import Hub, Subscriber
@@ -36,6 +38,7 @@ CLOSE_SECONDS = 2.0
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 _PORT = re.compile(r":[0-9]*$")
+_TRUSTED = Caller(trusted=True)
 _JSON = {"Content-Type": "application/json"}
 
 
@@ -65,6 +68,8 @@ class RpcServer:
             "sahara_rpc_websockets", "WebSockets that are open.", registry=self._registry
         )
         self._on_loopback = True
+        self._heads = PlainHeads(self._accepts_host, self._limits.body_bytes_max)
+        self._fast: dict[int, FastConnection] = {}
         self._server: web.Server | None = None
         self._listener: asyncio.Server | None = None
         self._following: asyncio.Task[None] | None = None
@@ -104,6 +109,8 @@ class RpcServer:
             self._following.cancel()
         if self._listener is not None:
             self._listener.close()
+        for fast in list(self._fast.values()):
+            fast.close()
         if self._server is not None:
             await self._server.shutdown(CLOSE_SECONDS)
 
@@ -111,9 +118,21 @@ class RpcServer:
 
     def _protocol(self) -> asyncio.Protocol:
         assert self._server is not None, "start makes the server before it listens"
-        if len(self._server.connections) >= self._limits.connections_max:
+        if len(self._server.connections) + len(self._fast) >= self._limits.connections_max:
             return _Refusal()
-        return self._server()
+        if not self._on_loopback:
+            return self._server()
+        fast = FastConnection(
+            self._begin, self._heads, self._server, self._forget, self._limits.idle_seconds
+        )
+        self._fast[id(fast)] = fast
+        return fast
+
+    def _begin(self, body: bytes) -> Answer:
+        return self._dispatcher.begin(body, _TRUSTED)
+
+    def _forget(self, fast: FastConnection) -> None:
+        self._fast.pop(id(fast), None)
 
     def _request(
         self,
@@ -194,11 +213,13 @@ class RpcServer:
         origin = headers.get("Origin")
         if origin is not None and origin not in self._limits.origins:
             return Forbidden("Web pages of this origin may not call; list it in rpc.origins.")
-        if self._on_loopback:
-            name = _PORT.sub("", headers.get("Host", ""))
-            if name not in LOOPBACK_NAMES and name not in self._limits.hosts:
-                return Forbidden("This Host is not loopback; list it in rpc.hosts.")
+        if self._on_loopback and not self._accepts_host(headers.get("Host", "")):
+            return Forbidden("This Host is not loopback; list it in rpc.hosts.")
         return None
+
+    def _accepts_host(self, host: str) -> bool:
+        name = _PORT.sub("", host)
+        return name in LOOPBACK_NAMES or name in self._limits.hosts
 
     def _caller(self, request: web.BaseRequest, subscriber: Subscriber | None = None) -> Caller:
         trusted = self._limits.unsafe_from_anywhere or _is_loopback(request.remote)

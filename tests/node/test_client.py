@@ -22,6 +22,7 @@ from node.client import (
 from node.rpc.backend import Stage
 from state.block import Status
 from state.codec import encode
+from state.errors import Rejected
 from state.modules import bank
 from state.modules.bank import Balance, Transfer
 
@@ -55,6 +56,42 @@ async def test_a_refused_transaction_gives_its_nonce_back(memory_node: Any, serv
         status = await client.execute(alice, Transfer(bob.address, 5))
     assert refused.value.code == "tx.fee_too_low"
     assert memory_node.query("chain.account", {"address": alice.address}).nonce_high == 1
+    assert status.outcome.status is Status.OK
+
+
+class NoRoom(Rejected):
+    code = "mempool.sender_full"
+
+
+async def test_sending_waits_for_room(memory_node: Any, serve: Any) -> None:
+    alice, bob, _ = memory_node.accounts
+    admit, refusals = memory_node.submit, []
+
+    async def submit(wire: bytes) -> bytes:
+        if len(refusals) < 3:
+            refusals.append(wire)
+            raise NoRoom("The account has too many transactions pending.")
+        return await admit(wire)
+
+    memory_node.submit = submit
+    async with serve(memory_node) as url, SaharaClient(url) as client:
+        status = await client.execute(alice, Transfer(bob.address, 5))
+        refusals.clear()
+        with pytest.raises(Refused):
+            await client.send(alice, Transfer(bob.address, 5), patience_seconds=0)
+    assert status.outcome.status is Status.OK
+    assert memory_node.query("chain.account", {"address": alice.address}).nonce_high == 1
+
+
+async def test_two_senders_with_one_key_get_by(memory_node: Any, serve: Any) -> None:
+    """Nonces that another program used are passed over."""
+    alice, bob, _ = memory_node.accounts
+    other = Account.from_seed(bytes([1]) * 32)
+    assert other.address == alice.address
+    async with serve(memory_node) as url, SaharaClient(url) as client:
+        await client.execute(alice, Transfer(bob.address, 5))
+        await client.execute(other, Transfer(bob.address, 5))
+        status = await client.execute(alice, Transfer(bob.address, 5))
     assert status.outcome.status is Status.OK
 
 
