@@ -6,11 +6,11 @@ from typing import Any
 import click
 import msgspec
 
-from node import keystore
 from node.cli import fields
 from node.cli.connection import connected, default_home, node_options, show
 from node.cli.fields import Field
 from node.client import Account
+from node.keystore import Passphrase, key_info, load_key, read_passphrase
 from node.rpc.backend import TxStatus
 from node.rpc.jsonform import FORMS
 from state.block import Outcome
@@ -56,13 +56,13 @@ def _signing_options() -> list[click.Option]:
 
 def _account(home: Path, name: str, passphrase_file: Path | None) -> Account:
     """Open the signing key, with a passphrase from a file or a prompt."""
-    keystore.key_info(home, name)  # a missing key is told before the passphrase is asked for
+    key_info(home, name)  # a missing key is told before the passphrase is asked for
     if passphrase_file is not None:
-        passphrase = keystore.read_passphrase(passphrase_file)
+        passphrase = read_passphrase(passphrase_file)
     else:
         text = click.prompt(f"Passphrase of {name}", hide_input=True, err=True)
-        passphrase = keystore.Passphrase(text)
-    return keystore.load_key(home, name, passphrase).account()
+        passphrase = Passphrase(text)
+    return load_key(home, name, passphrase).account()
 
 
 def _command(module: str, message: type[Message]) -> click.Command:

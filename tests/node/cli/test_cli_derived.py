@@ -1,0 +1,167 @@
+"""`sahara tx`, `query` and `status`: derived from the registry, run against a chain in memory."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from node.addresses import format_address
+from node.cli import query, status, tx
+from node.cli.fields import Field, as_json, dashed
+from node.keystore import LIGHT_COST, Passphrase, create_key
+from node.rpc.jsonform import FORMS
+from state.modules.all import MESSAGES, MODULES
+from state.modules.bank import Transfer
+from state.types import Address
+
+BOB = format_address(bytes(range(20)))
+
+
+@click.group()
+def sahara() -> None:
+    """The commands as `sahara` holds them."""
+
+
+for name, group in (("tx", tx.GROUP), ("query", query.GROUP), ("status", status.GROUP)):
+    sahara.add_command(group, name)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home with the key alice, and her passphrase in a file."""
+    create_key(tmp_path, "alice", Passphrase("correct horse"), LIGHT_COST)
+    secret = tmp_path / "passphrase"
+    secret.write_text("correct horse\n")
+    secret.chmod(0o600)
+    return tmp_path
+
+
+def invoke(*arguments: str, text: str | None = None) -> Result:
+    return CliRunner().invoke(sahara, list(arguments), input=text, catch_exceptions=False)
+
+
+async def run(*arguments: str, text: str | None = None) -> Result:
+    return await asyncio.to_thread(invoke, *arguments, text=text)
+
+
+def signing(home: Path) -> list[str]:
+    secret = str(home / "passphrase")
+    return ["--from", "alice", "--home", str(home), "--passphrase-file", secret]
+
+
+async def fund(node: Any, client: Any, home: Path) -> bytes:
+    from node.keystore import key_info
+
+    address = key_info(home, "alice").address
+    await client.execute(node.accounts[0], Transfer(address, 10**9))
+    return address
+
+
+def walk(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    found = []
+    for name, command in group.commands.items():
+        here = (*path, name)
+        found += walk(command, here) if isinstance(command, click.Group) else [here]
+    return found
+
+
+COMMANDS = walk(sahara)
+
+
+def test_every_transaction_and_query_has_a_command() -> None:
+    for module in MODULES:
+        for message in module.messages:
+            assert ("tx", module.name, dashed(message.__name__)) in COMMANDS
+        for each in module.queries:
+            assert ("query", module.name, dashed(each.name.partition(".")[2])) in COMMANDS
+    assert dashed("RegisterModelV2") == "register-model-v2" and len(MESSAGES) > 2
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_says_what_it_does_and_how(command: tuple[str, ...]) -> None:
+    result = invoke(*command, "--help")
+    assert result.exit_code == 0 and "Usage:" in result.output
+    if command[0] == "query" or (command[0] == "tx" and len(command) == 3):
+        assert f"sahara {' '.join(command)}" in result.output
+
+
+async def test_status_and_queries(memory_node: Any, serve: Any) -> None:
+    async with serve(memory_node) as url:
+        shown = await run("status", "--node", url)
+        data = await run("status", "--node", url, "--json")
+        balance = await run("query", "bank", "balance", "--address", BOB, "--node", url, "--json")
+        pots = await run("query", "bank", "supply", "--node", url)
+        header = await run("query", "chain", "header", "--height", "1", "--node", url, "--json")
+    assert "memory" in shown.output and shown.exit_code == 0
+    assert json.loads(data.output)["height"] == 1
+    assert json.loads(balance.output) == {"amount": "0"}
+    assert "conserved" in pots.output
+    assert json.loads(header.output)["header"]["height"] == 1
+
+
+async def test_a_transfer_from_the_command_line(memory_node: Any, serve: Any, home: Path) -> None:
+    from node.client import SaharaClient
+
+    async with serve(memory_node) as url, SaharaClient(url) as client:
+        await fund(memory_node, client, home)
+        line = ["tx", "bank", "transfer", "--recipient", BOB, "--amount", "7", "--node", url]
+        line += ["--json", *signing(home)]
+        dry = await run(*line, "--dry-run")
+        sent = await run(*line)
+        quick = await run(*line, "--no-wait", "--fee-max", "100000")
+        told = await run("tx", "status", json.loads(sent.output)["tx_id"], "--node", url, "--json")
+        await client.wait_final(bytes.fromhex(json.loads(quick.output)["tx_id"]))
+        after = await client.query("bank.balance", address=bytes(range(20)))
+    assert (dry.exit_code, json.loads(dry.output)["status"]) == (0, "ok")
+    assert (sent.exit_code, json.loads(sent.output)["stage"]) == (0, "final")
+    assert json.loads(told.output) == json.loads(sent.output)
+    assert after.amount == 14
+
+
+async def test_exit_codes(memory_node: Any, serve: Any, home: Path) -> None:
+    from node.client import SaharaClient
+
+    transfer = ["tx", "bank", "transfer", "--recipient", BOB]
+    async with serve(memory_node) as url, SaharaClient(url) as client:
+        broke = await run(*transfer, "--amount", "7", "--node", url, *signing(home))
+        await fund(memory_node, client, home)
+        failed = await run(
+            *transfer, "--amount", str(10**17), "--node", url, "--json", *signing(home)
+        )
+        wrong = await run(*transfer, "--amount", "many", "--node", url, *signing(home))
+        missing = await run(*transfer, "--node", url, *signing(home))
+        unknown = await run("tx", "status", "00" * 32, "--node", url)
+        bad_id = await run("tx", "status", "xyz", "--node", url)
+        no_key = await run(
+            *transfer, "--amount", "7", "--node", url, "--from", "bob", "--home", str(home)
+        )
+        bad_passphrase = await run(
+            *[*transfer, "--amount", "7", "--node", url, "--from", "alice", "--home", str(home)],
+            text="wrong horse\n",
+        )
+    nobody = await run("status", "--node", "http://127.0.0.1:1", "--json")
+    assert broke.exit_code == 1 and "bank.insufficient_funds" in broke.stderr
+    assert failed.exit_code == 1
+    assert json.loads(failed.stderr)["error"]["code"] == "bank.insufficient_funds"
+    assert wrong.exit_code == 2 and "--amount" in wrong.stderr
+    assert missing.exit_code == 2
+    assert unknown.exit_code == 1 and "state.not_found" in unknown.stderr
+    assert bad_id.exit_code == 2
+    assert no_key.exit_code == 1 and "keys.missing" in no_key.stderr
+    assert bad_passphrase.exit_code == 1 and "keys.wrong_passphrase" in bad_passphrase.stderr
+    assert nobody.exit_code == 3
+    assert json.loads(nobody.stderr)["error"]["code"] == "client.unreachable"
+
+
+def test_texts_become_json_by_their_type() -> None:
+    shape = FORMS.shape
+    assert as_json(shape(Address), BOB) == BOB
+    assert as_json(shape(int), "5") == 5
+    assert as_json(shape(bool), "true") is True
+    assert as_json(shape(list[int]), "[1, 2]") == [1, 2]
+    assert as_json(shape(Address | None), BOB) == BOB
+    assert Field("from", int, True).option == "--field-from"
