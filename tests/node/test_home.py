@@ -1,0 +1,114 @@
+"""Homes: made whole or not at all, private, and consistent in themselves."""
+
+from pathlib import Path
+
+import pytest
+
+from node.config import load_config
+from node.genesis_file import GenesisInvalid, GenesisMissing, write_genesis
+from node.home import (
+    HomeExists,
+    HomeFailed,
+    HomeMissing,
+    HomeRefused,
+    HomeWishes,
+    create_home,
+    open_home,
+)
+from node.keystore import LIGHT_COST, Passphrase, key_info, load_key, read_passphrase
+from node.signer import GuardedSigner, GuardOfAnother
+from state.genesis import Allocation
+
+WORDS = Passphrase("correct horse battery")
+
+
+def wishes(**changes: object) -> HomeWishes:
+    return HomeWishes(**{"time_ms": 5, **changes})  # a test may wish for nonsense
+
+
+def test_a_devnet_home_runs_unattended(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "home"
+    fund = Allocation(b"1" * 20, 10**9)
+    home, genesis = create_home(path, wishes(funds=[fund]))
+    assert open_home(path).genesis() == genesis == home.genesis()
+    assert fund in genesis.allocations
+    assert {entry.name for entry in path.iterdir()} == {
+        *("config.toml", "genesis.toml", "keys", "passphrase", "guard", "guard.lock"),
+    }
+    assert [entry.name for entry in path.parent.iterdir()] == ["home"]
+    assert path.stat().st_mode & 0o777 == 0o700
+    assert (path / "passphrase").stat().st_mode & 0o777 == 0o600
+    config = load_config(path, environment={})
+    assert config.passphrase_file == path / "passphrase"
+    assert config.invariants_every_blocks == 1
+    key = load_key(path, config.key_name, read_passphrase(config.passphrase_file))
+    assert key.public_key == genesis.validators[0].public_key
+    GuardedSigner(key, home.guard_file, genesis.hash).close()
+
+
+def test_a_passphrase_that_is_given_is_not_kept(tmp_path: Path) -> None:
+    create_home(tmp_path / "home", wishes(passphrase=WORDS))
+    load_key(tmp_path / "home", "validator", WORDS)
+    assert not (tmp_path / "home" / "passphrase").exists()
+    assert load_config(tmp_path / "home", environment={}).passphrase_file is None
+
+
+def test_a_home_of_a_network_that_exists(tmp_path: Path) -> None:
+    first, genesis = create_home(tmp_path / "first", wishes())
+    second, same = create_home(
+        tmp_path / "second", wishes(role="archive", genesis=first.genesis_file)
+    )
+    assert same == genesis == second.genesis()
+    assert not second.guard_file.exists()
+    assert not (second.path / "keys").exists()
+    _, other = create_home(tmp_path / "third", wishes())
+    assert other.hash != genesis.hash
+    key = load_key(first.path, "validator", read_passphrase(first.path / "passphrase"))
+    with pytest.raises(GuardOfAnother, match="network"):
+        GuardedSigner(key, first.guard_file, other.hash)
+
+
+def test_keys_beyond_the_devnet_are_not_light(tmp_path: Path) -> None:
+    home, _ = create_home(tmp_path / "devnet", wishes())
+    file = tmp_path / "genesis.toml"
+    file.write_text(write_genesis(home.genesis()))
+    path = tmp_path / "mainnet"
+    create_home(path, wishes(chain="mainnet", genesis=file, passphrase=WORDS))
+    assert key_info(path, "validator").cost != LIGHT_COST
+    assert key_info(home.path, "validator").cost == LIGHT_COST
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "said"),
+    [
+        ({"role": "king"}, HomeRefused, "no role"),
+        ({"chain": "moonnet"}, HomeRefused, "no chain"),
+        ({"chain": "mainnet", "passphrase": WORDS}, HomeRefused, "--genesis"),
+        ({"genesis": Path("none"), "funds": [Allocation(b"1" * 20, 1)]}, HomeRefused, "--fund"),
+        ({"genesis": Path("none")}, GenesisMissing, "no file none"),
+        ({"chain": "testnet", "genesis": Path("none")}, HomeRefused, "passphrase"),
+        ({"funds": [Allocation(b"1" * 20, 2**63 - 1)]}, GenesisInvalid, "supply"),
+    ],
+)
+def test_what_does_not_fit_leaves_nothing(
+    tmp_path: Path, changes: dict[str, object], error: type[Exception], said: str
+) -> None:
+    with pytest.raises(error, match=said):
+        create_home(tmp_path / "home", wishes(**changes))
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    create_home(tmp_path / "empty", wishes())
+    before = (tmp_path / "empty" / "genesis.toml").read_bytes()
+    with pytest.raises(HomeExists):
+        create_home(tmp_path / "empty", wishes())
+    assert (tmp_path / "empty" / "genesis.toml").read_bytes() == before
+    (tmp_path / "file").write_text("")
+    with pytest.raises(HomeExists):
+        create_home(tmp_path / "file", wishes())
+    with pytest.raises(HomeFailed):
+        create_home(tmp_path / "file" / "home", wishes())
+    with pytest.raises(HomeMissing, match="sahara init"):
+        open_home(tmp_path / "none")
