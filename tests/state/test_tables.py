@@ -102,6 +102,58 @@ def test_layers_match_a_dictionary(operations: list[tuple[str, tuple[int, str], 
             assert (None if row is None else row.amount) == model.get(k)
 
 
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("ppppddbrcs"), st.integers(0, 60)), min_size=20, max_size=120
+    )
+)
+def test_many_keys_between_two_scans(operations: list[tuple[str, int]]) -> None:
+    """Keys that came since the last scan, few or many, kept or rolled back, stand in order."""
+    state = State(Base(Store()))
+    model: dict[int, int] = {}
+    saved: dict[int, int] | None = None
+    for name, number in [*operations, ("s", 0)]:
+        if name == "p":
+            OTHERS.put(state, number, Entry(number))
+            model[number] = number
+        elif name == "d":
+            OTHERS.delete(state, number)
+            model.pop(number, None)
+        elif name == "b" and saved is None:
+            state.begin()
+            saved = dict(model)
+        elif name == "r" and saved is not None:
+            state.rollback()
+            model, saved = saved, None
+        elif name == "c" and saved is not None:
+            state.commit()
+            saved = None
+        elif name == "s":
+            assert [key for key, _ in OTHERS.scan(state)] == sorted(model)
+            behind = [key for key, _ in OTHERS.scan(state, after=number, limit=3)]
+            assert behind == sorted(key for key in model if key > number)[:3]
+
+
+def test_writing_and_scanning_by_turns_costs_no_square() -> None:
+    """What a block can be filled with: every message adds a row and scans a few."""
+    state = State(Base(Store()))
+    for number in range(40_000):
+        OTHERS.put(state, number, Entry(1))
+        assert [key for key, _ in OTHERS.scan(state, under=(number,))] == [number]
+
+
+def test_sentences_are_the_same_on_every_machine() -> None:
+    """They stand under the outcomes root: neither a library's words nor repr may be in them."""
+    state = State(Base(Store()))
+    with pytest.raises(NotFound, match=r"no row 1/'\\xe4\\u2028' in test.entries; check"):
+        ENTRIES.require(state, (1, "\u00e4\u2028"))
+    with pytest.raises(BoundExceeded) as caught:
+        OTHERS.put(state, 1, Entry(2**63))
+    assert caught.value.sentence == (
+        "A row of test.others would leave its bounds; use smaller amounts."
+    )
+
+
 def test_scan_under_after_and_limit() -> None:
     state = State(Base(Store()))
     for number in range(5):
