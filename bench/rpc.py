@@ -1,8 +1,8 @@
 """JSON-RPC reads per second over loopback with 16 connections, against a bare aiohttp handler.
 
 Run as `python -m bench.rpc`. Every connection asks for a balance, waits for the answer, and asks
-again. Server and load run in a process each. The limit is an aiohttp handler on the same machine
-that returns constant bytes and reads nothing.
+again. Server and load run in a process each. Two limits, met in the same rounds: an aiohttp handler
+that returns constant bytes, and a protocol that answers any bytes with constant ones.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from typing import Any
 import uvloop
 from aiohttp import web
 
-from bench.measure import ROUNDS, report
+from bench.measure import ROUNDS, ratio, report
 from node.addresses import format_address
 from node.rpc.server import RpcServer
 from state import execute
@@ -30,6 +30,8 @@ SECONDS = 1.0
 BAR = 15_000
 ACCOUNTS = 1_000
 HOST = "127.0.0.1"
+_BODY = b'{"jsonrpc":"2.0","id":1,"result":{"amount":"1000000000000"}}'
+_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(_BODY) + _BODY
 
 
 class _Nothing:
@@ -130,12 +132,32 @@ async def _serve_ours(port: Connection) -> None:
 async def _serve_bare(port: Connection) -> None:
     async def answer(request: web.BaseRequest) -> web.Response:
         await request.read()
-        return web.Response(body=b'{"jsonrpc":"2.0","id":1,"result":{"amount":"1000000000000"}}')
+        return web.Response(body=_BODY)
 
     loop = asyncio.get_running_loop()
     listener = await loop.create_server(web.Server(answer, access_log=None), HOST, 0)
     port.send(listener.sockets[0].getsockname()[1])
     await asyncio.Event().wait()
+
+
+class _Bare(asyncio.Protocol):
+    """What a socket, an event loop and Python cost by themselves: constant bytes for any bytes."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport: Any = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.write(_ANSWER)
+
+
+async def _serve_socket(port: Connection) -> None:
+    listener = await asyncio.get_running_loop().create_server(_Bare, HOST, 0)
+    port.send(listener.sockets[0].getsockname()[1])
+    await asyncio.Event().wait()
+
+
+def _run_socket(port: Connection) -> None:
+    uvloop.run(_serve_socket(port))
 
 
 def _run_ours(port: Connection) -> None:
@@ -169,11 +191,14 @@ async def _load(ports: dict[str, int]) -> dict[str, list[float]]:
     return rates
 
 
+_SERVERS = (("ours", _run_ours), ("bare", _run_bare), ("socket", _run_socket))
+
+
 def main() -> None:
     """Measure and report."""
     spawn = multiprocessing.get_context("spawn")
     ports, processes = {}, []
-    for name, run in (("ours", _run_ours), ("bare", _run_bare)):
+    for name, run in _SERVERS:
         here, there = spawn.Pipe()
         process = spawn.Process(target=run, args=(there,), daemon=True)
         process.start()
@@ -183,14 +208,15 @@ def main() -> None:
     for process in processes:
         process.terminate()
         process.join()
-    pairs = zip(rates["ours"], rates["bare"], strict=True)
     reads = round(median(rates["ours"]))
     figures = {
         "connections": CONNECTIONS,
         "reads_per_second": reads,
         "reads_bar": BAR,
         "bare_aiohttp_per_second": round(median(rates["bare"])),
-        "ratio_to_bare_aiohttp": round(median(ours / bare for ours, bare in pairs), 4),
+        "ratio_to_bare_aiohttp": ratio(rates["ours"], rates["bare"]),
+        "bare_socket_per_second": round(median(rates["socket"])),
+        "ratio_to_bare_socket": ratio(rates["ours"], rates["socket"]),
     }
     report("rpc", figures, reads >= BAR)
 

@@ -324,28 +324,63 @@ class SaharaClient:
                 return [final[tx_id] for tx_id in tx_ids]
             if clock() > deadline:
                 late = next(tx_id for tx_id in waiting if tx_id not in final)
-                raise NotFinal(late, timeout_seconds)
+                raise NotFinal(f"Transaction {late.hex()}", timeout_seconds)
             await asyncio.sleep(pause)
             pause = min(1.5 * pause, POLL_SECONDS_MAX)
 
     # --- proofs ----------------------------------------------------------------------------------
 
+    async def wait_height(self, height: int, *, timeout_seconds: float = 30.0) -> NodeStatus:
+        """Return the node's status once its head is at least `height`; raises NotFinal."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + timeout_seconds
+        pause = POLL_SECONDS_MIN
+        while (status := await self.status()).height < height:
+            if clock() > deadline:
+                raise NotFinal(f"Block {height}", timeout_seconds)
+            await asyncio.sleep(pause)
+            pause = min(1.5 * pause, POLL_SECONDS_MAX)
+        return status
+
     async def prove_row(
-        self, table: Table[Any, Any], key: Any, validators: ValidatorSet | None = None
+        self,
+        table: Table[Any, Any],
+        key: Any,
+        *,
+        at_least: int = 0,
+        validators: ValidatorSet | None = None,
+        timeout_seconds: float = 30.0,
     ) -> tuple[Any | None, StateProof]:
-        """Return a row, or None, with the proof of it, verified here; raises ProofInvalid."""
+        """Return a row, or None, with the proof of it, verified here; raises ProofInvalid.
+
+        The newest provable state is the one before the head; with `at_least` the client waits
+        until the state after that height is provable, and raises NotFinal when it takes too long.
+        """
+        if at_least:
+            await self.wait_height(at_least + 1, timeout_seconds=timeout_seconds)
         raw_key = table.key(key)
         proof = cast(StateProof, await self.query("chain.state_proof", raw_key=raw_key))
-        if proof.key != raw_key:
-            raise ProofInvalid("The node proved another row than the one asked for.")
+        if proof.key != raw_key or proof.height < at_least:
+            raise ProofInvalid("The node proved another row or height than the one asked for.")
         trusted = validators or validators_of(await self.genesis())
         value = verify_state_proof(proof, trusted, await self.genesis_hash())
         return (None if value is None else table.decode(value)), proof
 
     async def prove_outcome(
-        self, tx_id: Hash, validators: ValidatorSet | None = None
+        self,
+        tx_id: Hash,
+        *,
+        validators: ValidatorSet | None = None,
+        timeout_seconds: float = 30.0,
     ) -> tuple[Outcome, OutcomeProof]:
-        """Return a transaction's outcome with its proof, verified here; raises ProofInvalid."""
+        """Return a transaction's outcome with its proof, verified here; raises ProofInvalid.
+
+        Waits until the transaction is final and the header after its block, which commits to the
+        outcome, is final too; raises NotFinal when that takes too long.
+        """
+        final = await self.wait_final(tx_id, timeout_seconds=timeout_seconds)
+        assert final.height is not None, "a final transaction has a height"
+        await self.wait_height(final.height + 1, timeout_seconds=timeout_seconds)
         proof = cast(OutcomeProof, await self.query("tx.proof", tx_id=tx_id))
         trusted = validators or validators_of(await self.genesis())
         outcome = _outcomes.decode(verify_outcome_proof(proof, trusted, await self.genesis_hash()))

@@ -53,14 +53,12 @@ class WrongNetwork(ClientError):
 
 
 class NotFinal(ClientError):
-    """The transaction was not final in time; it may still become so."""
+    """A transaction or block was not final in time; it may still become so."""
 
-    def __init__(self, tx_id: Hash, seconds: float) -> None:
+    def __init__(self, what: str, seconds: float) -> None:
         super().__init__(
-            "client.not_final",
-            f"Transaction {tx_id.hex()} was not final after {seconds:g} s; ask tx.status later.",
+            "client.not_final", f"{what} was not final after {seconds:g} s; ask again later."
         )
-        self.tx_id = tx_id
 
 
 class Dropped(ClientError):

@@ -117,9 +117,11 @@ class SyncClient:
         """Return the status of a transaction once final; raises NotFinal or Dropped."""
         return self._run(self._client.wait_final(tx_id, timeout_seconds=timeout_seconds))
 
-    def prove_row(self, table: Table[Any, Any], key: Any) -> tuple[Any | None, StateProof]:
+    def prove_row(
+        self, table: Table[Any, Any], key: Any, *, at_least: int = 0
+    ) -> tuple[Any | None, StateProof]:
         """Return a row, or None, with the proof of it, verified here; raises ProofInvalid."""
-        return self._run(self._client.prove_row(table, key))
+        return self._run(self._client.prove_row(table, key, at_least=at_least))
 
     def prove_outcome(self, tx_id: Hash) -> tuple[Outcome, OutcomeProof]:
         """Return a transaction's outcome with its proof, verified here; raises ProofInvalid."""
