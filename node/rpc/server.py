@@ -7,6 +7,7 @@ which carry the Origin of a web page: otherwise any page in the operator's brows
 import asyncio
 import errno
 import ipaddress
+import logging
 import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -15,6 +16,7 @@ from typing import Any, ClassVar
 
 from aiohttp import WSCloseCode, WSMsgType, web
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 from prometheus_client import CollectorRegistry, Gauge
@@ -46,6 +48,18 @@ class PortInUse(SaharaError):
     """The RPC port is taken, or the address is not this machine's."""
 
     code: ClassVar[str] = "rpc.port_in_use"
+
+
+class _NotTheirNoise(logging.Filter):
+    """Drops what aiohttp logs, with a traceback, about requests that are no HTTP."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not isinstance(error, HttpProcessingError)
+
+
+_LOGGER = logging.getLogger("node.rpc.http")
+_LOGGER.addFilter(_NotTheirNoise())
 
 
 class RpcServer:
@@ -83,6 +97,7 @@ class RpcServer:
             request_factory=self._request,
             keepalive_timeout=self._limits.idle_seconds,
             access_log=None,
+            logger=_LOGGER,
         )
         try:
             self._listener = await loop.create_server(self._protocol, host, port, backlog=1_024)

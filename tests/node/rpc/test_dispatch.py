@@ -1,0 +1,162 @@
+"""The dispatcher against any JSON: one well-formed response for each request, and never a raise."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import generate_latest
+
+from node.rpc.bound import Caller
+from node.rpc.catalogue import method_of
+from node.rpc.dispatch import Dispatcher
+from node.rpc.limits import RpcLimits
+from node.rpc.schema import openrpc
+
+ADDRESS = "sah1qqqsyqcyq5rqwzqfpg9scrgwpugpzysnp259ge"
+NAMES = [
+    *("chain.status", "bank.balance", "tx.status", "tx.submit", "tx.encode", "chain.block"),
+    *("chain.state_proof", "subscribe", "rpc.discover", "no.such", ""),
+]
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.sampled_from(["", "x", "00", "00" * 32, ADDRESS, "bank.balances", "\ud83d\ude00"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["address", "denom", "tx_id", "wire", "body", "table", "key", "height"]
+            ),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=6,
+)
+REQUESTS = (
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "jsonrpc": st.just("2.0") | VALUES,
+            "id": st.integers() | st.text(max_size=3) | VALUES,
+            "method": st.sampled_from(NAMES) | VALUES,
+            "params": VALUES,
+        },
+    )
+    | VALUES
+)
+
+
+async def peers(node: Any) -> int:
+    """Return how many peers there are."""
+    return 3
+
+
+def stop(node: Any) -> bool:
+    """Stop the node."""
+    return True
+
+
+def dispatcher(node: Any, registry: CollectorRegistry | None = None) -> Dispatcher:
+    return Dispatcher(
+        node,
+        RpcLimits(batch_requests_max=4),
+        registry or CollectorRegistry(),
+        openrpc,
+        [
+            (method_of("node.stop", stop, unsafe=True), lambda: True),
+            (method_of("node.peers", peers), lambda: peers(None)),
+        ],
+    )
+
+
+def ask(server: Dispatcher, body: bytes, *, trusted: bool = True) -> Any:
+    answer = asyncio.run(server.answer(body, Caller(trusted)))
+    return None if answer is None else json.loads(answer)
+
+
+def is_response(value: Any) -> bool:
+    if not isinstance(value, dict) or value.get("jsonrpc") != "2.0" or "id" not in value:
+        return False
+    if "result" in value:
+        return value.keys() == {"jsonrpc", "id", "result"}
+    error = value["error"]
+    return (
+        value.keys() == {"jsonrpc", "id", "error"}
+        and isinstance(error["code"], int)
+        and isinstance(error["message"], str)
+        and "." in error["data"]["code"]
+    )
+
+
+def test_any_json_gets_a_response(memory_node: Any) -> None:
+    server = dispatcher(memory_node)
+
+    @settings(max_examples=150)
+    @given(REQUESTS | st.lists(REQUESTS, max_size=5))
+    def check(request: Any) -> None:
+        answer = ask(server, json.dumps(request).encode())
+        batch = answer if isinstance(answer, list) else [answer]
+        asked = request if isinstance(request, list) else [request]
+        assert all(is_response(each) for each in batch if each is not None)
+        assert answer is None or len(batch) <= max(1, len(asked))
+        for each in asked:
+            if isinstance(each, dict) and type(each.get("id")) is int and len(asked) <= 4:
+                assert sum(response["id"] == each["id"] for response in batch) >= 1
+
+    check()
+
+
+def test_any_bytes_get_a_response(memory_node: Any) -> None:
+    server = dispatcher(memory_node)
+
+    @given(st.binary(max_size=60))
+    def check(body: bytes) -> None:
+        answer = ask(server, body)
+        assert answer is None or is_response(answer) or isinstance(answer, list)
+
+    check()
+
+
+def test_unsafe_methods_answer_trusted_callers_only(memory_node: Any) -> None:
+    server = dispatcher(memory_node)
+    body = b'{"jsonrpc":"2.0","id":1,"method":"node.stop"}'
+    assert ask(server, body)["result"] is True
+    refused = ask(server, body, trusted=False)["error"]
+    assert (refused["code"], refused["data"]["code"]) == (-32003, "rpc.forbidden")
+    described = ask(server, b'{"jsonrpc":"2.0","id":1,"method":"rpc.discover"}')["result"]
+    unsafe = [method["name"] for method in described["methods"] if method["x-unsafe"]]
+    assert unsafe == ["node.stop"]
+
+
+def test_batches_mix_what_waits_with_what_does_not(memory_node: Any) -> None:
+    names = ["node.peers", "chain.status", "node.peers", "no.such"]
+    batch = [{"jsonrpc": "2.0", "id": i, "method": name} for i, name in enumerate(names)]
+    answers = ask(dispatcher(memory_node), json.dumps(batch).encode())
+    assert [each["id"] for each in answers] == [0, 1, 2, 3]
+    assert [each.get("result") == 3 for each in answers] == [True, False, True, False]
+
+
+def test_requests_are_counted(memory_node: Any) -> None:
+    registry = CollectorRegistry()
+    server = dispatcher(memory_node, registry)
+    for method, times in (("chain.status", 3), ("bank.balance", 2), ("no.such", 1)):
+        for _ in range(times):
+            ask(server, json.dumps({"jsonrpc": "2.0", "id": 1, "method": method}).encode())
+    text = generate_latest(registry).decode()
+    assert 'sahara_rpc_requests_total{method="chain.status",outcome="ok"} 3.0' in text
+    assert 'sahara_rpc_requests_total{method="bank.balance",outcome="error"} 2.0' in text
+    assert 'sahara_rpc_requests_total{method="unknown",outcome="error"} 1.0' in text
+
+
+def test_bugs_are_not_hidden(memory_node: Any) -> None:
+    """What is no refusal goes up to the server, which answers 500 and logs it."""
+    memory_node.status = lambda: 1 // 0
+    with pytest.raises(ZeroDivisionError):
+        ask(dispatcher(memory_node), b'{"jsonrpc":"2.0","id":1,"method":"chain.status"}')

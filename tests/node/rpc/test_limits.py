@@ -1,0 +1,72 @@
+"""Token buckets and what callers beyond loopback may do."""
+
+import json
+from typing import Any
+
+import aiohttp
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from node.rpc import limits, server
+from node.rpc.limits import RateLimiter, RpcLimits
+
+LIMITS = RpcLimits(requests_per_second=10, requests_burst=20)
+
+
+def test_a_bucket_gives_its_burst_and_then_its_rate() -> None:
+    limiter = RateLimiter(LIMITS)
+    assert [limiter.take("a", 1, 0.0) for _ in range(20)] == list(range(19, -1, -1))
+    assert limiter.take("a", 1, 0.0) == -1
+    assert limiter.take("b", 20, 0.0) == 0, "each address has its own"
+    assert limiter.take("a", 1, 0.05) == -1
+    assert limiter.take("a", 1, 0.11) == 0
+    assert limiter.take("a", 20, 100.0) == 0, "no more than the burst is saved up"
+    assert limiter.take("c", 21, 100.0) == -1
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), st.floats(0, 0.3)), max_size=200))
+def test_never_more_than_burst_and_rate(asked: list[tuple[int, float]]) -> None:
+    limiter = RateLimiter(LIMITS)
+    now, given_out = 0.0, 0
+    for count, pause in asked:
+        now += pause
+        if limiter.take("a", count, now) >= 0:
+            given_out += count
+        assert given_out <= LIMITS.requests_burst + LIMITS.requests_per_second * now + 1e-6
+
+
+def test_addresses_are_forgotten_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "ADDRESSES_TRACKED_MAX", 100)
+    limiter = RateLimiter(LIMITS)
+    for number in range(1_000):
+        limiter.take(str(number), 1, 0.0)
+    assert len(limiter._buckets) == 100
+
+
+async def test_callers_from_elsewhere(
+    memory_node: Any, serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With nobody taken for loopback, rates hold, the rest is told, and metrics are closed."""
+    monkeypatch.setattr(server, "_is_loopback", lambda address: False)
+    monkeypatch.setattr(server.RpcServer, "_protocol", lambda self: self._server())
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "chain.status"})
+    batch = f"[{','.join([body] * 8)}]"
+    async with serve(memory_node, LIMITS) as url, aiohttp.ClientSession() as session:
+        async with session.post(url, data=batch) as response:
+            assert response.status == 200
+            assert response.headers["X-RateLimit-Remaining"] == "12"
+        async with session.post(url, data=batch) as response:
+            assert response.headers["X-RateLimit-Remaining"] in ("4", "5")
+        async with session.post(url, data=batch) as response:
+            assert response.status == 429 and response.headers["Retry-After"] == "1"
+            refused = json.loads(await response.read())["error"]
+        async with session.get(f"{url}/metrics") as response:
+            assert response.status == 403
+        async with session.get(f"{url}/health") as response:
+            assert response.status == 200
+        async with session.ws_connect(f"{url}/ws") as socket:
+            await socket.send_str(batch)
+            limited = json.loads(await socket.receive_str())
+    assert refused["data"]["code"] == "rpc.limit_exceeded"
+    assert limited["error"]["data"]["code"] == "rpc.limit_exceeded"
