@@ -258,6 +258,12 @@ def memory_node() -> MemoryNode:
     return MemoryNode()
 
 
+@pytest.fixture(scope="session")
+def make_node() -> Any:
+    """The class itself, for tests that make a node of their own."""
+    return MemoryNode
+
+
 @pytest.fixture
 def serve() -> Any:
     """`async with serve(node, limits) as url` runs an RPC server over it."""
