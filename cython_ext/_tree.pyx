@@ -304,6 +304,8 @@ def update(overlays, fetch, bytes root, changes):
     try:
         if leaves == NULL or sorted_leaves == NULL:
             raise MemoryError
+        if len(root) != HASH_SIZE:
+            raise ValueError("a root has 32 bytes")
         for at in range(count):
             key, value = entries[at]
             if key is None:
@@ -404,7 +406,7 @@ cdef bytes _encode(bytes page):
     out += CODES_SIZE
     for slot in range(SLOTS):
         if head[slot] == CHILD:
-            memcpy(out, slot_hash(head, slot), HASH_SIZE)
+            memcpy(out, slot_hash(<uint8_t *> head, slot), HASH_SIZE)
             out += HASH_SIZE
             continue
         for index in range(head[slot]):
@@ -436,6 +438,8 @@ def decode_page(bytes stored, int level):
     cdef int slot, total = 0
     cdef Py_ssize_t size = CODES_SIZE
     cdef Work work
+    if not 0 <= level < LEVELS:
+        raise ValueError("a stored page starts at a level of the path")
     memset(work.head, 0, HEAD_SIZE)
     if PyBytes_GET_SIZE(stored) >= CODES_SIZE:
         for slot in range(SLOTS):

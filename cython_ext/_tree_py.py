@@ -148,6 +148,8 @@ def encode_pages(pages: Mapping[bytes, object], prefix: bytes) -> Writes:
 
 def decode_page(stored: bytes, level: int) -> object:
     """Return the page, its hashes computed anew; ValueError for what no page encodes to."""
+    if not 0 <= level < 256:
+        raise ValueError("a stored page starts at a level of the path")
     codes = [code for pair in stored[:_CODES_SIZE] for code in (pair >> 4, pair & 15)]
     sizes = [32 if code == _CHILD else 64 * code for code in codes]
     if len(codes) != SLOTS or len(stored) != _CODES_SIZE + sum(sizes):
@@ -229,6 +231,8 @@ def update(
 
     A page that is gone is written as None. ValueError when a key comes twice.
     """
+    if len(root) != len(EMPTY):
+        raise ValueError("a root has 32 bytes")
     leaves = sorted(
         (path_of(key), b"", b"") if value is None else new_leaf(key, value)
         for key, value in changes

@@ -94,11 +94,14 @@ class _Cache:
         self.old: dict[bytes, object] = {}
 
     def add(self, pages: Mapping[bytes, object], gone: Iterable[bytes]) -> None:
-        """Take pages in, forget those that are gone."""
+        """Take pages in, but for those that are gone.
+
+        One that is gone may linger in the old generation: no page above it leads there any more,
+        and should it come again, the young one is found first.
+        """
         self.young.update(pages)
         for key in gone:
-            self.young.pop(key, None)
-            self.old.pop(key, None)
+            del self.young[key]
         if len(self.young) > self.half_max:
             self.old, self.young = self.young, {}
 

@@ -177,6 +177,15 @@ def test_both_twins_write_the_same_pages() -> None:
 
 
 @TWINS
+def test_a_page_is_kept_under_its_level_and_its_path(pages: ModuleType, proofs: ModuleType) -> None:
+    path = b"\xff" * 32
+    assert pages.page_key(0, b"") == b"\x00"
+    assert pages.page_key(3, path) == b"\x03\xe0"
+    assert pages.page_key(24, path) == b"\x18\xff\xff\xff"
+    assert pages.page_key(255, path) == b"\xff" + b"\xff" * 31 + b"\xfe"
+
+
+@TWINS
 def test_golden_roots_and_pages(pages: ModuleType, proofs: ModuleType) -> None:
     tree = Stored(pages)
     roots = [
@@ -191,6 +200,13 @@ def test_golden_roots_and_pages(pages: ModuleType, proofs: ModuleType) -> None:
 def test_misuse_is_refused(pages: ModuleType, proofs: ModuleType) -> None:
     with pytest.raises(ValueError, match="twice"):
         pages.update([], None, EMPTY, [(b"a", b"1"), (b"b", b"1"), (b"a", None)])
+    with pytest.raises(ValueError, match="32 bytes"):
+        pages.update([], None, bytes(31), [(b"a", b"1")])
+    for level in (-3, 1, 256):
+        with pytest.raises(ValueError, match="page starts"):
+            pages.page_key(level, EMPTY)
+    with pytest.raises(ValueError, match="page starts"):
+        pages.decode_page(bytes(4), 256)
     with pytest.raises(ValueError, match="twice"):
         pages.root_of([(b"a", b"1"), (b"a", b"1")])
     assert pages.update([], None, EMPTY, []) == (EMPTY, {})

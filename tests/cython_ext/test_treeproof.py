@@ -71,6 +71,10 @@ def flips(proof: Parts) -> list[tuple[object, ...]]:
             for other in changed
             if other != part
         ]
+    if depth & 7:  # a sibling that no level asks for, before all others
+        padded = bytearray(proof[1])
+        padded[-1] |= 1
+        wrong.append((depth, bytes(padded), b"\x01" * 32 + proof[2], proof[3]))
     return wrong
 
 

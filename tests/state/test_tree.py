@@ -62,6 +62,9 @@ class Versions(RuleBasedStateMachine):
         return names
 
     def keep(self, names: set[bytes]) -> None:
+        for gone in set(self.maps) - names:
+            with pytest.raises(KeyError):
+                self.tree.root_of(gone)
         self.maps = {name: items for name, items in self.maps.items() if name in names}
         self.parents = {
             name: parent
