@@ -19,11 +19,8 @@ from node.errors import NodeError
 
 CONFIG_FILE = "config.toml"
 ENVIRONMENT_PREFIX = "SAHARA_"
-OTHER_VARIABLES = ("SAHARA_PURE_PYTHON", "SAHARA_HOME", "SAHARA_URL")
+OTHER_VARIABLES = ("SAHARA_PURE_PYTHON", "SAHARA_HOME", "SAHARA_NODE")
 """Variables of this prefix that are no settings of the node."""
-
-Port = Annotated[int, Meta(ge=0, le=65_535)]
-Milliseconds = Annotated[int, Meta(ge=0, le=3_600_000)]
 
 
 class ConfigInvalid(NodeError):
@@ -34,55 +31,63 @@ class ConfigInvalid(NodeError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeConfig:
-    """Every setting of a node, valid by construction; the string below each is its meaning."""
+    """Every setting of a node, valid by construction."""
 
     home: Path
     """The folder that holds everything of this node."""
 
-    rpc_host: Annotated[str, Meta(min_length=1, max_length=255)] = "127.0.0.1"
-    """The address that JSON-RPC listens on."""
-
-    rpc_port: Port = 4180
-    """The port that JSON-RPC listens on; 0 takes a free one."""
-
-    rpc_unsafe: bool = False
-    """Whether unsafe RPC methods and /metrics answer callers beyond loopback."""
-
-    rpc_requests_per_second: Annotated[int, Meta(ge=1, le=10**6)] = 500
-    """Sustained RPC rate of one remote address; loopback is not limited."""
-
-    block_interval_ms_min: Milliseconds = 100
-    """Milliseconds between blocks while transactions wait."""
-
-    idle_interval_ms: Milliseconds = 1_000
-    """Milliseconds between blocks while none wait."""
-
-    invariants_every_blocks: Annotated[int, Meta(ge=1, le=10**6)] = 100
-    """Every so many blocks all invariants are checked, not only the cheap ones."""
-
-    mempool_transactions_max: Annotated[int, Meta(ge=1, le=10**6)] = 100_000
-    """Transactions that wait at most."""
-
-    mempool_bytes_max: Annotated[int, Meta(ge=2**20, le=2**32)] = 2**27
-    """Bytes of transactions that wait at most."""
-
-    keep_blocks: Annotated[int, Meta(ge=0, le=10**12)] = 0
-    """Final blocks whose bodies and outcomes are kept; 0: all of them."""
-
-    key_name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}(?!\n)$")] = "validator"
-    """The key that signs this node's votes."""
-
-    passphrase_file: Path | None = None
-    """The file with the key's passphrase; without one the node asks on its terminal."""
-
-    vote_after_loss: Annotated[str, Meta(pattern=r"^\d{1,18}:\d{1,18}(?!\n)$")] | None = None
-    """EPOCH:VIEW above every vote that may have been sent, when the guard file was lost."""
-
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """The least important messages that are logged."""
-
-    log_format: Literal["human", "json"] = "human"
-    """Logs for people or, one JSON object a line, for machines."""
+    rpc_host: Annotated[
+        str,
+        Meta(min_length=1, max_length=255, description="The address that JSON-RPC listens on."),
+    ] = "127.0.0.1"
+    rpc_port: Annotated[
+        int, Meta(ge=0, le=65_535, description="The port of JSON-RPC; 0 takes a free one.")
+    ] = 4180
+    rpc_unsafe: Annotated[
+        bool, Meta(description="Let callers beyond loopback use unsafe methods and /metrics.")
+    ] = False
+    rpc_requests_per_second: Annotated[
+        int, Meta(ge=1, le=10**6, description="Sustained rate of one address beyond loopback.")
+    ] = 500
+    block_interval_ms_min: Annotated[
+        int, Meta(ge=0, le=3_600_000, description="Between blocks while transactions wait.")
+    ] = 100
+    idle_interval_ms: Annotated[
+        int, Meta(ge=0, le=3_600_000, description="Between blocks while none wait.")
+    ] = 1_000
+    invariants_every_blocks: Annotated[
+        int, Meta(ge=1, le=10**6, description="How often all invariants are checked.")
+    ] = 100
+    mempool_transactions_max: Annotated[
+        int, Meta(ge=1, le=10**6, description="Transactions that wait at most.")
+    ] = 100_000
+    mempool_bytes_max: Annotated[
+        int, Meta(ge=2**20, le=2**32, description="Bytes of transactions that wait at most.")
+    ] = 2**27
+    key_name: Annotated[
+        str,
+        Meta(
+            pattern=r"^[a-z0-9][a-z0-9_-]{0,63}(?!\n)$",
+            description="The key that signs this node's votes.",
+        ),
+    ] = "validator"
+    passphrase_file: Annotated[
+        Path | None, Meta(description="The file with the key's passphrase; else it is asked for.")
+    ] = None
+    vote_after_loss: Annotated[
+        str,
+        Meta(
+            pattern=r"^(\d{1,18}:\d{1,18})?(?!\n)$",
+            description="EPOCH:VIEW above all votes ever sent, once, after the guard was lost.",
+        ),
+    ] = ""
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Meta(description="The least important messages that are logged."),
+    ] = "info"
+    log_format: Annotated[
+        Literal["human", "json"], Meta(description="Logs for people or, as JSON lines, machines.")
+    ] = "human"
 
     def __post_init__(self) -> None:
         """Hold the relations between settings; raises ConfigInvalid."""
@@ -92,22 +97,15 @@ class NodeConfig:
                 f"{self.idle_interval_ms}; blocks with transactions may not be slower than empty "
                 "ones."
             )
-        if self.keep_blocks and self.keep_blocks < KEEP_BLOCKS_MIN:
-            raise ConfigInvalid(
-                f"keep_blocks is {self.keep_blocks}; keep at least {KEEP_BLOCKS_MIN}, or 0 for all."
-            )
 
     @property
     def loss_round(self) -> tuple[int, int] | None:
         """The round of vote_after_loss: votes are signed above it."""
-        if self.vote_after_loss is None:
+        if not self.vote_after_loss:
             return None
         epoch, view = self.vote_after_loss.split(":")
         return int(epoch), int(view)
 
-
-KEEP_BLOCKS_MIN = 1_000
-"""Clients may still ask for the outcome of a transaction that lies this far back."""
 
 _KINDS: dict[str, Any] = get_type_hints(NodeConfig, include_extras=True)
 SETTINGS: dict[str, Field[Any]] = {
@@ -138,10 +136,14 @@ def flag_of(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def choices_of(name: str) -> tuple[str, ...]:
-    """Return the words that a setting may be, none when it may be other things."""
-    kind = _KINDS[name]
-    return get_args(kind) if getattr(kind, "__origin__", None) is Literal else ()
+def bare_type(name: str) -> Any:
+    """Return the type of a setting without its bounds."""
+    return get_args(_KINDS[name])[0]
+
+
+def meaning_of(name: str) -> str:
+    """Return what a setting means, as one sentence."""
+    return str(get_args(_KINDS[name])[1].description)
 
 
 def _from_file(path: Path) -> dict[str, Any]:
@@ -179,12 +181,11 @@ def _setting(name: str, value: object, where: str, *, strict: bool) -> Any:
             f"There is no setting '{name}' ({where}); remove it, or use one of: "
             f"{', '.join(SETTINGS)}."
         )
-    kind = _KINDS[name]
-    if kind == Path | None:
+    if bare_type(name) == Path | None:
         if not isinstance(value, str | Path) or not str(value):
             raise ConfigInvalid(f"'{name}' in {where} must be a path.")
         return Path(value).expanduser()
     try:
-        return msgspec.convert(value, kind, strict=strict)
+        return msgspec.convert(value, _KINDS[name], strict=strict)
     except msgspec.ValidationError as error:
         raise ConfigInvalid(f"'{name}' in {where} does not fit: {error}.") from error

@@ -1,12 +1,15 @@
 """Where settings come from, which source wins, and what is said about wrong ones."""
 
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from node.config import SETTINGS, ConfigInvalid, NodeConfig, choices_of, load_config
+from node.config import SETTINGS, ConfigInvalid, NodeConfig, load_config, meaning_of
+from node.genesis_file import configs_folder
+from node.home import ROLES
 
 
 def write(home: Path, text: str) -> None:
@@ -84,8 +87,6 @@ def test_a_wrong_flag_is_named(tmp_path: Path) -> None:
 def test_relations_between_settings(tmp_path: Path) -> None:
     with pytest.raises(ConfigInvalid, match="slower than empty"):
         load(tmp_path, block_interval_ms_min=2_000)
-    with pytest.raises(ConfigInvalid, match="keep_blocks"):
-        load(tmp_path, keep_blocks=999)
 
 
 def test_types_other_than_integers(tmp_path: Path) -> None:
@@ -95,10 +96,18 @@ def test_types_other_than_integers(tmp_path: Path) -> None:
     assert found.loss_round == (2, 31)
     assert found.rpc_unsafe is True
     assert load(tmp_path, passphrase_file="/x").passphrase_file == Path("/x")
-    assert choices_of("log_format") == ("human", "json")
-    assert choices_of("rpc_port") == ()
 
 
-def test_every_setting_has_a_default() -> None:
+def test_every_setting_has_a_default_and_a_meaning() -> None:
     assert "home" not in SETTINGS
     NodeConfig(home=Path())
+    assert all(meaning_of(name).endswith(".") for name in SETTINGS)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_files_that_homes_start_with(tmp_path: Path, role: str) -> None:
+    """They hold every setting that has a use in a file, at its default."""
+    text = (configs_folder() / "node" / f"{role}.toml").read_text()
+    write(tmp_path, text)
+    assert load(tmp_path) == NodeConfig(home=tmp_path)
+    assert {*tomllib.loads(text)} == {*SETTINGS} - {"passphrase_file", "vote_after_loss"}

@@ -1,0 +1,114 @@
+"""`sahara run`: run the node of a home."""
+
+import logging
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import click
+
+import cython_ext
+from node import logs, service
+from node.cli import home_option
+from node.cli.answers import ask_passphrase
+from node.cli.connection import fail
+from node.config import SETTINGS, NodeConfig, bare_type, flag_of, load_config, meaning_of
+from node.home import Home, HomeRefused, open_home
+from node.keystore import UnlockedKey, key_info, load_key, read_passphrase
+from node.signer import GuardedSigner, create_guard
+from state.errors import SaharaError
+from state.genesis import Genesis
+
+log = logging.getLogger("sahara.run")
+
+HELP = """Run the node of a home until it is told to stop.
+
+Settings come from HOME/config.toml, then SAHARA_<NAME> in the environment, then these flags.
+
+\b
+Example:
+  sahara run --home devnet --idle-interval-ms 500 --log-format json
+"""
+
+
+def _setting_option(name: str) -> click.Option:
+    kind = bare_type(name)
+    defaults: dict[str, Any] = {"default": None, "help": meaning_of(name)}
+    if kind is bool:
+        return click.Option([f"{flag_of(name)}/--no-{flag_of(name)[2:]}"], **defaults)
+    if get_origin(kind) is Literal:
+        return click.Option([flag_of(name)], type=click.Choice(get_args(kind)), **defaults)
+    return click.Option([flag_of(name)], type=int if kind is int else str, **defaults)
+
+
+@home_option
+@click.option("--json", "as_json", is_flag=True, help="The same as --log-format json.")
+def _run(home: Path, *, as_json: bool, **flags: Any) -> None:
+    if as_json:
+        flags["log_format"] = "json"
+    try:
+        found = open_home(home)
+        config = load_config(home, flags=flags)
+        logs.configure(config.log_level, config.log_format)
+        code = run_node(found, config)
+    except SaharaError as error:
+        fail(error.code, error.sentence, as_json=as_json)
+    except OSError as error:
+        sentence = f"The system refuses {error.filename or 'a call'}: {error.strerror or error}."
+        fail("system.refused", sentence, as_json=as_json)
+    else:
+        raise click.exceptions.Exit(code)
+
+
+def run_node(home: Home, config: NodeConfig) -> int:
+    """Run the node and return its exit code; raises SaharaError when it cannot start."""
+    genesis = home.genesis()
+    if cython_ext.IMPLEMENTATION != "compiled":
+        log.warning(
+            "SLOW: the pure Python kernels are in use; unset SAHARA_PURE_PYTHON except for tests"
+        )
+    key = _key(config)
+    _check_role(genesis, key)
+    if config.loss_round is not None:
+        epoch, view = config.loss_round
+        create_guard(home.guard_file, key.public_key, genesis.hash, (epoch, view + 1))
+        log.warning("votes again after loss", extra={"above": config.vote_after_loss})
+    signer = GuardedSigner(key, home.guard_file, genesis.hash)
+    try:
+        return service.run(config, genesis, signer)
+    finally:
+        signer.close()
+
+
+def _key(config: NodeConfig) -> UnlockedKey:
+    key_info(config.home, config.key_name)  # a missing key is told before anybody is asked
+    if config.passphrase_file is None:
+        passphrase = ask_passphrase(config.key_name, confirm=False)
+    else:
+        passphrase = read_passphrase(config.passphrase_file)
+    return load_key(config.home, config.key_name, passphrase)
+
+
+def _check_role(genesis: Genesis, key: UnlockedKey) -> None:
+    """Refuse networks that this node cannot make blocks for by itself."""
+    members = [validator.public_key for validator in genesis.validators]
+    if key.public_key not in members:
+        raise HomeRefused(
+            f"The key '{key.name}' is no validator of {genesis.chain_id}, and this version follows "
+            "no other node; run the home that holds a validator's key."
+        )
+    if len(members) > 1:
+        raise HomeRefused(
+            f"{genesis.chain_id} has {len(members)} validators, and this version makes blocks with "
+            "one; found a network of one with: sahara init --chain devnet"
+        )
+
+
+run = click.Command(
+    "run",
+    callback=_run,
+    help=HELP,
+    params=[
+        *reversed(getattr(_run, "__click_params__", [])),
+        *[_setting_option(name) for name in SETTINGS],
+    ],
+)

@@ -1,0 +1,142 @@
+"""The root command, keys and init, as a person or a script meets them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from node import keystore, rooms
+from node.addresses import format_address
+from node.cli import COMMANDS, main
+from node.genesis_file import read_genesis
+from node.keystore import LIGHT_COST, load_key, read_passphrase
+
+ROOT = Path(rooms.__file__).resolve().parents[1]
+ALICE = format_address(bytes(range(20)))
+
+
+def invoke(*arguments: str, text: str | None = None) -> Result:
+    return CliRunner().invoke(main, list(arguments), input=text)
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> Path:
+    path = tmp_path / "words"
+    path.write_text("correct horse battery\n")
+    path.chmod(0o600)
+    return path
+
+
+def test_help_is_fast_because_it_imports_nothing() -> None:
+    script = (
+        "import sys\nfrom node.cli import main\n"
+        "try:\n    main(['--help'], prog_name='sahara')\nexcept SystemExit:\n"
+        "    heavy = {'aiohttp', 'msgspec', 'plyvel', 'node.config'} & {*sys.modules}\n"
+        "    sys.exit(f'imported {heavy}' if heavy else 0)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script],
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(f"  {name} " in done.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself_with_an_example(name: str) -> None:
+    shown = invoke(name, "--help")
+    assert shown.exit_code == 0
+    groups = ("keys", "tx", "query", "status")
+    assert "Example:" in shown.output or name in groups
+    assert "--json" in shown.output or name in groups
+
+
+def test_wrong_usage_is_exit_code_2() -> None:
+    for arguments in (["nonsense"], ["init", "--nonsense"], ["run", "--rpc-port", "x"]):
+        assert invoke(*arguments).exit_code == 2
+    assert invoke("--version").output.startswith("sahara ")
+
+
+def test_a_foreign_package_ends_it_before_anything_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rooms, "ROOMS", ("json",))
+    shown = invoke("keys", "list")
+    assert shown.exit_code == 1
+    assert shown.stderr.startswith("node.wrong_installation: the package `json`")
+
+
+def test_keys(tmp_path: Path, words: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keystore.create_key, "__defaults__", (LIGHT_COST,))
+    home = ["--home", str(tmp_path / "home")]
+    made = invoke("keys", "create", "alice", "--passphrase-file", str(words), "--json", *home)
+    alice = json.loads(made.stdout)
+    typed = invoke("keys", "create", "bob", *home, text="correct bob\ncorrect bob\n")
+    assert typed.exit_code == 0
+    listed = json.loads(invoke("keys", "list", "--json", *home).stdout)
+    assert [key["name"] for key in listed] == ["alice", "bob"]
+    assert listed[0] == alice == json.loads(invoke("keys", "show", "alice", "--json", *home).stdout)
+    key = load_key(tmp_path / "home", "alice", read_passphrase(words))
+    assert alice["address"] == format_address(key.address)
+    for shown in (made, typed):
+        assert "correct" not in shown.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["keys", "show", "nobody"], "keys.missing"),
+        (["keys", "show", "../x"], "keys.bad_name"),
+        (["keys", "create", "alice", "--passphrase-file", "none"], "keys.bad_passphrase"),
+        (["keys", "create", "alice"], "keys.bad_passphrase"),
+        (["init", "--chain", "mainnet"], "home.refused"),
+        (["init", "--fund", f"{ALICE}=1.5"], "home.refused"),
+        (["init", "--fund", f"{ALICE}=0"], "home.refused"),
+        (["init", "--fund", "sah1x=5"], "address.malformed"),
+        (["init", "--genesis", "none"], "genesis.missing"),
+        (["run"], "home.missing"),
+        (["verify"], "home.missing"),
+    ],
+)
+def test_refusals_are_one_sentence_with_a_code(
+    tmp_path: Path, arguments: list[str], code: str
+) -> None:
+    home = ["--home", str(tmp_path / "home")]
+    plain = invoke(*arguments, *home)
+    assert (plain.exit_code, plain.stdout) == (1, "")
+    assert plain.stderr.splitlines()[-1].startswith(f"{code}: ")
+    assert "Traceback" not in plain.stderr
+    coded = invoke(*arguments, *home, "--json")
+    assert coded.exit_code == 1
+    assert json.loads(coded.stderr.splitlines()[-1])["error"]["code"] == code
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_the_system_refuses_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    shown = invoke("run", "--home", str(tmp_path / "file" / "home"))
+    assert shown.exit_code == 1
+    assert "Traceback" not in shown.stderr
+
+
+def test_init_founds_a_network_and_joins_one(tmp_path: Path, words: Path) -> None:
+    first = tmp_path / "first"
+    made = invoke("init", "--home", str(first), "--fund", f"{ALICE}=7", "--json")
+    told = json.loads(made.stdout)
+    genesis = read_genesis(first / "genesis.toml")
+    assert (told["genesis_hash"], told["chain_id"]) == (genesis.hash.hex(), "sahara-devnet")
+    assert genesis.allocations[-1].amount == 7
+    assert genesis.time_ms > 1_700_000_000_000
+    again = invoke("init", "--home", str(first))
+    assert (again.exit_code, again.stderr.split(":")[0]) == (1, "home.exists")
+    second = ["--home", str(tmp_path / "second"), "--passphrase-file", str(words)]
+    joined = invoke("init", "--genesis", str(first / "genesis.toml"), "--json", *second)
+    assert json.loads(joined.stdout)["genesis_hash"] == told["genesis_hash"]
+    load_key(tmp_path / "second", "validator", read_passphrase(words))
