@@ -87,7 +87,9 @@ class Service:
         """Run until a signal or a failure; return the exit code."""
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[BaseException | None] = loop.create_future()
-        loop.set_exception_handler(lambda _, context: _end(ended, context))
+        loop.set_exception_handler(
+            lambda _, context: None if self._server.took(context) else _end(ended, context)
+        )
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, _end, ended, {})
         port = await self._server.start(self._config.rpc_host, self._config.rpc_port)

@@ -72,6 +72,13 @@ class Forbidden(RpcError):
     number: ClassVar[int] = FORBIDDEN
 
 
+class InternalError(RpcError):
+    """Answering failed by a fault of the node."""
+
+    code: ClassVar[str] = "rpc.internal_error"
+    number: ClassVar[int] = INTERNAL_ERROR
+
+
 def number_of(error: SaharaError) -> int:
     """Return the JSON-RPC number of an error."""
     if isinstance(error, RpcError):

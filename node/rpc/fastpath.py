@@ -7,10 +7,14 @@ is not ours.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from node.rpc.dispatch import Answer
+from node.rpc.dispatch import Answer, failure
+from node.rpc.errors import InternalError
+
+LOGGER = logging.getLogger("node.rpc.http")
 
 HEAD_BYTES_MAX = 2_048
 HEADS_KNOWN_MAX = 1_024
@@ -21,6 +25,11 @@ _PASSED_OVER = (b"accept", b"accept-encoding", b"user-agent", b"content-type")
 """Headers that change nothing about a JSON-RPC request."""
 
 _OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+_BROKEN = (
+    b"HTTP/1.1 500 Internal Server Error\r\nContent-Type: application/json\r\n"
+    b"Connection: close\r\nContent-Length: %d\r\n\r\n"
+)
+_BUG = failure(InternalError("Answering failed by a fault of the node; its log tells more."))
 _EMPTY = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
@@ -147,12 +156,19 @@ class FastConnection(asyncio.Protocol):
             self._hand_over(data)
             return
         self._last = self._loop.time()
-        answer = self._begin(data[body_at:])
+        answered = False
+        try:
+            answer = self._begin(data[body_at:])
+            answered = True
+        finally:
+            if not answered:
+                self._apologize()  # the loop's exception handler logs what went wrong
         if answer is None or isinstance(answer, bytes):
             self._reply(answer)
         else:
             self._transport.pause_reading()
             self._task = self._loop.create_task(self._finish(answer))
+            self._task.add_done_callback(_report)
 
     async def _finish(self, answer: Coroutine[Any, Any, bytes | None]) -> None:
         answered = False
@@ -161,8 +177,8 @@ class FastConnection(asyncio.Protocol):
             answered = True
         finally:
             self._task = None
-            if not answered:
-                self._transport.close()
+            if not answered and not self._transport.is_closing():
+                self._apologize()
         if not self._transport.is_closing():
             self._reply(response)
             if not self._blocked:
@@ -174,6 +190,11 @@ class FastConnection(asyncio.Protocol):
         self._transport.resume_reading()
         if held:
             self.data_received(held)
+
+    def _apologize(self) -> None:
+        """Tell the caller that answering it failed for a reason of ours, and hang up."""
+        self._transport.write(_BROKEN % len(_BUG) + _BUG)
+        self._transport.close()
 
     def _reply(self, response: bytes | None) -> None:
         if response is None:
@@ -201,6 +222,16 @@ class FastConnection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         self._on_end(self)
+
+
+def is_of_a_caller(context: dict[str, Any]) -> bool:
+    """Tell whether what an event loop reports broke one caller's connection and nothing else."""
+    return isinstance(context.get("protocol"), FastConnection)
+
+
+def _report(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        LOGGER.error("answering failed", exc_info=error)
 
 
 def _is_plain(value: bytes) -> bool:

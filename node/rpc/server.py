@@ -27,7 +27,7 @@ from node.rpc.bound import Caller
 from node.rpc.catalogue import Method
 from node.rpc.dispatch import Answer, Dispatcher, failure
 from node.rpc.errors import Forbidden, LimitExceeded, ParseError
-from node.rpc.fastpath import FastConnection, PlainHeads
+from node.rpc.fastpath import LOGGER, FastConnection, PlainHeads, is_of_a_caller
 from node.rpc.limits import RateLimiter, RpcLimits
 from node.rpc.schema import openrpc
 from node.rpc.subscriptions import Hub, Subscriber
@@ -58,8 +58,7 @@ class _NotTheirNoise(logging.Filter):
         return not isinstance(error, HttpProcessingError)
 
 
-_LOGGER = logging.getLogger("node.rpc.http")
-_LOGGER.addFilter(_NotTheirNoise())
+LOGGER.addFilter(_NotTheirNoise())
 
 
 class RpcServer:
@@ -97,7 +96,7 @@ class RpcServer:
             request_factory=self._request,
             keepalive_timeout=self._limits.idle_seconds,
             access_log=None,
-            logger=_LOGGER,
+            logger=LOGGER,
         )
         try:
             self._listener = await loop.create_server(self._protocol, host, port, backlog=1_024)
@@ -117,6 +116,16 @@ class RpcServer:
         assert self._following is not None, "start comes first"
         with suppress(asyncio.CancelledError):
             await asyncio.shield(self._following)
+
+    def took(self, context: dict[str, Any]) -> bool:
+        """Log what an event loop reports if it broke one caller's connection; tell whether so.
+
+        A fault while answering somebody ends that connection, never the node.
+        """
+        if not is_of_a_caller(context):
+            return False
+        LOGGER.error("answering failed", exc_info=context.get("exception"))
+        return True
 
     async def stop(self) -> None:
         """Stop listening and close every connection."""

@@ -1,12 +1,14 @@
 """The lean HTTP path: plain requests stay on it, everything else reaches aiohttp unharmed."""
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -176,6 +178,44 @@ async def test_a_caller_that_does_not_read_is_not_answered_for_ever(memory_node:
         answers = [(await response(reader))[0] for _ in range(100)]
         assert answers == [200] * 100, "all are answered once it reads"
     await server.stop()
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_fault_ends_the_connection_and_not_the_node(
+    memory_node: Any, new_loop: Any, waits: bool, caplog: Any
+) -> None:
+    """Event loops report faults to a handler by which the node ends: these must not reach it."""
+    reported: list[Any] = []
+
+    async def broken(wire: bytes) -> bytes:
+        await asyncio.sleep(0)
+        raise ZeroDivisionError
+
+    def status() -> None:
+        raise ZeroDivisionError
+
+    memory_node.submit, memory_node.status = broken, status
+    asked = b'{"jsonrpc":"2.0","id":1,"method":"tx.submit","params":["00"]}' if waits else BODY
+    data = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(asked) + asked
+
+    async def work() -> Any:
+        server = rpc_server.RpcServer(memory_node)
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, c: None if server.took(c) else reported.append(c))
+        url = f"http://127.0.0.1:{await server.start()}"
+        async with dial(url) as (reader, writer):
+            writer.write(data)
+            answer = await response(reader)
+            assert await reader.read() == b""
+        await server.stop()
+        return answer
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        status_code, answer = runner.run(work())
+    gc.collect()
+    assert (status_code, answer["error"]["code"]) == (500, -32603)
+    assert reported == [] and "ZeroDivisionError" in caplog.text
 
 
 async def test_idle_connections_are_closed(memory_node: Any, serve: Any) -> None:
