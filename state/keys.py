@@ -70,8 +70,12 @@ class Fixed:
         return data[offset:end], end
 
 
+TEXT_BYTES_MAX = 255
+"""What a length byte can say."""
+
+
 class Text:
-    """A UTF-8 string of at most 255 bytes behind a length byte."""
+    """A UTF-8 string of at most TEXT_BYTES_MAX bytes behind a length byte."""
 
     kind: Any = str
 

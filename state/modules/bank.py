@@ -14,15 +14,16 @@ from state.context import BlockContext, Event, QueryContext, TxContext
 from state.crypto import module_address
 from state.errors import Malformed, NotFound, Rejected
 from state.genesis import Genesis
-from state.keys import ADDRESS_KEY, TEXT_KEY
+from state.keys import ADDRESS_KEY, TEXT_BYTES_MAX, TEXT_KEY
 from state.registry import Message, Module
 from state.tables import State, Table
-from state.types import NATIVE, ZERO_ADDRESS, Address, Amount, Denom, PositiveAmount
+from state.types import NATIVE, ZERO_ADDRESS, Address, Amount, Count, Denom, PositiveAmount
 
 MODULE = Module("bank", 0x01)
 
 MEMO_BYTES_MAX = 256
-RECIPIENTS_MAX = 256
+HOLDINGS_MAX = 1_000
+"""Balances that one query returns at most."""
 
 
 class InsufficientFunds(Rejected):
@@ -218,16 +219,22 @@ class PotView(Struct):
 
 
 class SupplyView(Struct):
-    """The supply of a denomination, and that it is accounted for."""
+    """The supply of a denomination, and how much of it lies in pots."""
 
     denom: Denom
     genesis: Amount
     minted: Amount
     burned: Amount
     total: Amount
-    accounts: Amount
     pots: Amount
-    conserved: bool
+
+
+class Holding(Struct):
+    """One balance: whose it is, of what, and how much; pots are among them."""
+
+    address: Address
+    denom: Denom
+    amount: Amount
 
 
 @MODULE.query
@@ -248,26 +255,28 @@ def pots(ctx: QueryContext) -> list[PotView]:
 
 @MODULE.query
 def supply(ctx: QueryContext, denom: Denom = NATIVE) -> SupplyView:
-    """Return the supply of a denomination, added up from all balances."""
+    """Return the supply of a denomination; bank.balances lists what has to add up to its total."""
     row = SUPPLY.get(ctx.state, denom)
     if row is None:
-        raise NotFound(f"There is no denomination {denom}; ask bank.supply for one that exists.")
-    in_accounts = in_pots = 0
-    for (address, held), entry in BALANCES.scan(ctx.state):
-        if held == denom and address in _pots:
-            in_pots += entry.amount
-        elif held == denom:
-            in_accounts += entry.amount
-    return SupplyView(
-        denom,
-        row.genesis,
-        row.minted,
-        row.burned,
-        row.total,
-        in_accounts,
-        in_pots,
-        row.total == in_accounts + in_pots,
-    )
+        raise NotFound(f"There is no denomination {denom}; check its spelling.")
+    in_pots = sum(balance_of(ctx.state, address, denom) for address in _pots)
+    return SupplyView(denom, row.genesis, row.minted, row.burned, row.total, in_pots)
+
+
+@MODULE.query
+def balances(
+    ctx: QueryContext,
+    after_address: Address = ZERO_ADDRESS,
+    after_denom: str = "",
+    limit: Count = HOLDINGS_MAX,
+) -> list[Holding]:
+    """Return at most `limit` balances behind one (address, denom), pots included, in key order."""
+    if not 1 <= limit <= HOLDINGS_MAX:
+        raise Malformed(f"A query returns 1 to {HOLDINGS_MAX} balances; ask for fewer.")
+    if len(after_denom.encode()) > TEXT_BYTES_MAX:
+        raise Malformed("after_denom is longer than any denomination; give the last one listed.")
+    found = BALANCES.scan(ctx.state, after=(after_address, after_denom), limit=limit)
+    return [Holding(address, denom, row.amount) for (address, denom), row in found]
 
 
 @MODULE.invariant(always=False)
