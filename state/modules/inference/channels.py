@@ -262,14 +262,15 @@ class CoopClose(Message, tag=0x0504):
     """Close a channel at once, both sides agreeing that nothing is left to claim.
 
     The totals must be those of the open lanes as claimed; a last ClaimBatch may stand before this
-    message in the same transaction. Vouchers beyond them are void from then on.
+    message in the same transaction. Vouchers beyond them are void from then on. The weight covers
+    listing every lane that a channel can ever have opened.
     """
 
     totals: FinalTotals
     key: PublicKey
     signature: Signature
 
-    WEIGHT = 200
+    WEIGHT = 600
 
     def claims(self, genesis_hash: Hash) -> list[SignatureClaim]:
         """The signature of the side that does not send the transaction."""

@@ -46,7 +46,10 @@ from state.types import ZERO_HASH, Hash, PublicKey, Signature
 
 @MODULE.tx
 class ClaimBatch(Message, tag=0x0510):
-    """Claim the calls from_seq..to_seq of a lane; anyone may send what both sides signed."""
+    """Claim the calls from_seq..to_seq of a lane; anyone may send what both sides signed.
+
+    The weight covers the two signatures and the release that the claim will cause.
+    """
 
     batch: Batch
     voucher: Voucher
@@ -55,7 +58,7 @@ class ClaimBatch(Message, tag=0x0510):
     operator_key: PublicKey
     operator_signature: Signature
 
-    WEIGHT = 220
+    WEIGHT = 400
 
     def check(self) -> None:
         """Refuse a voucher and a batch that do not speak of the same calls."""

@@ -21,6 +21,8 @@ from state.modules.inference.records import (
     LANES,
     MODULE,
     PAYOUTS,
+    THE_ONE,
+    TOTALS,
     BatchRow,
     BatchStatus,
     Bond,
@@ -29,9 +31,8 @@ from state.modules.inference.records import (
     DirectCall,
     Fault,
     Lane,
-    Totals,
+    TotalsRow,
     minus,
-    totals_of,
 )
 from state.modules.split import Payout
 from state.types import ZERO_HASH, Address, Amount, Count, Hash
@@ -237,9 +238,9 @@ def bond(ctx: QueryContext, operator: Address) -> Bond:
 
 
 @MODULE.query
-def totals(ctx: QueryContext) -> Totals:
-    """Return the running sums: deposits = escrow + pending + paid + refunded."""
-    return totals_of(ctx.state)
+def totals(ctx: QueryContext) -> TotalsRow:
+    """Return the running sums; deposits = escrow + pending + paid + refunded."""
+    return TOTALS.get(ctx.state, THE_ONE) or TotalsRow(bytes(16), 0, 0, bytes(16), bytes(16))
 
 
 def _view(key: tuple[Hash, int, int], row: BatchRow) -> BatchView:

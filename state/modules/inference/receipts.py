@@ -251,6 +251,26 @@ def value_bounds(price: PriceRow, sums: Sums) -> tuple[int, int]:
     return ceil_div(scaled, PPM), high
 
 
+def voucher_after(before: Sums, batch: Batch, *, cosigned: bool = False) -> Voucher:
+    """Return the voucher for a batch on a lane whose claimed totals are `before`.
+
+    A payer sets `cosigned` only after checking every leaf: it gives up its disputes.
+    """
+    sums = batch.sums
+    return Voucher(
+        batch.channel_id,
+        batch.lane_no,
+        batch.to_seq,
+        before.amount + sums.amount,
+        before.tokens_in + sums.tokens_in,
+        before.tokens_cached + sums.tokens_cached,
+        before.tokens_out + sums.tokens_out,
+        before.calls + sums.calls,
+        batch.bucket,
+        batch.sum_root if cosigned else ZERO_HASH,
+    )
+
+
 def receipt_tree(receipts: Sequence[Receipt]) -> tuple[Hash, Sums]:
     """Return root and totals of receipts in order of seq; OverflowError beyond 2^63."""
     leaves = [receipt.leaf for receipt in receipts]

@@ -6,6 +6,7 @@ two lie in one pot; bonds lie in pots of their own (assets C.2).
 """
 
 from enum import IntEnum
+from typing import NamedTuple
 
 from state.codec import Struct
 from state.keys import ADDRESS_KEY, HASH_KEY, U8_KEY, U16_KEY, U64_KEY, Fixed
@@ -15,7 +16,19 @@ from state.modules.split import Payout
 from state.queue import Due, DueQueue
 from state.registry import Module
 from state.tables import State, Table
-from state.types import U8, U16, U32, Address, Amount, Count, Hash, Height, PublicKey, Signature
+from state.types import (
+    U8,
+    U16,
+    U32,
+    U128,
+    Address,
+    Amount,
+    Count,
+    Hash,
+    Height,
+    PublicKey,
+    Signature,
+)
 
 MODULE = Module("inference", 0x05)
 
@@ -144,14 +157,29 @@ class Bond(Struct):
     unbonded_height: Height
 
 
-class Totals(Struct):
-    """Running sums over all channels: deposits = escrow + pending + paid + refunded."""
+class Totals(NamedTuple):
+    """Running sums over all channels, in grains: deposits = escrow + pending + paid + refunded."""
 
-    deposits: Amount
+    deposits: int
+    escrow: int
+    pending: int
+    paid: int
+    refunded: int
+
+
+class TotalsRow(Struct):
+    """Totals at rest. Coins that circulate are deposited again, so three of them outgrow 2^63."""
+
+    deposits: U128
     escrow: Amount
     pending: Amount
-    paid: Amount
-    refunded: Amount
+    paid: U128
+    refunded: U128
+
+    def read(self) -> Totals:
+        """Return the five sums as integers."""
+        wide = [int.from_bytes(each, "big") for each in (self.deposits, self.paid, self.refunded)]
+        return Totals(wide[0], self.escrow, self.pending, wide[1], wide[2])
 
 
 LaneKey = tuple[Hash, int]
@@ -171,7 +199,7 @@ DEMANDS: Table[DemandKey, Demand] = MODULE.table(4, "demands", (*_BATCH_PARTS, U
 FAULTS: Table[SeqKey, Fault] = MODULE.table(5, "faults", _BATCH_PARTS, Fault)
 DIRECT_CALLS: Table[Hash, DirectCall] = MODULE.table(6, "direct_calls", (HASH_KEY,), DirectCall)
 BONDS: Table[Address, Bond] = MODULE.table(7, "bonds", (ADDRESS_KEY,), Bond)
-TOTALS: Table[int, Totals] = MODULE.table(8, "totals", (U8_KEY,), Totals)
+TOTALS: Table[int, TotalsRow] = MODULE.table(8, "totals", (U8_KEY,), TotalsRow)
 
 PAYOUTS: Table[BatchKey, Payout] = MODULE.table(13, "payouts", _BATCH_PARTS, Payout)
 
@@ -190,7 +218,8 @@ UNBONDINGS = DueQueue(_UNBONDINGS)
 
 def totals_of(state: State) -> Totals:
     """Return the running sums; all zero before the first deposit."""
-    return TOTALS.get(state, THE_ONE) or Totals(0, 0, 0, 0, 0)
+    row = TOTALS.get(state, THE_ONE)
+    return Totals(0, 0, 0, 0, 0) if row is None else row.read()
 
 
 def shift(
@@ -203,14 +232,18 @@ def shift(
     TOTALS.put(
         state,
         THE_ONE,
-        Totals(
-            now.deposits + deposited,
+        TotalsRow(
+            _wide(now.deposits + deposited),
             now.escrow + escrow,
             now.pending + pending,
-            now.paid + paid,
-            now.refunded + refunded,
+            _wide(now.paid + paid),
+            _wide(now.refunded + refunded),
         ),
     )
+
+
+def _wide(value: int) -> U128:
+    return value.to_bytes(16, "big")
 
 
 def plus(left: Sums, right: Sums) -> Sums:

@@ -32,10 +32,10 @@ from state.modules.inference.receipts import (
     Request,
     Response,
     Sums,
-    Voucher,
     cost_of,
     prove_receipt,
     receipt_tree,
+    voucher_after,
 )
 from state.modules.inference.records import BATCHES, CHANNELS, LANES, Channel, Lane
 from state.modules.models.prices import PostPrice
@@ -229,7 +229,8 @@ class Shop:
         last = row.last_seq + len(receipts)
         made = Batch(channel_id, lane_no, row.last_seq + 1, last, bucket, root, sums, ZERO_HASH)
         made = replace(made, **(batch or {}))
-        word = voucher_for(row, made, root if cosign else ZERO_HASH)
+        before = Sums(row.last_seq, row.cum_in, row.cum_cached, row.cum_out, row.cum_amount)
+        word = voucher_after(before, made, cosigned=cosign)
         word = replace(word, **(voucher or {}))
         network = network or self.network
         session = session or self.session
@@ -276,23 +277,6 @@ class Shop:
     def release(self, from_seq: int = 1) -> None:
         """Let blocks pass until the batch is due."""
         self.chain.advance_to(self.batch(from_seq).release_height)
-
-
-def voucher_for(lane: Lane, batch: Batch, root: bytes) -> Voucher:
-    """The voucher that the payer signs for a batch on a lane as it stands."""
-    sums: Sums = batch.sums
-    return Voucher(
-        batch.channel_id,
-        batch.lane_no,
-        batch.to_seq,
-        lane.cum_amount + sums.amount,
-        lane.cum_in + sums.tokens_in,
-        lane.cum_cached + sums.tokens_cached,
-        lane.cum_out + sums.tokens_out,
-        lane.last_seq + sums.calls,
-        batch.bucket,
-        root,
-    )
 
 
 @pytest.fixture(scope="session")

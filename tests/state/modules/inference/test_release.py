@@ -7,7 +7,7 @@ from state.modules import bank, index
 from state.modules.inference import queries
 from state.modules.inference.bonds import OperatorBond
 from state.modules.inference.disputes import DisputeLeaf
-from state.modules.inference.records import BatchStatus, totals_of
+from state.modules.inference.records import BatchStatus, shift, totals_of
 
 DEVELOPER, OPERATOR, PAYER = 1, 2, 3
 
@@ -96,3 +96,9 @@ def test_a_payout_exists_from_the_release_on(shop: Any) -> None:
     assert shop.chain.query(queries.pending, shop.channel_id) == []
     view = shop.chain.query(queries.batches, shop.channel_id)[0]
     assert view.counted == view.batch.sums
+
+
+def test_totals_outgrow_the_integers_at_rest(shop: Any) -> None:
+    for _ in range(4):
+        shift(shop.chain.state, refunded=2**62)
+    assert totals_of(shop.chain.state).refunded == 2**64
