@@ -147,6 +147,7 @@ def open_channel(ctx: TxContext, channel_id: Hash, channel: Channel) -> None:
 
 def close_channel(ctx: BlockContext, channel_id: Hash, channel: Channel) -> None:
     """Return to the payer what nobody claimed; pending batches are released all the same."""
+    assert not channel.closed, "a channel closes once, and leaves its queue when it does"
     rest = channel.escrow
     bank.move(ctx.state, ESCROW, channel.payer, rest)
     shift(ctx.state, escrow=-rest, refunded=rest)

@@ -111,9 +111,13 @@ class Shop:
 
     def next_id(self, account: int, index: int = 0) -> bytes:
         """The channel id that the account's next transaction will give out."""
-        address = self.chain.address(account)
-        nonce = self.chain._nonces.get(address, 0) + 1
-        return channel_id_of(address, nonce, index, self.network)
+        nonce = self.next_nonce(account)
+        return channel_id_of(self.chain.address(account), nonce, index, self.network)
+
+    def next_nonce(self, account: int) -> int:
+        """The nonce of the account's next transaction."""
+        nonce: int = self.chain._nonces.get(self.chain.address(account), 0) + 1
+        return nonce
 
     def open(self, deposit: int, *, expiry: int = 10_000, price_max: PriceRow = PRICE) -> bytes:
         """Open a channel from payer to operator and return its id."""

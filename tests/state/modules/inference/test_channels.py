@@ -7,6 +7,7 @@ import pytest
 from state.codec import replace
 from state.errors import InvalidBlock
 from state.modules import bank
+from state.modules.assets import asset_id
 from state.modules.inference.channels import (
     FinalTotals,
     LaneTotals,
@@ -18,6 +19,8 @@ from state.modules.inference.lanes import CloseLane
 from state.modules.inference.receipts import PriceRow
 from state.modules.inference.records import totals_of
 from state.modules.models.prices import PostPrice
+from state.modules.models.records import Artefact, Operation, Split, Status
+from state.modules.models.txs import AddVersion, AdmitOperator, RegisterModel, SetStatus
 from state.params import Params
 
 DEVELOPER, OPERATOR, PAYER, STRANGER = 1, 2, 3, 4
@@ -244,3 +247,66 @@ def test_a_settled_lane_makes_room_for_another(make_shop: Any, params: Params) -
 
 def test_an_unknown_channel_is_not_found(shop: Any) -> None:
     shop.chain.refuse("state.not_found", UniClose(b"\x01" * 32), by=PAYER)
+
+
+def test_a_closing_that_waits_for_its_turn_takes_no_claims(make_shop: Any, params: Params) -> None:
+    tight = replace(params.inference, release_batches_max=1)
+    shop = make_shop(replace(params, inference=tight))
+    expiry = shop.chain.height + 5
+    ids = sorted([shop.open(10**9, expiry=expiry) for _ in range(2)])
+    for channel_id in ids:
+        shop.add_lane(0, channel_id)
+    shop.chain.advance_to(expiry + 8)
+    assert [shop.channel(each).closed for each in ids] == [True, False]
+    claim = shop.claim(shop.serve((1, 0, 0), channel_id=ids[1]), channel_id=ids[1])
+    shop.chain.refuse("inference.claim_too_late", claim, by=OPERATOR)
+    assert shop.channel(ids[1]).closed
+
+
+@pytest.mark.parametrize("how", ["alone", "together"])
+def test_an_early_close_takes_the_channel_out_of_its_queue(shop: Any, how: str) -> None:
+    shop.channel_id = shop.open(100, expiry=shop.chain.height + 3)
+    end = shop.channel().close_height
+    if how == "alone":
+        shop.chain.accept(UniClose(shop.channel_id), by=PAYER)
+    else:
+        shop.chain.accept(shop.coop_close(), by=PAYER)
+    shop.chain.advance_to(end + 2)
+    assert shop.channel().closed
+    assert shop.channel().returned == 100
+
+
+def test_closed_lanes_are_not_among_the_final_totals(shop: Any) -> None:
+    shop.add_lane(1)
+    shop.claimed(shop.serve((1, 0, 1)))
+    shop.release()
+    shop.chain.accept(CloseLane(shop.channel_id, 0), by=OPERATOR)
+    totals = FinalTotals(shop.channel_id, (LaneTotals(1, 0, 0, 0, 0, 0),))
+    shop.chain.accept(shop.coop_close(totals=totals), by=PAYER)
+    assert shop.channel().closed
+
+
+def test_a_retired_model_gets_no_new_lanes_but_pays_the_old_ones(shop: Any) -> None:
+    shop.chain.accept(SetStatus(shop.model, Status.RETIRED), by=DEVELOPER)
+    shop.chain.refuse("models.retired", shop.lane_message(shop.terms(1)), by=PAYER)
+    receipts = shop.serve((1, 0, 1))
+    shop.claimed(receipts)
+    shop.release()
+    assert totals_of(shop.chain.state).paid == receipts[0].response.cost
+
+
+def test_an_operator_that_is_no_longer_admitted_gets_no_new_lanes(shop: Any) -> None:
+    model = asset_id(shop.chain.address(DEVELOPER), shop.next_nonce(DEVELOPER), 0)
+    shop.chain.accept(RegisterModel("closed", operation=Operation.ADMITTED), by=DEVELOPER)
+    shop.chain.accept(
+        AddVersion(model, Artefact(b"\x08" * 32, 1), Split(7_000, 3_000)),
+        SetStatus(model, Status.LISTED),
+        AdmitOperator(model, shop.operator),
+        by=DEVELOPER,
+    )
+    shop.chain.accept(PostPrice(model, 1, 1, 1, 1), by=OPERATOR)
+    shop.chain.end_block()
+    shop.chain.accept(shop.lane_message(shop.terms(1, model_id=model)), by=PAYER)
+    shop.chain.accept(AdmitOperator(model, shop.operator, admitted=False), by=DEVELOPER)
+    again = shop.lane_message(shop.terms(2, model_id=model))
+    shop.chain.refuse("models.not_admitted", again, by=PAYER)

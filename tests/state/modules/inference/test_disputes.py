@@ -19,7 +19,7 @@ from state.modules.inference.disputes import (
     RefundEquivocation,
     SignedResponse,
 )
-from state.modules.inference.receipts import CallStatus, Node, ReceiptProof, Sums
+from state.modules.inference.receipts import CallStatus, Node, PriceRow, ReceiptProof, Sums
 from state.modules.inference.records import totals_of
 
 OPERATOR, PAYER, STRANGER = 2, 3, 4
@@ -312,3 +312,29 @@ def test_a_response_for_another_place_refunds_nothing(shop: Any) -> None:
     shown = held(shop, receipts[0].request, other)
     message = RefundEquivocation(shop.channel_id, 0, shop.proof(2), shown, shop.key(OPERATOR))
     shop.chain.refuse("inference.no_equivocation", message, by=PAYER)
+
+
+def test_a_response_of_somebody_else_refunds_nothing(shop: Any) -> None:
+    receipts = shop.serve(GOOD)
+    shop.claimed(receipts)
+    other = replace(receipts[0].response, end_ms=1_500)
+    signature = shop.sign(STRANGER, other.digest(shop.network))
+    shown = SignedResponse(receipts[0].request, other, signature)
+    message = RefundEquivocation(shop.channel_id, 0, shop.proof(1), shown, shop.key(STRANGER))
+    shop.chain.refuse("inference.wrong_signer", message, by=PAYER)
+
+
+def test_a_response_to_another_request_refunds_nothing(shop: Any) -> None:
+    receipts = shop.serve(GOOD)
+    shop.claimed(receipts)
+    shown = held(shop, receipts[0].request, replace(receipts[0].response, request_hash=bytes(32)))
+    message = RefundEquivocation(shop.channel_id, 0, shop.proof(1), shown, shop.key(OPERATOR))
+    shop.chain.refuse("inference.no_equivocation", message, by=PAYER)
+
+
+def test_an_error_that_counts_tokens_is_false_even_when_the_sums_say_so(make_shop: Any) -> None:
+    shop = make_shop(price=PriceRow(1, 1, 1, 0))
+    request = shop.request(2)
+    response = shop.response(request, (0, 0, 1), status=CallStatus.ERROR)
+    shop.claimed([*shop.serve((1, 0, 0)), shop.receipt(request, response)])
+    shop.chain.accept(DisputeLeaf(shop.channel_id, 0, shop.proof(2)), by=PAYER)
