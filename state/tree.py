@@ -23,7 +23,7 @@ from state.types import ZERO_HASH
 EMPTY_ROOT = ZERO_HASH
 """The root over no keys at all."""
 
-CACHED_PAGES_MAX = 49_152
+CACHED_PAGES_MAX = 65_536
 """Decoded pages of the stored version that stay in memory, about 1 kB each."""
 
 Change = tuple[bytes, bytes | None]
