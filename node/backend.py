@@ -25,6 +25,7 @@ from state.codec import encode
 from state.errors import NotFound, Rejected, SaharaError
 from state.execute import check_static, verify_signatures
 from state.finality import Certificate, Header
+from state.modules.chain import NonceUsed
 from state.transaction import Transaction
 from state.types import Hash
 
@@ -71,7 +72,7 @@ class NodeBackend:
         self._check(transaction)
         await self._verifier.verify(transaction)
         self._check(transaction)
-        self._mempool.add(transaction)
+        self._remember(self._mempool.add(transaction))
         self._dropped.pop(transaction.id, None)
         self._on_pending()
         return transaction.id
@@ -183,10 +184,7 @@ class NodeBackend:
         dropped: Sequence[tuple[Transaction, Rejected]],
     ) -> None:
         """Tell subscribers of a final block, and remember why transactions were dropped."""
-        for transaction, error in dropped:
-            self._dropped[transaction.id] = f"{error.code}: {error.sentence}"
-            if len(self._dropped) > DROPPED_KEPT_MAX:
-                self._dropped.popitem(last=False)
+        self._remember(dropped)
         if not self._feeds:
             return
         result = candidate.executed.result
@@ -203,6 +201,12 @@ class NodeBackend:
             else:
                 feed.put_nowait(record)
 
+    def _remember(self, dropped: Sequence[tuple[Transaction, Rejected]]) -> None:
+        for transaction, error in dropped:
+            self._dropped[transaction.id] = f"{error.code}: {error.sentence}"
+            if len(self._dropped) > DROPPED_KEPT_MAX:
+                self._dropped.popitem(last=False)
+
     def _decode(self, wire: bytes) -> Transaction:
         fees = self._application.params.fees
         transaction = self._application.decoder.decode(wire, bytes_max=fees.transaction_bytes_max)
@@ -211,7 +215,10 @@ class NodeBackend:
 
     def _check(self, transaction: Transaction) -> None:
         application = self._application
-        if self._store.place(transaction.id) is not None:
-            raise AlreadyFinal("This transaction is final already; see tx.status.")
         height = application.head.header.height + 1
-        self._mempool.check(transaction, application.state, height, application.params)
+        try:
+            self._mempool.check(transaction, application.state, height, application.params)
+        except NonceUsed as error:
+            if self._store.place(transaction.id) is None:
+                raise
+            raise AlreadyFinal("This transaction is final already; see tx.status.") from error

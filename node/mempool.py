@@ -2,26 +2,53 @@
 
 Admission is the executor's own inclusion check plus what only a pool knows: one transaction a
 nonce, fees reserved over all pending transactions of an account, and limits in count and bytes.
-Signatures have been verified before `add`.
+Signatures have been verified before `add`. Work per block follows what the block touched, not what
+the pool holds.
 """
 
+from bisect import insort
 from collections.abc import Iterable
 from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import count
 from typing import ClassVar
 
+from state.block import TRANSACTIONS_MAX
 from state.errors import Rejected
 from state.execute import check_inclusion
-from state.modules import bank
+from state.modules import bank, chain
+from state.nonces import FRESH, is_usable
 from state.params import Params
 from state.tables import State
 from state.transaction import Transaction
 from state.types import Address, Hash
 
+RATE_BITS = 20
+"""Fee rates are compared in parts of 2^-20 grain per weight unit."""
+
+REPLACE_PERCENT = 110
+"""What a transaction must offer, in percent of the one whose nonce it takes over."""
+
+MISFITS_MAX = 64
+"""A block is full once so many transactions in a row did not fit any more."""
+
 
 class MempoolFull(Rejected):
-    """The pool holds as much as it may, all of it better paid."""
+    """The pool holds as much as it may, all of it paid at least as well."""
 
     code: ClassVar[str] = "mempool.full"
+
+
+class Evicted(Rejected):
+    """The pool was full and somebody else's transaction pays more."""
+
+    code: ClassVar[str] = "mempool.evicted"
+
+
+class Replaced(Rejected):
+    """The account sent another transaction with this nonce, which pays more."""
+
+    code: ClassVar[str] = "mempool.replaced"
 
 
 class SenderFull(Rejected):
@@ -50,11 +77,17 @@ class FundsReserved(Rejected):
 
 @dataclass(frozen=True, slots=True)
 class MempoolLimits:
-    """How much the pool holds at most."""
+    """How much the pool holds at most, and how much of it one block takes."""
 
     transactions_max: int
     bytes_max: int
     per_sender_max: int
+    block_transactions_max: int = 4_000
+    """About a fifth of a second of execution, during which the node answers nobody."""
+
+    def __post_init__(self) -> None:
+        """Hold the block to what a body may carry."""
+        assert 1 <= self.block_transactions_max <= TRANSACTIONS_MAX, "a body carries no more"
 
 
 @dataclass(slots=True)
@@ -65,69 +98,93 @@ class _Sender:
     reserved: int
 
 
+Dropped = list[tuple[Transaction, Rejected]]
+_Place = tuple[int, int, Transaction]
+"""Minus the fee rate, the number of arrival, and the transaction: sorted, the best comes first."""
+
+
 def fee_rate(transaction: Transaction) -> int:
-    """Return what the transaction would pay per weight unit at most, times 2^20."""
-    return (transaction.body.fee_max << 20) // transaction.weight
+    """Return what the transaction would pay per weight unit at most, in 2^-RATE_BITS grains."""
+    return (transaction.body.fee_max << RATE_BITS) // transaction.weight
 
 
 class Mempool:
-    """Pending transactions by id and by sender."""
+    """Pending transactions by id, by sender, by what they pay, and by when they expire."""
 
     def __init__(self, limits: MempoolLimits) -> None:
         self._limits = limits
-        self._pending: dict[Hash, Transaction] = {}
+        self._places: dict[Hash, _Place] = {}
+        self._order: list[_Place] = []
+        self._expiries: list[tuple[int, int, Hash]] = []
         self._senders: dict[Address, _Sender] = {}
+        self._arrivals = count()
         self.bytes_held = 0
 
     def __len__(self) -> int:
         """Return how many transactions are pending."""
-        return len(self._pending)
+        return len(self._places)
 
     def __contains__(self, tx_id: Hash) -> bool:
         """Tell whether a transaction is pending."""
-        return tx_id in self._pending
+        return tx_id in self._places
+
+    # --- admission -------------------------------------------------------------------------------
 
     def check(self, transaction: Transaction, state: State, height: int, params: Params) -> None:
         """Raise Rejected unless the transaction may wait for the block at `height`."""
-        body = transaction.body
-        if transaction.id in self._pending:
+        if transaction.id in self._places:
             raise AlreadyPending("This transaction is pending already; wait for its outcome.")
         check_inclusion(state, transaction, height, params)
+        body = transaction.body
         sender = self._senders.get(body.account)
         if sender is not None:
-            if body.nonce in sender.nonces:
-                raise NonceTaken(
-                    f"Nonce {body.nonce} is taken by a pending transaction; use another one."
-                )
-            if len(sender.nonces) >= self._limits.per_sender_max:
+            taken = sender.nonces.get(body.nonce)
+            if taken is not None:
+                _check_replacement(taken, transaction)
+            elif len(sender.nonces) >= self._limits.per_sender_max:
                 raise SenderFull(
                     f"The account has {len(sender.nonces)} transactions pending, the most there "
                     "may be; wait until some are final."
                 )
+            reserved = sender.reserved - (0 if taken is None else taken.body.fee_max)
             held = bank.balance_of(state, body.account)
-            if sender.reserved + body.fee_max > held:
+            if reserved + body.fee_max > held:
                 raise FundsReserved(
-                    f"Pending transactions reserve {sender.reserved} of {held} grains for fees; "
-                    "wait, lower fee_max, or fund the account."
+                    f"Pending transactions reserve {reserved} of {held} grains for fees; wait, "
+                    "lower fee_max, or fund the account."
                 )
-        if (
-            len(self._pending) >= self._limits.transactions_max
-            or self.bytes_held + len(transaction.wire) > self._limits.bytes_max
-        ):
-            raise MempoolFull("The mempool is full; send the transaction again in a few blocks.")
+        if self._is_full_with(transaction) and fee_rate(transaction) <= self._worst_rate():
+            raise MempoolFull(
+                "The mempool is full of transactions that pay at least as much; raise fee_max, or "
+                "send the transaction again in a few blocks."
+            )
 
-    def add(self, transaction: Transaction) -> None:
-        """Let a checked transaction with verified signatures wait."""
+    def add(self, transaction: Transaction) -> Dropped:
+        """Let a checked transaction with verified signatures wait; return what had to go for it."""
         body = transaction.body
-        self._pending[transaction.id] = transaction
+        dropped: Dropped = []
+        sender = self._senders.get(body.account)
+        taken = None if sender is None else sender.nonces.get(body.nonce)
+        if taken is not None:
+            self._drop(taken, Replaced("The account replaced it by one that pays more."), dropped)
+        while self._is_full_with(transaction) and self._order:
+            worst = self._order.pop()
+            if self._is_there(worst):
+                gone = Evicted("The mempool was full; send it again, with a higher fee_max.")
+                self._drop(worst[2], gone, dropped)
+        place = (-fee_rate(transaction), next(self._arrivals), transaction)
+        insort(self._order, place)
+        heappush(self._expiries, (body.valid_until_height, place[1], transaction.id))
+        self._places[transaction.id] = place
         sender = self._senders.setdefault(body.account, _Sender({}, 0))
         sender.nonces[body.nonce] = transaction
         sender.reserved += body.fee_max
         self.bytes_held += len(transaction.wire)
+        return dropped
 
     def remove(self, transaction: Transaction) -> None:
         """Forget a transaction, if it is pending."""
-        if self._pending.pop(transaction.id, None) is None:
+        if self._places.pop(transaction.id, None) is None:
             return
         body = transaction.body
         sender = self._senders[body.account]
@@ -137,37 +194,125 @@ class Mempool:
             del self._senders[body.account]
         self.bytes_held -= len(transaction.wire)
 
+    def _drop(self, transaction: Transaction, why: Rejected, dropped: Dropped) -> None:
+        self.remove(transaction)
+        dropped.append((transaction, why))
+
+    def _is_there(self, place: _Place) -> bool:
+        """Tell whether this entry of the order still stands for a pending transaction."""
+        return self._places.get(place[2].id) is place
+
+    def _is_full_with(self, transaction: Transaction) -> bool:
+        limits = self._limits
+        size = self.bytes_held + len(transaction.wire)
+        return len(self._places) >= limits.transactions_max or size > limits.bytes_max
+
+    def _worst_rate(self) -> int:
+        order = self._order
+        while order and not self._is_there(order[-1]):
+            order.pop()
+        return -order[-1][0] if order else 0
+
+    # --- blocks ----------------------------------------------------------------------------------
+
     def take(self, state: State, height: int, params: Params) -> list[Transaction]:
-        """Return the best paid transactions that fill the block at `height`; they stay pending."""
-        fees = params.fees
-        weight = size = 0
-        taken = []
-        for transaction in sorted(self._pending.values(), key=fee_rate, reverse=True):
-            if (
-                weight + transaction.weight > fees.block_weight_max
-                or size + len(transaction.wire) > fees.block_bytes_max
-            ):
+        """Return the best paid transactions that fill the block at `height`; they stay pending.
+
+        Each account pays in this block what it holds and no more, so that few are refused.
+        """
+        fees, base_fee = params.fees, chain.base_fee(state)
+        weight_left, bytes_left = fees.block_weight_max, fees.block_bytes_max
+        held: dict[Address, int] = {}
+        taken: list[Transaction] = []
+        misfits = 0
+        for place in self._order:
+            rate, _, transaction = place
+            if -rate < base_fee << RATE_BITS or misfits == MISFITS_MAX:
+                break
+            if len(taken) == self._limits.block_transactions_max:
+                break
+            body = transaction.body
+            if body.valid_until_height < height or not self._is_there(place):
                 continue
-            try:
-                check_inclusion(state, transaction, height, params)
-            except Rejected:
-                continue  # `recheck` tells its sender why once the block is final
+            if transaction.weight > weight_left or len(transaction.wire) > bytes_left:
+                misfits += 1
+                continue
+            account = body.account
+            if account not in held:
+                held[account] = bank.balance_of(state, account)
+            if held[account] < body.fee_max:
+                continue
+            held[account] -= transaction.weight * base_fee
+            weight_left -= transaction.weight
+            bytes_left -= len(transaction.wire)
+            misfits = 0
             taken.append(transaction)
-            weight += transaction.weight
-            size += len(transaction.wire)
         return taken
 
     def recheck(
         self, included: Iterable[Transaction], state: State, height: int, params: Params
-    ) -> list[tuple[Transaction, Rejected]]:
+    ) -> Dropped:
         """After a block drop what it included and what may not follow it; return the latter."""
+        accounts: dict[Address, None] = {}
         for transaction in included:
             self.remove(transaction)
-        dropped = []
-        for transaction in list(self._pending.values()):
-            try:
-                check_inclusion(state, transaction, height, params)
-            except Rejected as error:
-                self.remove(transaction)
-                dropped.append((transaction, error))
+            accounts[transaction.body.account] = None
+        doubtful = self._expired(height) + self._too_cheap(chain.base_fee(state))
+        for account in accounts:
+            if account in self._senders:
+                doubtful += self._unusable(account, state)
+        dropped: Dropped = []
+        for transaction in doubtful:
+            if transaction.id in self._places:
+                try:
+                    check_inclusion(state, transaction, height, params)
+                except Rejected as error:
+                    self._drop(transaction, error, dropped)
+        self._sweep()
         return dropped
+
+    def _sweep(self) -> None:
+        """Forget what stands for nothing any more, once it is more than what does."""
+        if 2 * len(self._places) < len(self._order):
+            self._order = [place for place in self._order if self._is_there(place)]
+        if 2 * len(self._places) < len(self._expiries):
+            self._expiries = sorted(
+                [(tx.body.valid_until_height, at, tx.id) for _, at, tx in self._places.values()]
+            )
+
+    def _expired(self, height: int) -> list[Transaction]:
+        found = []
+        while self._expiries and self._expiries[0][0] < height:
+            _, arrival, tx_id = heappop(self._expiries)
+            place = self._places.get(tx_id)
+            if place is not None and place[1] == arrival:
+                found.append(place[2])
+        return found
+
+    def _too_cheap(self, base_fee: int) -> list[Transaction]:
+        found = []
+        for place in reversed(self._order):
+            if -place[0] >= base_fee << RATE_BITS:
+                break
+            found.append(place[2])
+        return found
+
+    def _unusable(self, account: Address, state: State) -> list[Transaction]:
+        """Return what an account can no longer send, now that a block changed it."""
+        window = chain.NONCES.get(state, account) or FRESH
+        held = bank.balance_of(state, account)
+        return [
+            transaction
+            for nonce, transaction in self._senders[account].nonces.items()
+            if not is_usable(window, nonce) or held < transaction.body.fee_max
+        ]
+
+
+def _check_replacement(taken: Transaction, transaction: Transaction) -> None:
+    """Raise NonceTaken unless the newcomer pays well enough to replace the other."""
+    wanted = -(-taken.body.fee_max * REPLACE_PERCENT // 100)
+    if transaction.body.fee_max < wanted or fee_rate(transaction) <= fee_rate(taken):
+        raise NonceTaken(
+            f"Nonce {transaction.body.nonce} is taken by a pending transaction; use another one, "
+            f"or replace that one with a fee_max of at least {wanted}."
+        )

@@ -1,14 +1,15 @@
-"""A chain of one validator in memory: real executor and tree behind the RPC server's Backend."""
+"""Chains of one validator for tests: one in memory behind the Backend, one over any store."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 import pytest
 from nacl.signing import SigningKey
 
 import cython_ext
+from node.application import Application, Candidate
 from node.client import Account
 from node.rpc.backend import (
     BlockRecord,
@@ -19,6 +20,8 @@ from node.rpc.backend import (
     TxStatus,
 )
 from node.rpc.server import RpcServer
+from node.storage.chain_store import ChainStore
+from node.storage.kv import KeyValueStore
 from state import crypto, execute
 from state.block import Body, Outcome, Result
 from state.codec import encode
@@ -37,8 +40,11 @@ from state.finality import (
 from state.genesis import Allocation, Genesis, GenesisValidator
 from state.modules import chain
 from state.modules.all import MESSAGES, MODULES
+from state.modules.bank import Transfer
 from state.params import Params
+from state.registry import Message
 from state.tables import Base, State
+from state.transaction import Body as TransactionBody
 from state.transaction import Transaction, TransactionDecoder
 from state.tree import EMPTY_ROOT, Tree
 from state.types import ZERO_ADDRESS, ZERO_HASH, Hash
@@ -251,6 +257,94 @@ class MemoryNode:
 
     def ready(self) -> bool:
         return self.is_ready
+
+
+class LocalChain:
+    """One validator's network: `open` gives its application over a store, `step` makes a block.
+
+    Whatever is not signed by accounts is signed by nobody: votes are not checked here.
+    """
+
+    def __init__(self, accounts: int = 4, funds: int = FUNDS, params: Params | None = None) -> None:
+        self.accounts = [
+            Account.from_seed(number.to_bytes(32, "big")) for number in range(1, 1 + accounts)
+        ]
+        first = self.accounts[0]
+        self.genesis = Genesis(
+            "local",
+            0,
+            params or Params(),
+            tuple(Allocation(account.address, funds) for account in self.accounts),
+            (GenesisValidator(first.public_key, first.address, 10**9),),
+        )
+        self.decoder = TransactionDecoder(MESSAGES, self.genesis.hash)
+
+    def open(self, store: KeyValueStore, **options: Any) -> Application:
+        return Application(
+            ChainStore(store, self.genesis),
+            self.genesis,
+            **{"invariants_every_blocks": 1, "timed": lambda _: nullcontext(), **options},
+        )
+
+    def wire(
+        self,
+        by: int,
+        nonce: int,
+        *messages: Message,
+        fee_max: int = 10**6,
+        until: int = 100,
+    ) -> bytes:
+        account = self.accounts[by]
+        found = messages or (Transfer(self.accounts[1 - by % 2].address, 1),)
+        body = TransactionBody(account.address, nonce, until, fee_max, tuple(found))
+        return account.sign_body(body, self.genesis.hash)[0]
+
+    def transaction(
+        self, by: int, nonce: int, *messages: Message, fee_max: int = 10**6, until: int = 100
+    ) -> Transaction:
+        wire = self.wire(by, nonce, *messages, fee_max=fee_max, until=until)
+        return self.decoder.decode(wire, bytes_max=2**20)
+
+    def execute(
+        self, application: Application, *transactions: Transaction
+    ) -> tuple[Header, Hash, Certificate]:
+        tip = application.tip()
+        height = tip.header.height + 1
+        built = application.build(transactions, height * INTERVAL_MS)
+        header = Header(
+            height,
+            0,
+            height,
+            height - 1,
+            tip.block_id,
+            built.time_ms,
+            self.accounts[0].address,
+            built.tx_root,
+            ZERO_HASH,
+            ZERO_HASH,
+            tip.state_root,
+            tip.outcomes_root,
+            built.validators_hash,
+            built.next_validators_hash,
+            built.params_hash,
+        )
+        application.execute(header, header.id)
+        subject = Proposal(0, height, height - 1, header.id, ZERO_HASH)
+        digest = vote_digest(Tag.FINALIZE, self.genesis.hash, subject)
+        return header, header.id, Certificate(subject, (Vote(0, self.accounts[0].sign(digest)),))
+
+    def step(self, application: Application, *transactions: Transaction) -> Candidate:
+        return application.commit(*self.execute(application, *transactions))
+
+
+@pytest.fixture
+def local_chain() -> LocalChain:
+    return LocalChain()
+
+
+@pytest.fixture(scope="session")
+def make_local_chain() -> type[LocalChain]:
+    return LocalChain
 
 
 @pytest.fixture
