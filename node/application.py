@@ -1,11 +1,11 @@
 """The application: builds, executes and commits blocks, between consensus and the state machine."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from consensus.inputs import BlockBuilt, Tip
-from node.storage.chain_store import ChainStore, Change, Head
+from node.storage.chain_store import ChainStore, Head
 from state import crypto
 from state.block import Body, Outcome, Result
 from state.codec import encode
@@ -26,9 +26,17 @@ from state.modules import chain
 from state.modules.all import MESSAGES, MODULES
 from state.params import Params
 from state.registry import Query
-from state.tables import Base, State
+from state.tables import Base, State, Table
 from state.transaction import Transaction, TransactionDecoder
 from state.types import ZERO_ADDRESS, ZERO_HASH, Hash
+
+TABLES: dict[bytes, Table[Any, Any]] = {
+    table.prefix: table
+    for table in sorted(
+        [table for module in MODULES for table in module.tables], key=lambda table: table.prefix
+    )
+}
+"""Every table by the prefix of its keys, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +108,7 @@ class Application:
         self._queries: dict[str, Query] = {
             query.name: query for module in MODULES for query in module.queries
         }
-        if store.head is None:
-            self._commit_genesis()
+        self._head_state = self._genesis_state() if store.head is None else self._stored_state()
         self.context = self._head_context()
 
     @property
@@ -153,7 +160,7 @@ class Application:
         every = header.height % self._invariants_every_blocks == 0
         with self._timed("execute"):
             executed = apply_block(
-                self._base,
+                self._head_state,
                 BlockInput(header.height, header.time_ms, header.proposer, header.parent_id, found),
                 self.genesis_hash,
                 every_invariant=every,
@@ -184,9 +191,12 @@ class Application:
                 Body(tuple([tx.wire for tx in candidate.transactions])),
                 candidate.executed.result,
                 [tx.id for tx in candidate.transactions],
-                self._with_former(candidate.changes),
+                candidate.changes,
             )
-        self._base.absorb(candidate.executed.state.rows)
+        # The old head's rows have joined the stored ones; the new head is the only layer above.
+        self._base.absorb(self._head_state.rows)
+        self._head_state = candidate.executed.state
+        self._head_state.below = self._base
         self._candidates.clear()
         self.context = self._head_context()
         return candidate
@@ -200,7 +210,7 @@ class Application:
         """Execute a transaction as if it were alone in the next block, and forget it."""
         head = self.head
         ctx = BlockContext(
-            State(self._base),
+            State(self._head_state),
             head.header.height + 1,
             head.header.time_ms + 1,
             self.params,
@@ -217,10 +227,14 @@ class Application:
             raise NotFound(f"There is no query {name}; rpc.discover lists those there are.")
         return query.function(self.context, **arguments)
 
-    def _with_former(self, changes: list[tuple[bytes, bytes | None]]) -> list[Change]:
-        return [Change(key, self._base.encoded(key), value) for key, value in changes]
+    def rows(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield every row of the state after the head as bytes, in key order."""
+        for table in TABLES.values():
+            for key, row in table.scan(self.state):
+                yield table.key(key), encode(row)
 
-    def _commit_genesis(self) -> None:
+    def _genesis_state(self) -> State:
+        """Make genesis the head of a new store."""
         header = genesis_header(self.genesis)
         block_id = header.id
         state = apply_genesis(self._base, self.genesis)
@@ -228,10 +242,16 @@ class Application:
         root = self._store.tree.update(self._store.tree.version, block_id, changes)
         result = Result((), ())
         head = Head(header, block_id, root, result.root, True, None)
-        self._store.commit(head, Body(()), result, [], self._with_former(changes))
-        self._base.absorb(state.rows)
+        self._store.commit(head, Body(()), result, [], changes)
+        return state
+
+    def _stored_state(self) -> State:
+        """Return the layer of the head, made from what the store keeps of it."""
+        state = State(self._base)
+        for key, data in self._store.changes:
+            state.write(key, None if data is None else TABLES[key[:2]].decode(data))
+        return state
 
     def _head_context(self) -> QueryContext:
         header = self.head.header
-        layer = State(self._base)
-        return query_context(layer, header.height, header.time_ms, self.genesis_hash)
+        return query_context(self._head_state, header.height, header.time_ms, self.genesis_hash)

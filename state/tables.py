@@ -67,13 +67,6 @@ class Base:
             row = self._cache.get(key)
             yield key, decoder.trusted(data) if row is None else row
 
-    def encoded(self, key: bytes) -> bytes | None:
-        """Return the bytes of the row under `key`, without a look into the reader if possible."""
-        row: Row = self._cache.get(key, _MISSING)
-        if row is _MISSING:
-            return self._reader.get(key)
-        return None if row is None else encode(row)
-
     def absorb(self, rows: dict[bytes, Row]) -> None:
         """Take over the rows of a layer whose bytes have just become final in the reader."""
         for key, row in rows.items():

@@ -1,23 +1,24 @@
 """The node's database: final blocks and the state after the last of them, in one atomic batch.
 
-The flat state is that after the head; the stored tree is one block older, because only the root of
-the block before the head stands in a final header. The head's own changes, with the former values,
-are kept beside them, so that proofs are those of that older version, also right after a crash.
+The stored rows and the stored tree are those of the block *before* the head, because only that
+block's root stands in a final header: a proof of it can be made at any time, also right after a
+crash. The head's own changes are kept beside them; over the stored rows they are a layer in memory,
+and they join those rows in the batch that makes the next block final.
 
 Key prefixes: s state rows, t tree pages, h headers, b bodies, o results, x transactions, m others.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
-from node.errors import NodeError, StorageCorrupt
+from node.errors import NodeError, StorageCorrupt, StorageError
 from node.storage.kv import KeyValueStore, Row
 from state.block import Body, Result, bodies, results
 from state.codec import Decoder, Struct, encode
 from state.errors import NotFound
 from state.finality import Certificate, Header
 from state.genesis import Genesis
-from state.tree import Tree, TreeProof
+from state.tree import Change, Tree, TreeProof
 from state.types import ZERO_HASH, Hash, Height
 
 SCHEMA = 1
@@ -28,6 +29,12 @@ class WrongNetwork(NodeError):
     """The home belongs to another network."""
 
     code: ClassVar[str] = "home.wrong_network"
+
+
+class FormUnknown(StorageError):
+    """The database was written in a form that this version does not read."""
+
+    code: ClassVar[str] = "storage.form_unknown"
 
 
 class Head(Struct):
@@ -56,14 +63,6 @@ class Place(Struct):
     index: Height
 
 
-class Change(Struct):
-    """A row that the head changed: its key, its value before, and its value after."""
-
-    key: bytes
-    before: bytes | None
-    after: bytes | None
-
-
 class Meta(Struct):
     """What the database is."""
 
@@ -75,11 +74,14 @@ _heads: Decoder[Head] = Decoder(Head)
 _headers: Decoder[HeaderRow] = Decoder(HeaderRow)
 _places: Decoder[Place] = Decoder(Place)
 _metas: Decoder[Meta] = Decoder(Meta)
-_changes: Decoder[tuple[Change, ...]] = Decoder(tuple[Change, ...])
+_changes: Decoder[tuple[Change, ...]] = Decoder(tuple[tuple[bytes, bytes | None], ...])
 
 _HEAD = b"mhead"
 _META = b"mmeta"
 _CHANGES = b"mchanges"
+
+RESULTS_CACHED_MAX = 4
+"""Results of so many blocks stay decoded: clients ask for outcomes of the newest ones."""
 
 
 class ChainStore:
@@ -89,7 +91,8 @@ class ChainStore:
         self._store = store
         self._check_meta(genesis)
         self.head = self._read_head()
-        self._changes = self._read_changes()
+        self.changes: Sequence[Change] = self._read_changes()
+        self._results: dict[int, Result] = {}
         self.tree = self._open_tree()
 
     def _check_meta(self, genesis: Genesis) -> None:
@@ -99,9 +102,9 @@ class ChainStore:
             return
         meta = _metas.decode(data)
         if meta.schema != SCHEMA:
-            raise WrongNetwork(
-                f"The database has form {meta.schema} and this version reads {SCHEMA}; start with "
-                "a new home and sync again."
+            raise FormUnknown(
+                f"The database has form {meta.schema} and this version reads form {SCHEMA}; start "
+                "the version that wrote it, or sync a new home."
             )
         if meta.genesis.hash != genesis.hash:
             raise WrongNetwork(
@@ -114,10 +117,9 @@ class ChainStore:
         data = self._store.get(_HEAD)
         return None if data is None else _heads.decode(data)
 
-    def _read_changes(self) -> dict[bytes, Change]:
+    def _read_changes(self) -> Sequence[Change]:
         data = self._store.get(_CHANGES)
-        rows = () if data is None else _changes.decode(data, bytes_max=2**30)
-        return {row.key: row for row in rows}
+        return () if data is None else _changes.decode(data, bytes_max=2**30)
 
     def _open_tree(self) -> Tree:
         """Return the stored tree with the head's own changes as a layer over it."""
@@ -129,8 +131,7 @@ class ChainStore:
         else:
             parent = head.header.parent_id
             tree = Tree(self._store, head.header.state_root, parent, prefix=b"t")
-        layer = [(row.key, row.after) for row in self._changes.values()]
-        root = tree.update(tree.version, head.block_id, layer)
+        root = tree.update(tree.version, head.block_id, self.changes)
         if root != head.state_root:
             raise StorageCorrupt(
                 "The state tree does not have the root that the head was stored with; restore the "
@@ -139,16 +140,21 @@ class ChainStore:
         return tree
 
     def get(self, key: bytes) -> bytes | None:
-        """Return a state row's bytes after the head."""
+        """Return a state row's bytes before the head."""
         return self._store.get(b"s" + key)
 
     def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Yield state rows after the head for start <= key < stop."""
+        """Yield state rows before the head for start <= key < stop."""
         for key, value in self._store.scan(b"s" + start, b"s" + stop):
             yield key[1:], value
 
     def commit(
-        self, head: Head, body: Body, result: Result, tx_ids: list[Hash], changes: list[Change]
+        self,
+        head: Head,
+        body: Body,
+        result: Result,
+        tx_ids: Sequence[Hash],
+        changes: Sequence[Change],
     ) -> None:
         """Make a block final in one durable batch; the tree must hold the block as a layer."""
         height = head.header.height.to_bytes(8, "big")
@@ -158,11 +164,8 @@ class ChainStore:
             tree_puts, tree_deletes = self.tree.commit(self.head.block_id)
             puts += tree_puts
             deletes += tree_deletes
-        for change in changes:
-            if change.after is None:
-                deletes.append(b"s" + change.key)
-            else:
-                puts.append((b"s" + change.key, change.after))
+        puts += [(b"s" + key, row) for key, row in self.changes if row is not None]
+        deletes += [b"s" + key for key, row in self.changes if row is None]
         puts += [
             (b"x" + tx_id, encode(Place(head.header.height, index)))
             for index, tx_id in enumerate(tx_ids)
@@ -176,13 +179,12 @@ class ChainStore:
         ]
         self._store.write(puts, deletes, sync=True)
         self.head = head
-        self._changes = {change.key: change for change in changes}
+        self.changes = changes
+        self._cache(head.header.height, result)
 
     def prove(self, key: bytes) -> tuple[bytes | None, TreeProof]:
         """Return a row's bytes and proof in the version before the head."""
-        change = self._changes.get(key)
-        value = self.get(key) if change is None else change.before
-        return value, self.tree.prove(self.tree.version, key)
+        return self.get(key), self.tree.prove(self.tree.version, key)
 
     def header(self, height: int) -> HeaderRow:
         """Return a final header; raises NotFound above the head."""
@@ -200,10 +202,19 @@ class ChainStore:
 
     def result(self, height: int) -> Result:
         """Return what a final block's execution gave; raises NotFound when it is not kept."""
-        data = self._store.get(b"o" + height.to_bytes(8, "big"))
-        if data is None:
-            raise NotFound(f"The outcomes of block {height} are not kept here; ask an archive.")
-        return results.trusted(data)
+        result = self._results.get(height)
+        if result is None:
+            data = self._store.get(b"o" + height.to_bytes(8, "big"))
+            if data is None:
+                raise NotFound(f"The outcomes of block {height} are not kept here; ask an archive.")
+            result = results.trusted(data)
+            self._cache(height, result)
+        return result
+
+    def _cache(self, height: int, result: Result) -> None:
+        self._results[height] = result
+        if len(self._results) > RESULTS_CACHED_MAX:
+            del self._results[min(self._results)]
 
     def place(self, tx_id: Hash) -> Place | None:
         """Return where a transaction stands, or None."""
