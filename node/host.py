@@ -86,8 +86,8 @@ class Host:
             self._notified = True
             asyncio.get_running_loop().call_soon(self._tell_pending)
 
-    def set_pacing(self, block_interval_ms_min: int, idle_interval_ms: int) -> None:
-        """Change how long blocks wait, from now on; raises Malformed."""
+    def set_pacing(self, block_interval_ms_min: int, idle_interval_ms: int) -> bool:
+        """Change how long blocks wait, from now on, and return True; raises Malformed."""
         if not 1 <= block_interval_ms_min <= idle_interval_ms:
             raise Malformed(
                 f"Intervals of {block_interval_ms_min} and {idle_interval_ms} ms are no pace; give "
@@ -95,6 +95,7 @@ class Host:
             )
         event = PacingChanged(self._clock.now_ms(), Pacing(block_interval_ms_min, idle_interval_ms))
         asyncio.get_running_loop().call_soon(self.feed, event)
+        return True
 
     def stop(self) -> None:
         """Ask for no more timers."""

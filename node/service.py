@@ -155,9 +155,9 @@ def _end(ended: "asyncio.Future[BaseException | None]", context: dict[str, Any])
     ended.set_result(error)
 
 
-def _set_pacing(node: Host, block_interval_ms_min: int, idle_interval_ms: int) -> None:
+def _set_pacing(node: Host, block_interval_ms_min: int, idle_interval_ms: int) -> bool:
     """Change how long blocks wait, busy and idle, in milliseconds; for devnets."""
-    node.set_pacing(block_interval_ms_min, idle_interval_ms)
+    return node.set_pacing(block_interval_ms_min, idle_interval_ms)
 
 
 def read_run_file(home: Path) -> dict[str, Any] | None:
