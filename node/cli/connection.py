@@ -23,6 +23,8 @@ C = TypeVar("C", bound=Callable[..., Any])
 
 EXIT_REFUSED = 1
 EXIT_UNREACHABLE = 3
+WIDTH_PIPED = 240
+"""Columns of a table that is not shown on a terminal: wide enough not to break an id."""
 
 
 def node_options(function: C) -> C:
@@ -84,7 +86,8 @@ def _show_table(rows: list[dict[str, Any]]) -> None:
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*[_cell(row.get(name)) for name in rows[0]])
-    Console(soft_wrap=True).print(table, markup=False)
+    console = Console()
+    console.print(table, markup=False, width=None if console.is_terminal else WIDTH_PIPED)
 
 
 def _cell(value: Any) -> str:

@@ -253,6 +253,7 @@ def _write_uint(value: bytes) -> str:
 
 
 _LEAF_WRITERS: dict[str, Writer | None] = {
+    "null": None,
     "integer": None,
     "boolean": None,
     "text": None,
@@ -265,6 +266,8 @@ _LEAF_WRITERS: dict[str, Writer | None] = {
 
 def _leaf_reader(leaf: Leaf) -> Reader:
     match leaf.form:
+        case "null":
+            return _read_null
         case "boolean":
             return _read_boolean
         case "integer":
@@ -279,6 +282,11 @@ def _leaf_reader(leaf: Leaf) -> Reader:
             return _uint_reader(leaf)
         case _:
             return lambda data: _sized(leaf, _read_hex(data))
+
+
+def _read_null(data: Any) -> None:
+    if data is not None:
+        raise FormError("expected null")
 
 
 def _read_boolean(data: Any) -> bool:

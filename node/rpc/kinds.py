@@ -18,7 +18,7 @@ from msgspec import Meta, Struct
 class Leaf:
     """A single value and its bounds.
 
-    `form` is integer, boolean, text, decimal (an integer as a string), hex, address, or uint
+    `form` is null, integer, boolean, text, decimal (an integer as a string), hex, address, or uint
     (big-endian bytes as a decimal string).
     """
 
@@ -91,7 +91,13 @@ Shape = Leaf | Many | Fixed | Record | OneOf | Maybe | Choice | Packed | Anythin
 Families = dict[type, tuple[type[Struct], ...]]
 """Base classes that stand for all of their registered subclasses; Raw stands for packed ones."""
 
-_FORMS: dict[Any, str] = {bool: "boolean", int: "integer", str: "text", bytes: "hex"}
+_FORMS: dict[Any, str] = {
+    bool: "boolean",
+    int: "integer",
+    str: "text",
+    bytes: "hex",
+    type(None): "null",
+}
 
 
 def type_name(struct: type[Struct]) -> str | None:

@@ -170,8 +170,8 @@ def _leaf_schema(leaf: Leaf) -> dict[str, Any]:
     match leaf.form:
         case "integer":
             return {"type": "integer", **_given({"minimum": leaf.low, "maximum": leaf.high})}
-        case "boolean":
-            return {"type": "boolean"}
+        case "null" | "boolean":
+            return {"type": leaf.form}
         case "decimal":
             bounds = {"x-minimum": leaf.low, "x-maximum": leaf.high}
             return {

@@ -99,7 +99,7 @@ async def test_status_and_queries(memory_node: Any, serve: Any) -> None:
     assert "memory" in shown.output and shown.exit_code == 0
     assert json.loads(data.output)["height"] == 1
     assert json.loads(balance.output) == {"amount": "0"}
-    assert "conserved" in pots.output
+    assert "burned" in pots.output
     assert json.loads(header.output)["header"]["height"] == 1
 
 

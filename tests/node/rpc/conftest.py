@@ -41,6 +41,8 @@ def values(shape: Shape) -> st.SearchStrategy[Any]:
 def leaves(leaf: Leaf) -> st.SearchStrategy[Any]:
     low, high = leaf.length_min or 0, leaf.length_max
     match leaf.form:
+        case "null":
+            return st.none()
         case "boolean":
             return st.booleans()
         case "integer" | "decimal":

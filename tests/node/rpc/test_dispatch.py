@@ -58,9 +58,8 @@ async def peers(node: Any) -> int:
     return 3
 
 
-def stop(node: Any) -> bool:
+def stop(node: Any) -> None:
     """Stop the node."""
-    return True
 
 
 def dispatcher(node: Any, registry: CollectorRegistry | None = None) -> Dispatcher:
@@ -70,7 +69,7 @@ def dispatcher(node: Any, registry: CollectorRegistry | None = None) -> Dispatch
         registry or CollectorRegistry(),
         openrpc,
         [
-            (method_of("node.stop", stop, unsafe=True), lambda: True),
+            (method_of("node.stop", stop, unsafe=True), lambda: None),
             (method_of("node.peers", peers), lambda: peers(None)),
         ],
     )
@@ -127,7 +126,7 @@ def test_any_bytes_get_a_response(memory_node: Any) -> None:
 def test_unsafe_methods_answer_trusted_callers_only(memory_node: Any) -> None:
     server = dispatcher(memory_node)
     body = b'{"jsonrpc":"2.0","id":1,"method":"node.stop"}'
-    assert ask(server, body)["result"] is True
+    assert ask(server, body)["result"] is None
     refused = ask(server, body, trusted=False)["error"]
     assert (refused["code"], refused["data"]["code"]) == (-32003, "rpc.forbidden")
     described = ask(server, b'{"jsonrpc":"2.0","id":1,"method":"rpc.discover"}')["result"]
