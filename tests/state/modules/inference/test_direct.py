@@ -13,6 +13,7 @@ from state.modules.inference.direct import DirectInferClose, DirectInferOpen, de
 from state.modules.inference.disputes import ProveReceipt
 from state.modules.inference.receipts import (
     CallStatus,
+    PriceRow,
     Receipt,
     ReceiptProof,
     Request,
@@ -195,3 +196,17 @@ def test_calls_and_channels_are_not_mixed_up(shop: Any) -> None:
     response = shop.response(shop.request(1), GOOD)
     mixed = closing(shop, shop.request(1), response)
     shop.chain.refuse("inference.wrong_kind", mixed, by=OPERATOR)
+
+
+def test_the_dearest_answer_may_come_from_the_cache(make_shop: Any) -> None:
+    shop = make_shop(price=PriceRow(10**6, 2 * 10**6, 0, 0))
+    request = asked(shop, tokens_in_max=500, tokens_out_max=50)
+    assert dearest_cost(shop.price, request) == 500 * 2
+
+
+def test_an_answered_call_leaves_the_queue_of_timeouts(shop: Any) -> None:
+    request = opened(shop)
+    shop.chain.accept(closing(shop, request, shop.response(request, GOOD)), by=OPERATOR)
+    returned = shop.channel(request.channel_id).returned
+    shop.chain.end_block(TIMEOUT + 1)
+    assert shop.channel(request.channel_id).returned == returned
