@@ -32,6 +32,9 @@ class RpcLimits:
     idle_seconds: int = 75
     """A kept-alive connection without requests is closed after this."""
 
+    request_seconds: float = 15.0
+    """A connection whose first request, or a request whose body, takes longer is closed."""
+
     hosts: tuple[str, ...] = ()
     """Names that a request to a loopback listener may carry in Host, besides loopback's own."""
 

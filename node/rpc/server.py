@@ -82,6 +82,7 @@ class RpcServer:
         )
         self._on_loopback = True
         self._heads = PlainHeads(self._accepts_host, self._limits.body_bytes_max)
+        self._silent: dict[int, asyncio.TimerHandle] = {}
         self._fast: dict[int, FastConnection] = {}
         self._server: web.Server | None = None
         self._listener: asyncio.Server | None = None
@@ -95,6 +96,7 @@ class RpcServer:
             self._handle,
             request_factory=self._request,
             keepalive_timeout=self._limits.idle_seconds,
+            lingering_time=CLOSE_SECONDS,
             access_log=None,
             logger=LOGGER,
         )
@@ -133,6 +135,8 @@ class RpcServer:
             self._following.cancel()
         if self._listener is not None:
             self._listener.close()
+        for timer in self._silent.values():
+            timer.cancel()
         for fast in list(self._fast.values()):
             fast.close()
         if self._server is not None:
@@ -145,12 +149,31 @@ class RpcServer:
         if len(self._server.connections) + len(self._fast) >= self._limits.connections_max:
             return _Refusal()
         if not self._on_loopback:
-            return self._server()
+            return self._aiohttp()
         fast = FastConnection(
-            self._begin, self._heads, self._server, self._forget, self._limits.idle_seconds
+            self._begin, self._heads, self._aiohttp, self._forget, self._limits.idle_seconds
         )
         self._fast[id(fast)] = fast
         return fast
+
+    def _aiohttp(self) -> web.RequestHandler:
+        """Return a connection that aiohttp serves, and close it unless a request comes soon."""
+        assert self._server is not None, "start makes the server before it listens"
+        handler = self._server()
+        loop = asyncio.get_running_loop()
+        self._silent[id(handler)] = loop.call_later(
+            self._limits.request_seconds, self._close_silent, handler
+        )
+        return handler
+
+    def _close_silent(self, handler: web.RequestHandler) -> None:
+        del self._silent[id(handler)]
+        handler.force_close()
+
+    def _heard(self, handler: web.RequestHandler) -> None:
+        timer = self._silent.pop(id(handler), None)
+        if timer is not None:
+            timer.cancel()
 
     def _begin(self, body: bytes) -> Answer:
         return self._dispatcher.begin(body, _TRUSTED)
@@ -177,6 +200,7 @@ class RpcServer:
         )
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        self._heard(request.protocol)
         refusal = self._refusal(request)
         if refusal is not None:
             return _failed(HTTPStatus.FORBIDDEN, refusal)
@@ -207,7 +231,12 @@ class RpcServer:
 
     async def _post(self, request: web.BaseRequest) -> web.Response:
         try:
-            body = await request.read()
+            async with asyncio.timeout(self._limits.request_seconds):
+                body = await request.read()
+        except TimeoutError:
+            late = _failed(HTTPStatus.REQUEST_TIMEOUT, self._too_late())
+            late.force_close()
+            return late
         except web.HTTPRequestEntityTooLarge:
             return _failed(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._too_large())
         headers = dict(_JSON)
@@ -256,6 +285,11 @@ class RpcServer:
     def _too_large(self) -> LimitExceeded:
         return LimitExceeded(
             f"The body is larger than {self._limits.body_bytes_max} bytes; send a smaller one."
+        )
+
+    def _too_late(self) -> LimitExceeded:
+        return LimitExceeded(
+            f"The body did not come within {self._limits.request_seconds:g} s; send it at once."
         )
 
     def _too_fast(self) -> LimitExceeded:

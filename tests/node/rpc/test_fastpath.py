@@ -223,6 +223,19 @@ async def test_idle_connections_are_closed(memory_node: Any, serve: Any) -> None
         assert await asyncio.wait_for(reader.read(), 5) == b""
 
 
+@pytest.mark.parametrize(("data", "expected"), [(b"POST / HT", b""), (PLAIN[:-5], b"HTTP/1.1 408")])
+async def test_requests_that_never_end_are_cut_off(
+    memory_node: Any, serve: Any, data: bytes, expected: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rpc_server, "CLOSE_SECONDS", 0.1)
+    limits = RpcLimits(request_seconds=0.1)
+    async with serve(memory_node, limits) as url, dial(url) as (reader, writer):
+        writer.write(data)
+        answer = await asyncio.wait_for(reader.read(), 5)
+    assert answer[:12] == expected
+    assert memory_node.status().height == 1
+
+
 async def test_connections_are_forgotten(memory_node: Any) -> None:
     server = rpc_server.RpcServer(memory_node)
     url = f"http://127.0.0.1:{await server.start()}"
