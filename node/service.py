@@ -95,7 +95,9 @@ class Service:
         port = await self._server.start(self._config.rpc_host, self._config.rpc_port)
         url = f"http://{self._config.rpc_host}:{port}"
         run_file = self._config.home / RUN_FILE
-        run_file.write_text(json.dumps({"pid": os.getpid(), "rpc": url}) + "\n")
+        draft = run_file.with_suffix(".draft")
+        draft.write_text(json.dumps({"pid": os.getpid(), "rpc": url}) + "\n")
+        draft.replace(run_file)  # whoever waits for it never reads half of it
         serving = asyncio.create_task(self._server.wait())
         serving.add_done_callback(lambda task: _end(ended, {"exception": task.exception()}))
         self._host.start()
