@@ -51,6 +51,14 @@ class VoteSigner(Protocol):
         """Return a signature that the guard has made durable, or raise GuardRefused."""
         ...
 
+    def raise_floor(self, epoch: int, view: int) -> None:
+        """Sign nothing below this round any more, so that the guard stays small."""
+        ...
+
+
+FLOOR_BLOCKS = 1_000
+"""Every so many blocks the guard forgets the votes below the last final one."""
+
 
 class Host:
     """Drives one engine from callbacks of the event loop, whose exception handler ends the node."""
@@ -160,8 +168,11 @@ class Host:
             effect.header.height + 1,
             application.params,
         )
-        self._metrics.block_final(effect.header.height, len(candidate.transactions))
+        outcomes = candidate.executed.result.outcomes
+        self._metrics.block_final(effect.header.height, [outcome.status for outcome in outcomes])
         self._metrics.mempool(len(self._mempool), self._mempool.bytes_held)
+        if effect.header.height % FLOOR_BLOCKS == 0:
+            self._signer.raise_floor(effect.header.epoch, effect.header.view)
         if self.backend is not None:
             self.backend.committed(candidate, effect.finalization, dropped)
         if self._was_pending != bool(len(self._mempool)) and not self._notified:

@@ -53,6 +53,7 @@ class Service:
         self._config = config
         self._metrics = NodeMetrics(clock)
         self._store = ChainStore(LevelDb(config.home / DATABASE_FOLDER, create=True), genesis)
+        self._metrics.watch_storage(config.home / DATABASE_FOLDER)
         self._application = Application(
             self._store,
             genesis,

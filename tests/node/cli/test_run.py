@@ -1,0 +1,165 @@
+"""A node as its own process: it starts, survives kill -9, ends in order, and replays the same."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node import rooms
+from node.client import Account, SyncClient
+from node.keystore import load_key, read_passphrase
+from node.service import read_run_file
+from node.storage.kv import LevelDb
+from state.modules.bank import Transfer
+
+ROOT = Path(rooms.__file__).resolve().parents[1]
+SAHARA = [sys.executable, "-P", "-c", "from node.cli import main; main(prog_name='sahara')"]
+START_SECONDS_MAX = 60
+
+
+def environment(**more: str) -> dict[str, str]:
+    kept = {name: text for name, text in os.environ.items() if not name.startswith("SAHARA_")}
+    return {**kept, "PYTHONPATH": str(ROOT), **more}
+
+
+def sahara(*arguments: str, **more: str) -> tuple[int, str, str]:
+    done = subprocess.run(
+        [*SAHARA, *arguments],
+        env=environment(**more),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+class Node:
+    """A node process on a home, and a client of it."""
+
+    def __init__(self, home: Path) -> None:
+        (home / "run.json").unlink(missing_ok=True)
+        flags = ["--rpc-port", "0", "--idle-interval-ms", "50", "--block-interval-ms-min", "5"]
+        self.process = subprocess.Popen(
+            [*SAHARA, "run", "--home", str(home), *flags, "--json"],
+            env=environment(),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(START_SECONDS_MAX * 20):
+            if (home / "run.json").exists() and (found := read_run_file(home)) is not None:
+                self.url: str = found["rpc"]
+                return
+            assert self.process.poll() is None, self.process.communicate()[1]
+            time.sleep(0.05)
+        raise AssertionError("the node did not start in time")
+
+    def status(self) -> dict[str, Any]:
+        with SyncClient(self.url) as client:
+            found: dict[str, Any] = client.call("chain.status")
+            return found
+
+    def end(self, number: int) -> tuple[int, str]:
+        self.process.send_signal(number)
+        logged = self.process.communicate(timeout=60)[1]
+        return self.process.returncode, logged
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    assert sahara("init", "--home", str(tmp_path / "home"))[0] == 0
+    yield tmp_path / "home"
+
+
+def validator(home: Path) -> Account:
+    return load_key(home, "validator", read_passphrase(home / "passphrase")).account()
+
+
+def test_a_node_lives_through_kill_and_replays_to_the_same_roots(home: Path) -> None:
+    account = validator(home)
+    node = Node(home)
+    with SyncClient(node.url) as client:
+        client.execute(account, Transfer(b"1" * 20, 5))
+        client.execute(account, Transfer(b"2" * 20, 7))
+    before = node.status()
+    assert node.end(signal.SIGKILL)[0] == -signal.SIGKILL
+
+    node = Node(home)
+    with SyncClient(node.url) as client:
+        header = client.call("chain.header", height=before["height"])
+        client.execute(validator(home), Transfer(b"3" * 20, 9))
+    assert before["block_id"] in json.dumps(header)
+    second = sahara("run", "--home", str(home))
+    assert (second[0], second[2].split(":")[0]) == (1, "guard.locked")
+    in_use = sahara("verify", "--home", str(home), "--json")
+    assert (in_use[0], json.loads(in_use[2])["error"]["code"]) == (1, "storage.locked")
+    code, logged = node.end(signal.SIGTERM)
+    assert code == 0, logged
+    assert [json.loads(line)["message"] for line in logged.splitlines()] == ["serving", "stopped"]
+    assert not (home / "run.json").exists()
+
+    runs = [{"PYTHONHASHSEED": "1"}, {"PYTHONHASHSEED": "2", "SAHARA_PURE_PYTHON": "1"}]
+    found = [sahara("verify", "--home", str(home), "--json", **more) for more in runs]
+    assert [run[0] for run in found] == [0, 0], found
+    compiled, pure = [json.loads(run[1]) for run in found]
+    assert (compiled.pop("kernels"), pure.pop("kernels")) == ("compiled", "pure")
+    assert compiled == pure
+    assert compiled["height"] > before["height"]
+
+
+def test_what_a_node_refuses_to_start_with(home: Path, tmp_path: Path) -> None:
+    def refused(*flags: str, **more: str) -> str:
+        code, _, said = sahara("run", "--home", str(home), *flags, **more)
+        assert (code, "Traceback" in said) == (1, False), said
+        return said.splitlines()[-1]
+
+    other = tmp_path / "other"
+    sahara("init", "--home", str(other))
+    assert "exists" in refused("--vote-after-loss", "0:7")
+    assert refused("--key-name", "nobody").startswith("keys.missing")
+    assert refused("--passphrase-file", str(other / "passphrase")).startswith("keys.wrong")
+    assert "SAHARA_RPC_PROT" in refused(SAHARA_RPC_PROT="1")
+    (other / "passphrase").chmod(0o644)
+    assert refused("--passphrase-file", str(other / "passphrase")).startswith("keys.exposed")
+
+    (home / "guard").rename(home / "kept")
+    assert refused().startswith("guard.missing")
+    (home / "kept").rename(home / "guard")
+    mine = (home / "genesis.toml").read_bytes()
+    (home / "genesis.toml").write_bytes((other / "genesis.toml").read_bytes())
+    assert "no validator" in refused()
+    (home / "genesis.toml").write_bytes(mine.replace(b"sahara-devnet", b"sahara-devnot"))
+    assert refused().startswith("guard.other_key")
+
+
+def test_a_database_of_another_network(home: Path, tmp_path: Path) -> None:
+    """The guard would notice a foreign genesis first; the database does so by itself."""
+    Node(home).end(signal.SIGTERM)
+    changed = (home / "genesis.toml").read_text().replace("sahara-devnet", "sahara-devnot")
+    (home / "genesis.toml").write_text(changed)
+    code, _, said = sahara("verify", "--home", str(home))
+    assert (code, said.split(":")[0]) == (1, "home.wrong_network")
+
+
+def test_a_changed_block_is_found_by_replay(home: Path) -> None:
+    """A result that execution does not give, and a body that the header does not name."""
+    node = Node(home)
+    with SyncClient(node.url) as client:
+        height = client.execute(validator(home), Transfer(b"1" * 20, 5)).height
+    assert height is not None
+    node.end(signal.SIGTERM)
+    database = LevelDb(home / "data", create=False)
+    key = b"b" + height.to_bytes(8, "big")
+    body = database.get(key)
+    assert body is not None
+    database.write([(key, body[:-1] + bytes([body[-1] ^ 1]))], [], sync=True)
+    database.close()
+    code, _, said = sahara("verify", "--home", str(home))
+    assert (code, said.split(":")[0]) == (1, "block.invalid")
