@@ -1,0 +1,163 @@
+"""Replay: an honest chain gives its own roots again, and whatever was changed is found."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+
+import pytest
+from nacl.signing import SigningKey
+
+from node.application import Application
+from node.client import Account
+from node.replay import Replayed, replay
+from node.storage.chain_store import ChainStore
+from node.storage.kv import MemoryStore
+from state.block import Body
+from state.codec import encode, replace
+from state.crypto import Tag, sign_hash
+from state.errors import InvalidBlock, NotFound
+from state.finality import Certificate, Header, Justify, Proposal, Vote, evidence_root, justify_hash
+from state.genesis import Allocation, Genesis, GenesisValidator
+from state.modules.bank import Transfer
+from state.params import Params
+from state.transaction import Body as Envelope
+from state.types import ZERO_HASH
+
+KEY = Account(SigningKey(bytes(range(32))))
+GENESIS = Genesis(
+    "replay",
+    1,
+    Params(),
+    (Allocation(KEY.address, 10**15),),
+    (GenesisValidator(KEY.public_key, KEY.address, 10**12),),
+)
+HEIGHTS = 5
+
+
+def grow(store: ChainStore) -> None:
+    """Make HEIGHTS blocks, each with one transfer, finalized by the only validator."""
+    application = Application(
+        store, GENESIS, invariants_every_blocks=1, timed=lambda _: nullcontext()
+    )
+    for height in range(1, HEIGHTS + 1):
+        message = Transfer(bytes([height]) * 20, height)
+        wire, _ = KEY.sign_body(
+            Envelope(KEY.address, height, height + 9, 10**6, (message,)), GENESIS.hash
+        )
+        transaction = application.decoder.decode(wire, bytes_max=2**17)
+        built = application.build([transaction], height)
+        head = application.head
+        justify = justify_hash(Justify(head.finalization, ()))
+        header = Header(
+            height=height,
+            epoch=0,
+            view=height,
+            parent_view=height - 1,
+            parent_id=head.block_id,
+            time_ms=GENESIS.time_ms + height,
+            proposer=KEY.address,
+            tx_root=built.tx_root,
+            evidence_root=evidence_root(()),
+            justify_hash=justify,
+            state_root=head.state_root,
+            outcomes_root=head.outcomes_root,
+            validators_hash=built.validators_hash,
+            next_validators_hash=built.next_validators_hash,
+            params_hash=built.params_hash,
+        )
+        application.execute(header, header.id)
+        application.commit(header, header.id, finalize(header, justify))
+
+
+def finalize(header: Header, justify: bytes) -> Certificate:
+    proposal = Proposal(0, header.view, header.parent_view, header.id, justify)
+    digest = sign_hash(Tag.FINALIZE, GENESIS.hash, encode(proposal))
+    return Certificate(proposal, (Vote(0, KEY.sign(digest)),))
+
+
+@pytest.fixture
+def rows() -> MemoryStore:
+    store = MemoryStore()
+    grow(ChainStore(store, GENESIS))
+    return store
+
+
+def replayed(store: ChainStore) -> list[Replayed]:
+    return list(replay(store, GENESIS, MemoryStore()))
+
+
+def test_an_honest_chain_gives_its_roots_again(rows: MemoryStore) -> None:
+    steps = replayed(ChainStore(rows, GENESIS))
+    assert [step.height for step in steps] == [*range(HEIGHTS + 1)]
+    assert all(step.agrees for step in steps)
+    assert len({step.state_root for step in steps}) == HEIGHTS + 1
+    assert replayed(ChainStore(MemoryStore(), GENESIS)) == []
+
+
+def test_another_root_of_the_head_is_found(rows: MemoryStore) -> None:
+    for field in ("state_root", "outcomes_root"):
+        store = ChainStore(rows, GENESIS)
+        assert store.head is not None
+        store.head = replace(store.head, **{field: ZERO_HASH})
+        steps = replayed(store)
+        assert [step.height for step in steps if not step.agrees] == [HEIGHTS]
+
+
+def test_a_rule_that_changed_is_found_at_the_first_block_it_touches(
+    rows: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if this node executed transfers of 3 grains otherwise than the one that made the chain."""
+    honest = Transfer.apply
+
+    def other(message: Transfer, ctx: object) -> None:
+        honest(replace(message, amount=30) if message.amount == 3 else message, ctx)
+
+    monkeypatch.setattr(Transfer, "apply", other)
+    steps = replayed(ChainStore(rows, GENESIS))
+    assert [step.agrees for step in steps] == [True, True, True, False, False, False]
+
+
+def other_header(store: ChainStore) -> None:
+    row = store.header(3)
+    forged = replace(row.header, time_ms=row.header.time_ms + 1)
+    _put(store, b"h", encode(replace(row, header=forged, block_id=forged.id)))
+
+
+def other_parent(store: ChainStore) -> None:
+    row = store.header(3)
+    _put(store, b"h", encode(replace(row, header=replace(row.header, parent_id=ZERO_HASH))))
+
+
+def no_certificate(store: ChainStore) -> None:
+    _put(store, b"h", encode(replace(store.header(3), finalization=None)))
+
+
+def certificate_of_another_block(store: ChainStore) -> None:
+    other = store.header(2).finalization
+    _put(store, b"h", encode(replace(store.header(3), finalization=other)))
+
+
+def other_body(store: ChainStore) -> None:
+    _put(store, b"b", encode(Body(())))
+
+
+def _put(store: ChainStore, prefix: bytes, value: bytes) -> None:
+    store._store.write([(prefix + (3).to_bytes(8, "big"), value)], [], sync=False)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [other_header, other_parent, no_certificate, certificate_of_another_block, other_body],
+)
+def test_a_changed_block_is_named(rows: MemoryStore, change: Callable[[ChainStore], None]) -> None:
+    store = ChainStore(rows, GENESIS)
+    change(store)
+    seen = []
+    with pytest.raises(InvalidBlock):
+        seen.extend(step.height for step in replay(store, GENESIS, MemoryStore()))
+    assert all(height < 3 for height in seen)
+
+
+def test_a_body_that_is_not_kept_is_named(rows: MemoryStore) -> None:
+    rows.write([], [b"b" + (3).to_bytes(8, "big")], sync=False)
+    with pytest.raises(NotFound, match="block 3"):
+        replayed(ChainStore(rows, GENESIS))
