@@ -10,6 +10,7 @@ from node.application import Application, Candidate
 from node.mempool import Mempool
 from node.rpc.backend import (
     BlockRecord,
+    FeedBroken,
     NodeStatus,
     OutcomeProof,
     Stage,
@@ -22,7 +23,7 @@ from node.version import VERSION
 from state import crypto
 from state.block import Outcome
 from state.codec import encode
-from state.errors import NotFound, Rejected, SaharaError
+from state.errors import NotFound, Rejected
 from state.execute import check_static, verify_signatures
 from state.finality import Certificate, Header
 from state.modules.chain import NonceUsed
@@ -32,12 +33,6 @@ from state.types import Hash
 DROPPED_KEPT_MAX = 10_000
 FEED_BLOCKS_MAX = 256
 """Blocks that wait for a subscriber of the feed before it is cut off."""
-
-
-class FeedBroken(SaharaError):
-    """A subscriber of the feed of blocks fell too far behind."""
-
-    code: ClassVar[str] = "node.feed_broken"
 
 
 class AlreadyFinal(Rejected):

@@ -6,15 +6,22 @@ they share, so that either can be tested without the other.
 
 from collections.abc import AsyncIterator
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 
 from state.block import Outcome
 from state.codec import Struct
+from state.errors import SaharaError
 from state.finality import Certificate, Header
 from state.genesis import Genesis
 from state.types import Amount, Hash, Height, TimestampMs
+
+
+class FeedBroken(SaharaError):
+    """Whoever follows the feed of blocks fell too far behind and has missed some."""
+
+    code: ClassVar[str] = "node.feed_broken"
 
 
 class Stage(Enum):
@@ -132,7 +139,7 @@ class Backend(Protocol):
         ...
 
     def blocks(self) -> AsyncIterator[BlockRecord]:
-        """Yield every block finalized from now on, one iterator a subscriber, bounded."""
+        """Yield every block finalized from now on; raises FeedBroken when blocks were missed."""
         ...
 
     def ready(self) -> bool:

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from node.addresses import format_address
-from node.rpc.backend import Backend, BlockRecord, NodeStatus, Stage, TxStatus
+from node.rpc.backend import Backend, BlockRecord, FeedBroken, NodeStatus, Stage, TxStatus
 from node.rpc.errors import InvalidParams, LimitExceeded
 from node.rpc.jsonform import FORMS
 from node.rpc.limits import RpcLimits
@@ -219,7 +219,15 @@ class Hub:
         self.subscribers: dict[int, Subscriber] = {}
 
     async def run(self) -> None:
-        """Follow the node's blocks until cancelled."""
+        """Follow the node's blocks until cancelled; after a gap, cut off who would not see it."""
+        while True:
+            try:
+                await self._follow()
+            except FeedBroken:
+                for subscriber in self.subscribers.values():
+                    subscriber.overflowed.set()
+
+    async def _follow(self) -> None:
         async for record in self._backend.blocks():
             if self.subscribers:
                 block = BlockForm(record)

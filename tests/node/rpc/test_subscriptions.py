@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from node.addresses import format_address
 from node.client import SaharaClient
+from node.rpc.backend import FeedBroken
 from node.rpc.limits import RpcLimits
 from node.rpc.server import SLOW_CONSUMER
 from state.modules.bank import Burn, Transfer
@@ -174,3 +175,28 @@ async def test_a_slow_subscriber_is_cut_off_and_others_are_not(
     assert 16 < heard < 16 * blocks, "it heard what had been sent before it fell behind"
     assert message.type is aiohttp.WSMsgType.CLOSE
     assert slow.close_code == SLOW_CONSUMER
+
+
+async def test_a_gap_in_the_feed_cuts_subscribers_off_and_the_server_goes_on(
+    memory_node: Any, serve: Any
+) -> None:
+    following, broken = memory_node.blocks, asyncio.Event()
+
+    async def blocks() -> AsyncIterator[Any]:
+        if not broken.is_set():
+            await broken.wait()
+            raise FeedBroken("The feed of blocks overflowed.")
+        async for record in following():
+            yield record
+
+    memory_node.blocks = blocks
+    async with serve(memory_node) as url:
+        async with connect(url) as socket:
+            await ask(socket, "subscribe", topic="blocks")
+            broken.set()
+            assert (await socket.receive()).type is aiohttp.WSMsgType.CLOSE
+            assert socket.close_code == SLOW_CONSUMER
+        async with connect(url) as socket:
+            await ask(socket, "subscribe", topic="blocks")
+            memory_node.step()
+            assert (await delta(socket))["sequence"] == 1
