@@ -21,17 +21,19 @@ from node.application import Application
 from node.backend import NodeBackend
 from node.clock import Clock, SystemClock
 from node.config import NodeConfig
+from node.errors import StorageCorrupt
 from node.host import Host
 from node.mempool import Mempool, MempoolLimits
 from node.metrics import NodeMetrics
 from node.rpc.catalogue import method_of
 from node.rpc.limits import RpcLimits
 from node.rpc.server import RpcServer
-from node.signer import GuardedSigner
+from node.signer import GuardedSigner, Round
 from node.storage.chain_store import ChainStore
 from node.storage.kv import LevelDb
 from state import crypto
 from state.errors import InvariantBroken, SaharaError
+from state.finality import Header
 from state.genesis import Genesis
 
 RUN_FILE = "run.json"
@@ -60,6 +62,7 @@ class Service:
             invariants_every_blocks=config.invariants_every_blocks,
             timed=self._metrics.timed,
         )
+        _require_whole(self._application.head.header, signer.parent_highest)
         mempool = Mempool(
             MempoolLimits(
                 config.mempool_transactions_max,
@@ -147,6 +150,19 @@ def run(config: NodeConfig, genesis: Genesis, signer: GuardedSigner) -> int:
     service = Service(config, genesis, signer, SystemClock())
     gc.freeze()
     return uvloop.run(service.run())
+
+
+def _require_whole(head: Header, parent_highest: Round) -> None:
+    """Refuse a database that lost blocks: to build on what is left would contradict them.
+
+    A single validator votes on a block only once its parent is committed.
+    """
+    if parent_highest > (head.epoch, head.view):
+        raise StorageCorrupt(
+            f"The database ends at height {head.height}, view {head.view}, but this node has "
+            f"finalized a block on view {parent_highest[1]}: blocks were lost. Restore the newest "
+            "backup of the home's data; never one that is older than the last vote."
+        )
 
 
 def _end(ended: "asyncio.Future[BaseException | None]", context: dict[str, Any]) -> None:

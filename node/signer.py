@@ -139,6 +139,7 @@ class _Vote(Struct, tag=1):
 
 _heads: Decoder[_Head] = Decoder(_Head)
 _entries: Decoder[_Floor | _Vote] = Decoder(_Floor | _Vote)
+_proposals: Decoder[Proposal] = Decoder(Proposal)
 
 
 class _GuardFile:
@@ -303,6 +304,16 @@ class GuardedSigner:
     def view_floor(self) -> int:
         """The view of the highest round: whoever starts anew begins above it."""
         return self._highest[1]
+
+    @property
+    def parent_highest(self) -> Round:
+        """The highest parent among the proposals that were finalized here and are remembered."""
+        proposals = [
+            _proposals.trusted(votes[Tag.FINALIZE].subject)
+            for votes in self._votes.values()
+            if Tag.FINALIZE in votes
+        ]
+        return max(((each.epoch, each.parent_view) for each in proposals), default=(0, 0))
 
     def sign_vote(self, kind: Tag, subject: Subject) -> Signature:
         """Return a signature that is guarded on disk by now; the same vote gets the same one.

@@ -59,6 +59,7 @@ def test_the_same_vote_gets_the_same_signature_also_after_a_restart(path: Path, 
     assert guard.sign_vote(kind, vote) == signature
     assert path.stat().st_size == size
     assert guard.view_floor == 7
+    assert guard.parent_highest == (0, 6 if kind is Tag.FINALIZE else 0)
     guard.close()
 
 

@@ -148,6 +148,19 @@ def test_a_database_of_another_network(home: Path, tmp_path: Path) -> None:
     assert (code, said.split(":")[0]) == (1, "home.wrong_network")
 
 
+def test_blocks_that_were_lost_are_missed(home: Path) -> None:
+    """Without its database a node would found its chain a second time, against its own votes."""
+    node = Node(home)
+    with SyncClient(node.url) as client:
+        for amount in (5, 6):
+            client.execute(validator(home), Transfer(b"1" * 20, amount))
+    node.end(signal.SIGTERM)
+    (home / "data").rename(home / "lost")
+    code, _, said = sahara("run", "--home", str(home))
+    assert (code, said.splitlines()[-1].split(":")[0]) == (1, "storage.corrupt")
+    assert "blocks were lost" in said
+
+
 def test_a_changed_block_is_found_by_replay(home: Path) -> None:
     """A result that execution does not give, and a body that the header does not name."""
     node = Node(home)
