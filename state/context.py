@@ -28,7 +28,7 @@ class QueryContext:
 class BlockContext(QueryContext):
     """The block under execution; `randomness` is the id of the previous block (markets 0a.10)."""
 
-    __slots__ = ("events", "proposer", "randomness")
+    __slots__ = ("deferred", "events", "proposer", "randomness")
 
     def __init__(
         self,
@@ -44,10 +44,15 @@ class BlockContext(QueryContext):
         self.proposer = proposer
         self.randomness = randomness
         self.events: list[Event] = []
+        self.deferred: list[Struct] = []
 
     def emit(self, event: Event) -> None:
         """Record an event; those of a failed transaction are dropped."""
         self.events.append(event)
+
+    def defer(self, work: Struct) -> None:
+        """Leave work for a module's hook at the end of this block; a failed transaction's goes."""
+        self.deferred.append(work)
 
 
 class TxContext(BlockContext):

@@ -114,6 +114,7 @@ def apply_transaction(block: BlockContext, transaction: Transaction) -> Outcome:
         failure = (error.code, error.sentence)
         return Outcome(transaction.id, Status.FAILED, *failure, fee, weight, ())
     state.commit()
+    block.deferred += ctx.deferred
     events = pack_events(ctx.events)
     return Outcome(transaction.id, Status.OK, "ok", "", fee, weight, events)
 

@@ -147,14 +147,21 @@ class FuturesParams(Struct):
     safety: Annotated[int, Meta(ge=2, le=100)] = 2
     open_interest_target_lots: Annotated[int, Meta(ge=100, le=10**9)] = 2_000
     listing_history_buckets: Annotated[int, Meta(ge=0, le=10_000)] = 30
-    listing_bond: Amount = 0
+    listing_bond: Amount = 10**12
+    price_cap_multiple_max: Annotated[int, Meta(ge=2, le=10**6)] = 100
+    opening_blocks: Annotated[int, Meta(ge=0, le=10**6)] = 10
     initial_margin_ppm: Ppm = 200_000
     maintenance_margin_ppm: Ppm = 100_000
-    range_floor_ppm: Ppm = 20_000
+    range_floor_ppm: Ppm = 100_000
     band_ppm: Ppm = 100_000
     mark_clamp_ppm: Ppm = 50_000
+    mark_average_shift: Annotated[int, Meta(ge=0, le=16)] = 2
+    mark_stale_blocks: Blocks = 30
+    mark_volume_min_lots: Annotated[int, Meta(ge=1, le=10**9)] = 1
+    impact_lots: Annotated[int, Meta(ge=1, le=10**9)] = 10
     taker_fee_ppm: Ppm = 500
-    maker_fee_ppm: Ppm = 200
+    maker_rebate_ppm: Ppm = 200
+    kept_fee_min_ppm: Ppm = 100
     liquidation_fee_ppm: Ppm = 15_000
     liquidation_clip_lots: Count = 10
     liquidation_clip_ppm: Ppm = 200_000
@@ -176,12 +183,20 @@ class FuturesParams(Struct):
             "futures.maintenance_margin_ppm < initial_margin_ppm",
         )
         _require(
-            self.band_ppm <= self.maintenance_margin_ppm,
-            "futures.band_ppm <= maintenance_margin_ppm",
+            self.range_floor_ppm <= self.maintenance_margin_ppm,
+            "futures.range_floor_ppm <= maintenance_margin_ppm",
         )
         _require(
-            2 * self.mark_clamp_ppm <= self.maintenance_margin_ppm,
-            "2 x futures.mark_clamp_ppm <= maintenance_margin_ppm",
+            0 < self.band_ppm <= self.range_floor_ppm,
+            "0 < futures.band_ppm <= range_floor_ppm",
+        )
+        _require(
+            0 < 2 * self.mark_clamp_ppm <= self.range_floor_ppm,
+            "0 < 2 x futures.mark_clamp_ppm <= range_floor_ppm",
+        )
+        _require(
+            self.maker_rebate_ppm + self.kept_fee_min_ppm <= self.taker_fee_ppm,
+            "futures.maker_rebate_ppm + kept_fee_min_ppm <= taker_fee_ppm",
         )
 
 

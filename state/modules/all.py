@@ -1,7 +1,7 @@
 """The modules of the state machine: one explicit tuple, in the order in which their hooks run."""
 
 from state.context import Event
-from state.modules import bank, chain, datasets, index, inference, models, staking
+from state.modules import bank, chain, datasets, futures, index, inference, models, staking
 from state.registry import Message, Module
 
 MODULES: tuple[Module, ...] = (
@@ -11,6 +11,7 @@ MODULES: tuple[Module, ...] = (
     models.MODULE,
     inference.MODULE,
     index.MODULE,
+    futures.MODULE,
     staking.MODULE,
 )
 
