@@ -170,7 +170,6 @@ class FuturesParams(Struct):
     insurance_fee_share_ppm: Ppm = 500_000
     grace_blocks: Blocks = 1_800
     orders_open_max: Annotated[int, Meta(ge=1, le=10_000)] = 200
-    operations_max: Annotated[int, Meta(ge=1, le=64)] = 64
     order_lots_max: Annotated[int, Meta(ge=1, le=10**9)] = 100_000
     settle_positions_max: Annotated[int, Meta(ge=1, le=10**6)] = 5_000
     subaccounts_max: Annotated[int, Meta(ge=1, le=10**6)] = 1_024

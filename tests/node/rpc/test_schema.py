@@ -59,7 +59,8 @@ def faults(schema: dict[str, Any], data: Any, schemas: dict[str, Any]) -> list[s
             missing = [name for name in schema["required"] if name not in data]
             found = [f"{name} is missing" for name in missing]
             for name, item in data.items():
-                found += faults(schema["properties"][name], item, schemas)
+                known = schema["properties"].get(name)
+                found += [f"{name} is unknown"] if known is None else faults(known, item, schemas)
             return found
 
 
