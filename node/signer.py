@@ -183,7 +183,7 @@ class _GuardFile:
         if len(rest) < start:
             return None
         length = int.from_bytes(rest[:LENGTH_BYTES], "big")
-        if rest[LENGTH_BYTES:start] != _length_check(length) or length > PAYLOAD_BYTES_MAX:
+        if rest[LENGTH_BYTES:start] != _length_check(length):
             raise self._corrupt(offset)
         end = start + length + CHECKSUM_BYTES
         if len(rest) < end:
