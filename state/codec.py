@@ -5,6 +5,7 @@ to the same bytes, or it is refused: so long-form integers, maps, unknown fields
 never get past this file. Types declare no float, so none can enter.
 """
 
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar, dataclass_transform
 
 import msgspec
@@ -17,17 +18,14 @@ ENCODED_BYTES_MAX = 2**26
 """No value is larger than this, whatever its type: room for the fullest body that parameters allow
 and for what executing it returned. What strangers send is held to far tighter bounds."""
 
-_encoder = msgspec.msgpack.Encoder()
-
 
 @dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))
 class Struct(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A value with declared bounds whose canonical form is the array of its fields in order."""
 
 
-def encode(value: object) -> bytes:
-    """Return the canonical bytes of a Struct, tuple, integer, string or byte string."""
-    return _encoder.encode(value)
+encode: Callable[[object], bytes] = msgspec.msgpack.Encoder().encode
+"""Return the canonical bytes of a Struct, tuple, integer, string or byte string."""
 
 
 replace = msgspec.structs.replace
@@ -51,12 +49,16 @@ class Decoder(Generic[T]):
             value: T = self._decoder.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Malformed(f"These bytes are no {self._name}: {error}.") from error
-        if _encoder.encode(value) != bytes(data):
+        if encode(value) != bytes(data):
             raise Malformed(
                 f"These bytes are no canonical {self._name}: shortest integers, arrays in field "
                 "order and nothing after the end were expected; encode the value again."
             )
         return value
+
+    def check(self, value: T) -> None:
+        """Raise msgspec.ValidationError or OverflowError unless every field is in its bounds."""
+        self._decoder.decode(encode(value))
 
     def trusted(self, data: bytes) -> T:
         """Return the value of bytes that this node encoded itself, bounds checked, form not."""

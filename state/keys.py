@@ -5,6 +5,8 @@ so that no key of a table is the start of another. A key of one part is that par
 a key of several parts is a tuple.
 """
 
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Annotated, Any, Generic, Protocol, TypeVar, cast
 
 from msgspec import Meta
@@ -74,6 +76,16 @@ TEXT_BYTES_MAX = 255
 """What a length byte can say."""
 
 
+TEXTS_CACHED_MAX = 4_096
+
+
+@lru_cache(maxsize=TEXTS_CACHED_MAX)
+def _pack_text(value: str) -> bytes:
+    """Most text in keys is one of a few denominations."""
+    data = value.encode()
+    return bytes((len(data),)) + data
+
+
 class Text:
     """A UTF-8 string of at most TEXT_BYTES_MAX bytes behind a length byte."""
 
@@ -81,8 +93,7 @@ class Text:
 
     def pack(self, value: str) -> bytes:
         """Return length and bytes of the string."""
-        data = value.encode()
-        return bytes((len(data),)) + data
+        return _pack_text(value)
 
     def unpack(self, data: bytes, offset: int) -> tuple[str, int]:
         """Return the string at `offset` and the offset behind it."""
@@ -97,6 +108,16 @@ U64_KEY = Integer(8)
 HASH_KEY = Fixed(32, Hash)
 ADDRESS_KEY = Fixed(20, Address)
 TEXT_KEY = Text()
+
+
+def _pair_packer(
+    prefix: bytes, pack_first: Callable[[Any], bytes], pack_second: Callable[[Any], bytes]
+) -> Callable[[Any], bytes]:
+    def pack(key: tuple[Any, Any]) -> bytes:
+        first, second = key
+        return prefix + pack_first(first) + pack_second(second)
+
+    return pack
 
 
 class KeyShape(Generic[K]):
@@ -115,10 +136,25 @@ class KeyShape(Generic[K]):
 
     def pack(self, key: K) -> bytes:
         """Return the bytes of a whole key."""
-        if self._only is not None:
-            return self._only.pack(key)
-        values: Any = key
-        return b"".join([part.pack(value) for part, value in zip(self._parts, values, strict=True)])
+        return self.packer(b"")(key)
+
+    def packer(self, prefix: bytes) -> Callable[[K], bytes]:
+        """Return a function from a whole key to `prefix` and its bytes.
+
+        Every read and write of the state packs a key, so the common shapes get code of their own.
+        """
+        packs = [part.pack for part in self._parts]
+        if len(packs) == 1:
+            only = packs[0]
+            return lambda key: prefix + only(key)
+        if len(packs) == 2:
+            return _pair_packer(prefix, packs[0], packs[1])
+
+        def pack(key: Any) -> bytes:
+            parts = [part(value) for part, value in zip(packs, key, strict=True)]
+            return prefix + b"".join(parts)
+
+        return pack
 
     def pack_part(self, values: tuple[Any, ...]) -> bytes:
         """Return the bytes of the first parts of a key: what a scan starts with."""

@@ -69,14 +69,18 @@ class Base:
 
     def absorb(self, rows: dict[bytes, Row]) -> None:
         """Take over the rows of a layer whose bytes have just become final in the reader."""
-        for key, row in rows.items():
-            self._keep(key, row)
+        self._cache.update(rows)
+        self._trim()
 
     def _keep(self, key: bytes, row: Row) -> None:
-        if len(self._cache) >= CACHED_ROWS_MAX:
-            for old in list(self._cache)[: CACHED_ROWS_MAX // 4]:
-                del self._cache[old]
         self._cache[key] = row
+        self._trim()
+
+    def _trim(self) -> None:
+        surplus = len(self._cache) - CACHED_ROWS_MAX
+        if surplus > 0:
+            for old in list(self._cache)[: surplus + CACHED_ROWS_MAX // 4]:
+                del self._cache[old]
 
 
 class _Keys:
@@ -195,21 +199,24 @@ class State:
 
     def changes(self) -> list[tuple[bytes, bytes | None]]:
         """Return this layer's writes as bytes in key order, deletions as None."""
-        return [
-            (key, None if row is None else encode(row)) for key, row in sorted(self.rows.items())
-        ]
+        found = []
+        for key in sorted(self.rows):
+            row = self.rows[key]
+            found.append((key, None if row is None else encode(row)))
+        return found
 
 
 class Table(Generic[K, R]):
     """Rows of one type under one key prefix; only the module that declares it writes it."""
 
-    __slots__ = ("_decoder", "_row_type", "name", "prefix", "shape")
+    __slots__ = ("_decoder", "_pack", "_row_type", "name", "prefix", "shape")
 
     def __init__(self, prefix: bytes, name: str, shape: KeyShape[K], row: type[R]) -> None:
         assert len(prefix) == 2, "a table's prefix is its module's number and its own"
         self.prefix = prefix
         self.name = name
         self.shape = shape
+        self._pack = shape.packer(prefix)
         self._row_type = row
         self._decoder: Decoder[R] = Decoder(row)
 
@@ -224,12 +231,16 @@ class Table(Generic[K, R]):
 
     def key(self, key: K) -> bytes:
         """Return the state key of a row: what membership proofs are made for."""
-        return self.prefix + self.shape.pack(key)
+        return self._pack(key)
 
     def get(self, state: State, key: K) -> R | None:
         """Return the row under `key`, or None."""
-        row = state.row(self.prefix + self.shape.pack(key), self._decoder)
-        return cast("R | None", row)  # its type was checked when it was written
+        packed = self._pack(key)
+        row: Any = state.rows.get(packed, _MISSING)
+        if row is _MISSING:
+            row = state.below.row(packed, self._decoder)
+        found: R | None = row  # its type was checked when it was written
+        return found
 
     def require(self, state: State, key: K) -> R:
         """Return the row under `key`; raises NotFound when there is none."""
@@ -241,17 +252,17 @@ class Table(Generic[K, R]):
     def put(self, state: State, key: K, row: R) -> None:
         """Write a row; raises BoundExceeded when a field leaves its declared range."""
         try:
-            self._decoder.trusted(encode(row))
+            self._decoder.check(row)
         except (msgspec.ValidationError, OverflowError) as error:
             # The sentence is under the outcomes root, so no library's wording may stand in it.
             raise BoundExceeded(
                 f"A row of {self.name} would leave its bounds; use smaller amounts."
             ) from error
-        state.write(self.prefix + self.shape.pack(key), row)
+        state.write(self._pack(key), row)
 
     def delete(self, state: State, key: K) -> None:
         """Remove the row under `key`, if there is one."""
-        state.write(self.prefix + self.shape.pack(key), None)
+        state.write(self._pack(key), None)
 
     def scan(
         self,
