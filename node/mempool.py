@@ -118,6 +118,7 @@ class Mempool:
         self._expiries: list[tuple[int, int, Hash]] = []
         self._senders: dict[Address, _Sender] = {}
         self._arrivals = count()
+        self._unfunded: list[Transaction] = []
         self.bytes_held = 0
 
     def __len__(self) -> int:
@@ -241,6 +242,7 @@ class Mempool:
             if account not in held:
                 held[account] = bank.balance_of(state, account)
             if held[account] < body.fee_max:
+                self._unfunded.append(transaction)
                 continue
             held[account] -= transaction.weight * base_fee
             weight_left -= transaction.weight
@@ -257,7 +259,8 @@ class Mempool:
         for transaction in included:
             self.remove(transaction)
             accounts[transaction.body.account] = None
-        doubtful = self._expired(height) + self._too_cheap(chain.base_fee(state))
+        doubtful = self._expired(height) + self._too_cheap(chain.base_fee(state)) + self._unfunded
+        self._unfunded = []
         for account in accounts:
             if account in self._senders:
                 doubtful += self._unusable(account, state)

@@ -1,16 +1,23 @@
 """Chains of one validator for tests: one in memory behind the Backend, one over any store."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from typing import Any
 
 import pytest
 from nacl.signing import SigningKey
 
 import cython_ext
+from consensus.inputs import Pacing
+from consensus.solo import Solo
 from node.application import Application, Candidate
+from node.backend import NodeBackend
 from node.client import Account
+from node.clock import SystemClock
+from node.host import Host
+from node.mempool import Mempool, MempoolLimits
+from node.metrics import NodeMetrics
 from node.rpc.backend import (
     BlockRecord,
     NodeStatus,
@@ -21,7 +28,7 @@ from node.rpc.backend import (
 )
 from node.rpc.server import RpcServer
 from node.storage.chain_store import ChainStore
-from node.storage.kv import KeyValueStore
+from node.storage.kv import KeyValueStore, MemoryStore
 from state import crypto, execute
 from state.block import Body, Outcome, Result
 from state.codec import encode
@@ -31,6 +38,7 @@ from state.errors import NotFound
 from state.finality import (
     Certificate,
     Header,
+    Nullified,
     Proposal,
     Validator,
     Vote,
@@ -335,6 +343,71 @@ class LocalChain:
 
     def step(self, application: Application, *transactions: Transaction) -> Candidate:
         return application.commit(*self.execute(application, *transactions))
+
+
+class LocalNode:
+    """Host and backend of a LocalChain over a store; `steps` names what was done, in order."""
+
+    def __init__(self, chain: LocalChain, store: KeyValueStore, pacing: Pacing) -> None:
+        self.chain = chain
+        self.steps: list[str] = []
+        clock = SystemClock()
+        self.metrics = NodeMetrics(clock)
+        self.mempool = Mempool(MempoolLimits(1_000, 2**24, 256))
+        self.chain_store = ChainStore(store, chain.genesis)
+        self.application = Application(
+            self.chain_store, chain.genesis, invariants_every_blocks=1, timed=self._timed
+        )
+        first = chain.accounts[0]
+        engine = Solo(first.address, pacing)
+        self.host = Host(engine, self.application, self.mempool, self, clock, self.metrics)
+        self.backend = NodeBackend(
+            self.application, self.chain_store, self.mempool, self.host.pending_changed
+        )
+        self.host.backend = self.backend
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        yield
+        self.steps.append(stage)
+
+    @property
+    def view_floor(self) -> int:
+        return self.application.head.header.view
+
+    def raise_floor(self, epoch: int, view: int) -> None:
+        self.steps.append(f"floor {epoch}:{view}")
+
+    def sign_vote(self, kind: Tag, subject: Proposal | Nullified) -> bytes:
+        self.steps.append(kind.name.lower())
+        digest = vote_digest(kind, self.chain.genesis.hash, subject)
+        return self.chain.accounts[0].sign(digest)
+
+    @property
+    def height(self) -> int:
+        return self.application.head.header.height
+
+    async def until(self, condition: Callable[[], bool], seconds: float = 10.0) -> None:
+        """Let the loop turn until the condition holds."""
+        async with asyncio.timeout(seconds):
+            feed = self.backend.blocks()
+            while not condition():
+                await anext(feed)
+
+
+@pytest.fixture
+def local_node(local_chain: LocalChain) -> Iterator[Callable[..., LocalNode]]:
+    """Make nodes whose timers end with the test."""
+    made: list[LocalNode] = []
+
+    def make(busy_ms: int = 1, idle_ms: int = 5, store: KeyValueStore | None = None) -> LocalNode:
+        node = LocalNode(local_chain, store or MemoryStore(), Pacing(busy_ms, idle_ms))
+        made.append(node)
+        return node
+
+    yield make
+    for node in made:
+        node.host.stop()
 
 
 @pytest.fixture

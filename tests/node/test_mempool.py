@@ -23,10 +23,11 @@ from node.mempool import (
 from node.storage.kv import MemoryStore
 from state.errors import Rejected
 from state.execute import Expired, FeeTooLow, check_inclusion
-from state.modules.bank import InsufficientFunds, Transfer
+from state.modules.bank import BALANCES, Balance, InsufficientFunds, Transfer
 from state.modules.chain import BASE_FEE, THE_ONE, BaseFee, NonceUsed
 from state.tables import State
 from state.transaction import Transaction
+from state.types import NATIVE
 
 LIMITS = MempoolLimits(transactions_max=100, bytes_max=10**6, per_sender_max=8)
 
@@ -203,6 +204,18 @@ def test_an_account_pays_in_a_block_what_it_holds(make_pool: Callable[..., Pool]
     outcomes = pool.local.step(pool.application, *pool.take()).executed.result.outcomes
     assert {outcome.code for outcome in outcomes} <= {"ok", "bank.insufficient_funds"}
     assert all(outcome.fee > 0 for outcome in outcomes)
+
+
+def test_money_that_left_by_another_way_is_noticed(pool: Pool) -> None:
+    """An account that no transaction of the block was sent by, and that holds less than before."""
+    stuck = pool.send(1, 1)
+    poorer = State(pool.application.state)
+    BALANCES.put(poorer, (pool.local.accounts[1].address, NATIVE), Balance(5))
+    params = pool.application.params
+    assert pool.mempool.take(poorer, pool.height, params) == []
+    dropped = pool.mempool.recheck([], poorer, pool.height, params)
+    assert [(tx, type(error)) for tx, error in dropped] == [(stuck, InsufficientFunds)]
+    assert len(pool.mempool) == 0
 
 
 def test_a_block_tells_what_it_made_impossible(pool: Pool) -> None:
