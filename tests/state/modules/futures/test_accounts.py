@@ -24,7 +24,7 @@ def test_deposits_withdrawals_and_transfers_are_counted(exchange: Any) -> None:
 
 
 def test_initial_margin_and_unsettled_gains_do_not_leave(exchange: Any, orders: Any) -> None:
-    buy, sell = orders
+    buy, _sell = orders
     exchange.match(1, 2, 100, 1_000)
     held = exchange.account(1)
     margin = 100 * 200 * TICK_VALUE
@@ -59,7 +59,7 @@ def test_a_gain_is_seasoned_one_epoch_after_its_settlement(exchange: Any, orders
 
 
 def test_a_subaccount_is_in_one_market_at_a_time(exchange: Any, orders: Any) -> None:
-    buy, sell = orders
+    buy, _sell = orders
     chain, first = exchange.chain, exchange.market
     second = exchange.list_market(first=6)
     exchange.trade((1, buy(1, 990)))
@@ -78,7 +78,7 @@ def test_a_subaccount_is_in_one_market_at_a_time(exchange: Any, orders: Any) -> 
 
 
 def test_an_idle_subaccount_may_change_markets(exchange: Any, orders: Any) -> None:
-    buy, sell = orders
+    buy, _sell = orders
     second = exchange.list_market(first=6)
     assert exchange.trade((1, buy(1, 990, tif=1))) == ["OK"]
     assert exchange.account(1).market_id == exchange.market

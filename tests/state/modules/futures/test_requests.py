@@ -101,7 +101,7 @@ def test_refusals(exchange: Any, orders: Any, make: Any, reason: str) -> None:
 def test_contradictions_are_refused_at_once(exchange: Any, orders: Any) -> None:
     buy, _ = orders
     for order in (buy(1, 1_000, post_only=True, tif=1), buy(1, 1_000, reduce_only=True, tif=2)):
-        with pytest.raises(Exception, match="drop one of the two|use IOC"):
+        with pytest.raises(Exception, match=r"drop one of the two|use IOC"):
             exchange.chain.submit(exchange.message(order), by=1)
     exchange.refuse("state.not_found", exchange.message(buy(1, 1_000), number=9), by=1)
     exchange.refuse("state.not_found", exchange.message(buy(1, 1_000), market=9), by=1)
@@ -140,7 +140,7 @@ def test_ioc_and_fok_do_not_rest(exchange: Any, orders: Any) -> None:
 
 
 def test_orders_expire_after_their_last_height(exchange: Any, orders: Any) -> None:
-    buy, sell = orders
+    buy, _sell = orders
     last = exchange.chain.height + 2
     exchange.trade((1, buy(1, 1_000, expiry_height=last)))
     exchange.chain.end_block()
