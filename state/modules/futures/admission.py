@@ -18,7 +18,6 @@ from state.modules.futures.orders import (
     LIQUIDATION,
     POST_ONLY,
     REDUCE_ONLY,
-    SELL,
     sort_out,
 )
 from state.modules.futures.records import Resting, Status, account_key
@@ -117,9 +116,11 @@ class Admission:
     def _look_at_book(self) -> None:
         """Note the best prices of the resting book, and whose orders are in it."""
         best_bid, best_ask = self.best
+        here = {batch.owner: True for batch in self.batches}
         for key, view in self.desk.views():
             if view.orders:
-                self.owners.setdefault(key[:20], []).append(self.desk.at(key))
+                if key[:20] in here:
+                    self.owners.setdefault(key[:20], []).append(self.desk.at(key))
                 for order in view.orders:
                     if order.side == BUY:
                         best_bid = max(best_bid, order.limit)
@@ -215,14 +216,15 @@ class Admission:
         for other_account, other in crossed:
             other_account.remove(other.order_id)
         reason = self._margin(account, order)
-        if reason is not None:
-            for other_account, other in crossed:
-                other_account.add(other)
-            return _refused(reason)
         for other_account, other in crossed:
             other_account.add(other)
-            self.desk.cancel(other_account, [other.order_id], Reason.STP)
-        self._rest(account, order)
+            if reason is None:
+                self.desk.cancel(other_account, [other.order_id], Reason.STP)
+        if reason is not None:
+            return _refused(reason)
+        accounts = self.owners.setdefault(account.owner, [])
+        if account not in accounts:
+            accounts.append(account)
         return OperationResult(Reason.OK, order.order_id, len(crossed))
 
     def _refusal(self, account: Account, order: Resting) -> Reason | None:
@@ -246,8 +248,7 @@ class Admission:
 
     def _crosses_book(self, order: Resting) -> bool:
         """Tell whether the order would meet one that rested before this block."""
-        best_bid, best_ask = self.best
-        return order.limit >= best_ask if order.side == BUY else order.limit <= best_bid
+        return _crosses(order, self.best[1 - order.side])
 
     def _own_crossed(self, owner: Address, order: Resting) -> list[tuple[Account, Resting]]:
         """Return the owner's open orders of the other side that the order would meet.
@@ -255,64 +256,57 @@ class Admission:
         As long as an owner's best buy is below its best sell it cannot trade with itself at any
         one price, so nothing has to be checked in the auction (markets 2.6).
         """
-        found = []
+        found: list[tuple[Account, Resting]] = []
         for account in self.owners.get(owner, ()):
-            if not account.reserved[1 - order.side]:
+            best = account.best_of(1 - order.side)
+            if best is None or not _crosses(order, best):
                 continue
-            for other in account.book.values():
-                if other.side != order.side and (
-                    other.limit <= order.limit if order.side == BUY else other.limit >= order.limit
-                ):
-                    found.append((account, other))
+            found += [
+                (account, other)
+                for other in account.book.values()
+                if other.side != order.side and _crosses(order, other.limit)
+            ]
         return found
 
     def _margin(self, account: Account, order: Resting) -> Reason | None:
-        """Return why margin does not carry the order, or None."""
+        """Return why margin does not carry the order with all others, or let it rest."""
         desk, side = self.desk, order.side
-        if account.room(side):
-            sorted_out = sort_out(account.lots, [*account.side(side), order])
-            if not sorted_out.opening:
-                allowed = reducing_allowed(
-                    account.cash,
-                    account.position,
-                    sorted_out.reducing,
-                    desk.prices,
-                    desk.tick_value,
-                )
-                return None if allowed else Reason.BANKRUPTCY
-            account.add(order)
-            new = desk.load(account, side)
+        account.add(order, self._heavier(desk.gross(account, side), order))
+        reason = self._uncovered(account, side)
+        if reason is not None:
             account.remove(order.order_id)
-        else:
-            new = _heavier(desk.load(account, side), order, desk)
-        buys = new if side == BUY else desk.load(account, BUY)
-        sells = new if side == SELL else desk.load(account, SELL)
-        left = scan_initial(
-            account.cash, account.position, buys, sells, desk.prices, desk.tick_value
+        return reason
+
+    def _heavier(self, known: Load, order: Resting) -> Load:
+        """Return what a side needs with one more order in it."""
+        desk = self.desk
+        return Load(
+            known.lots + order.lots,
+            known.loss + order_loss(order, desk.prices.mark, desk.tick_value),
+            known.fee + order_fee(order, desk.prices, desk.terms),
         )
-        if left < 0:
+
+    def _uncovered(self, account: Account, side: int) -> Reason | None:
+        """Return why the account's orders, the last of this side, may not all rest, or None."""
+        desk = self.desk
+        bounds, value, position = desk.prices, desk.tick_value, account.position
+        new = desk.load(account, side)
+        if not new.lots:
+            reducing = sort_out(account.lots, account.side(side)).reducing
+            if not reducing_allowed(account.cash, position, reducing, bounds, value):
+                return Reason.BANKRUPTCY
+            return None
+        other = desk.load(account, 1 - side)
+        buys, sells = (new, other) if side == BUY else (other, new)
+        if scan_initial(account.cash, position, buys, sells, bounds, value) < 0:
             return Reason.MARGIN
-        reach = (abs(account.lots) + new.lots) * desk.contract.price_cap * desk.tick_value
+        reach = (abs(account.lots) + new.lots) * desk.contract.price_cap * value
         return Reason.QUOTE_LIMIT if abs(account.quote) + reach > QUOTE_MAX else None
 
-    def _rest(self, account: Account, order: Resting) -> None:
-        side = order.side
-        known = account.loads[side]
-        account.add(order)
-        if known is not None and not account.room(side):
-            account.loads[side] = _heavier(known, order, self.desk)
-        accounts = self.owners.setdefault(account.owner, [])
-        if account not in accounts:
-            accounts.append(account)
 
-
-def _heavier(known: Load, order: Resting, desk: Desk) -> Load:
-    """Return the load of a side that faces no position, with one more order in it."""
-    return Load(
-        known.lots + order.lots,
-        known.loss + order_loss(order, desk.prices.mark, desk.tick_value),
-        known.fee + order_fee(order, desk.prices, desk.terms),
-    )
+def _crosses(order: Resting, limit: int) -> bool:
+    """Tell whether the order would meet one of the other side with this limit."""
+    return limit <= order.limit if order.side == BUY else limit >= order.limit
 
 
 def _by_client_id(account: Account, client_id: int) -> Resting | None:

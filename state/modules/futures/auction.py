@@ -14,6 +14,7 @@ from state.modules.futures.fees import maker_rebate, reducing_fee, taker_fee
 from state.modules.futures.liquidation import lose
 from state.modules.futures.margin import (
     NO_LOAD,
+    Load,
     Position,
     equity,
     reducing_allowed,
@@ -21,14 +22,14 @@ from state.modules.futures.margin import (
     traded,
 )
 from state.modules.futures.orders import BUY, LIQUIDATION, POST_ONLY, SELL, sort_out
-from state.modules.futures.records import AccountKey, Resting
+from state.modules.futures.records import AccountKey, Resting, Subaccount
 from state.types import PPM
 
 
 def cancel_uncovered(desk: Desk) -> None:
     """Cancel opening orders without initial margin, and reducing ones beyond bankruptcy."""
     for key, view in desk.views():
-        if view.orders:
+        if view.orders and not _surely_covered(desk, view):
             account = desk.at(key)
             buys, sells = desk.load(account, BUY), desk.load(account, SELL)
             left = scan_initial(
@@ -37,6 +38,37 @@ def cancel_uncovered(desk: Desk) -> None:
             for side in (BUY, SELL):
                 if account.reserved[side]:
                     _cancel_side(desk, account, side, uncovered=left < 0)
+
+
+def _surely_covered(desk: Desk, view: Account | Subaccount) -> bool:
+    """Tell by one look at each order that all of an account's orders may stay.
+
+    Takes all orders as opening and their fees together, rounded up once more for each: if that has
+    initial margin, the exact scan has it too. Reducing orders at the mark or better harm nobody.
+    """
+    bounds, value = desk.prices, desk.tick_value
+    orders = view.orders
+    lots = [0, 0]
+    loss = [0, 0]
+    for order in orders:
+        side = order.side
+        lots[side] += order.lots
+        beyond = bounds.mark - order.limit if side else order.limit - bounds.mark
+        if beyond > 0:
+            loss[side] += order.lots * beyond
+    if (view.lots > 0 and loss[SELL]) or (view.lots < 0 and loss[BUY]):
+        return False
+    rate = bounds.band_high * value
+    buys, sells = [
+        Load(
+            lots[side],
+            loss[side] * value,
+            mul_div_ceil(lots[side] * rate, desk.terms.taker_ppm, PPM) + len(orders),
+        )
+        for side in (BUY, SELL)
+    ]
+    position = Position(view.lots, view.quote)
+    return scan_initial(view.cash, position, buys, sells, bounds, value) >= 0
 
 
 def _cancel_side(desk: Desk, account: Account, side: int, *, uncovered: bool) -> None:
@@ -97,7 +129,6 @@ def _apply(desk: Desk, clearing: Clearing, price: int, positions: dict[AccountKe
             before[order.account] = (account.position, _initial(desk, account))
         after = traded(account.position, order.side, lots, price, value)
         account.lots, account.quote = after.lots, after.quote
-        account.loads = [None, None]
     organic = clearing.volume - _forced(clearing)
     change = open_interest_change(clearing.fills, positions)
     desk.change(

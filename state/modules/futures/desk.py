@@ -4,6 +4,7 @@ It holds the rows of all members as they were when the step began, and a working
 account that the step has touched. Only touched accounts are written back.
 """
 
+from bisect import insort
 from collections.abc import Iterator
 from operator import attrgetter
 
@@ -13,7 +14,7 @@ from state.maths import mul_div_floor
 from state.modules import bank, chain
 from state.modules.futures import events
 from state.modules.futures.events import Reason
-from state.modules.futures.margin import NO_LOAD, Load, Position, load
+from state.modules.futures.margin import NO_LOAD, Load, Position, load, order_fee, order_loss
 from state.modules.futures.orders import BUY, REDUCE_ONLY, SELL
 from state.modules.futures.prices import outlook, ranges_of
 from state.modules.futures.records import (
@@ -42,20 +43,22 @@ class Account:
     """A working copy of a subaccount; field for field as in `records.Subaccount`."""
 
     __slots__ = (
+        "best",
         "book",
         "cancel_at",
         "cash",
         "deposited",
         "fees",
+        "gross",
         "key",
         "liquidating",
         "liquidation_fees",
-        "loads",
         "lots",
         "market_id",
         "number",
         "owner",
         "quote",
+        "reducers",
         "reserved",
         "unseasoned",
         "unseasoned_epoch",
@@ -79,7 +82,9 @@ class Account:
         self.withdrawn = row.withdrawn
         self.fees = row.fees
         self.liquidation_fees = row.liquidation_fees
-        self.loads: list[Load | None] = [None, None]
+        self.reducers = sum(order.flags & REDUCE_ONLY != 0 for order in row.orders)
+        self.best: list[int | None] = [None, None]
+        self.gross: list[Load | None] = [None, None]
 
     @property
     def orders(self) -> tuple[Resting, ...]:
@@ -99,18 +104,35 @@ class Account:
         """Return the open orders of one side."""
         return [order for order in self.book.values() if order.side == side]
 
-    def add(self, order: Resting) -> None:
-        """Let an order rest."""
+    def add(self, order: Resting, gross: Load | None = None) -> None:
+        """Let an order rest; `gross` is what all orders of its side then need, if that is known."""
+        side, best = order.side, self.best[order.side]
         self.book[order.order_id] = order
-        self.reserved[order.side] += order.lots
-        self.loads[order.side] = None
+        self.reserved[side] += order.lots
+        self.gross[side] = gross
+        if best is not None:
+            self.best[side] = max(best, order.limit) if side == BUY else min(best, order.limit)
+        if order.flags & REDUCE_ONLY:
+            self.reducers += 1
 
     def remove(self, order_id: bytes) -> Resting:
         """Take an order off the book."""
         order = self.book.pop(order_id)
-        self.reserved[order.side] -= order.lots
-        self.loads[order.side] = None
+        side = order.side
+        self.reserved[side] -= order.lots
+        self.gross[side] = None
+        if order.limit == self.best[side]:
+            self.best[side] = None
+        if order.flags & REDUCE_ONLY:
+            self.reducers -= 1
         return order
+
+    def best_of(self, side: int) -> int | None:
+        """Return the best limit of the account's orders of one side, None without any."""
+        if self.best[side] is None and self.reserved[side]:
+            limits = [order.limit for order in self.book.values() if order.side == side]
+            self.best[side] = max(limits) if side == BUY else min(limits)
+        return self.best[side]
 
     def row(self) -> Subaccount:
         """Return the account as a row."""
@@ -141,6 +163,7 @@ class Desk:
         "ctx",
         "initial",
         "is_live",
+        "keys",
         "market",
         "outlook",
         "prices",
@@ -160,6 +183,7 @@ class Desk:
         for (_, owner, number), _ in MEMBERS.scan(ctx.state, under=(market_id,)):
             row = SUBACCOUNTS.require(ctx.state, (owner, number))
             self.rows[account_key(owner, number)] = row
+        self.keys = list(self.rows)
         self.touched: dict[AccountKey, Account] = {}
         self.prices = ranges_of(self.contract, self.market, self.outlook, ctx.height)
 
@@ -182,7 +206,7 @@ class Desk:
         """Take the ranges anew: the mark or the open interest has moved."""
         self.prices = ranges_of(self.contract, self.market, self.outlook, self.ctx.height)
         for account in self.touched.values():
-            account.loads = [None, None]
+            account.gross = [None, None]
 
     def at(self, key: AccountKey) -> Account:
         """Return the working copy of a member."""
@@ -193,9 +217,9 @@ class Desk:
 
     def views(self) -> Iterator[tuple[AccountKey, Account | Subaccount]]:
         """Yield every member by ascending key, as it stands now."""
-        touched = self.touched
-        for key in sorted(self.rows):
-            yield key, touched.get(key) or self.rows[key]
+        touched, rows = self.touched, self.rows
+        for key in self.keys:
+            yield key, touched.get(key) or rows[key]
 
     def standing(self, key: AccountKey) -> Account | Subaccount:
         """Return a member as it stands now, to look at."""
@@ -237,20 +261,35 @@ class Desk:
             MEMBERS.delete(self.ctx.state, (row.market_id, owner, number))
         MEMBERS.put(self.ctx.state, (self.market_id, owner, number), Member())
         self.rows[key] = row
+        insort(self.keys, key)
         account = self.at(key)
         account.market_id = self.market_id
         account.liquidating = False
         return account
 
-    def load(self, account: Account, side: int) -> Load:
-        """Return the load of an account's orders of one side at this block's ranges."""
-        found = account.loads[side]
+    def gross(self, account: Account, side: int) -> Load:
+        """Return what all orders of one side would need if each of them opened."""
+        found = account.gross[side]
         if found is None:
-            found = NO_LOAD
-            if account.reserved[side]:
-                found = load(account.lots, account.side(side), self.prices, self.terms)
-            account.loads[side] = found
+            orders = account.side(side) if account.reserved[side] else []
+            found = account.gross[side] = Load(
+                account.reserved[side],
+                sum(order_loss(order, self.prices.mark, self.tick_value) for order in orders),
+                sum(order_fee(order, self.prices, self.terms) for order in orders),
+            )
         return found
+
+    def load(self, account: Account, side: int) -> Load:
+        """Return the load of an account's orders of one side; see `margin.load`.
+
+        Without reduce-only orders one of them opens exactly when together they are more than the
+        position they face, and then all of them count.
+        """
+        if account.reducers:
+            return load(account.lots, account.side(side), self.prices, self.terms)
+        if account.reserved[side] <= account.room(side):
+            return NO_LOAD
+        return self.gross(account, side)
 
     def cancel(self, account: Account, order_ids: list[bytes], reason: Reason) -> None:
         """Take orders of one account off the book and say why."""

@@ -178,7 +178,6 @@ def close(desk: Desk, insolvent: list[AccountKey]) -> None:
             account = desk.at(key)
             taken = position.lots - account.lots
             account.lots, account.quote = position.lots, position.quote
-            account.loads = [None, None]
             desk.ctx.emit(Deleveraged(desk.market_id, account.owner, account.number, taken, share))
             desk.drop_inert(account)
     if result.insurance_paid:
@@ -193,7 +192,6 @@ def close(desk: Desk, insolvent: list[AccountKey]) -> None:
         )
         account.cash += paid
         account.lots, account.quote = 0, -account.cash
-        account.loads = [None, None]
         desk.cancel_all(account, Reason.LIQUIDATION)
     desk.recount()
 
