@@ -14,7 +14,16 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from node.demo.market_view import CancelAll, Intent, MarketView, Place, Side, TimeInForce
+from node.demo.market_view import (
+    Amend,
+    Cancel,
+    CancelAll,
+    Intent,
+    MarketView,
+    Place,
+    Side,
+    TimeInForce,
+)
 from node.demo.seeds import generator_of
 from state.maths import ceil_div, clamp, floor_div, mul_div_ceil, mul_div_floor
 from state.types import PPM
@@ -63,17 +72,15 @@ def ramped(view: MarketView, lots: int) -> int:
 
 
 def market_maker(view: MarketView, generator: random.Random) -> tuple[Intent, ...]:
-    """Quote three levels and a far backstop on both sides, afresh at every height."""
+    """Quote three levels afresh at every height, and a far backstop that is never taken back."""
     if not view.margin_lots:
         return fresh(view)
-    return (
-        CancelAll(),
-        *maker_side(view, generator, Side.BUY),
-        *maker_side(view, generator, Side.SELL),
-    )
+    bids = maker_side(view, generator, Side.BUY)
+    asks = maker_side(view, generator, Side.SELL)
+    return (*bids, *asks)
 
 
-def maker_side(view: MarketView, generator: random.Random, side: Side) -> list[Place]:
+def maker_side(view: MarketView, generator: random.Random, side: Side) -> list[Intent]:
     """One side of the maker's quotes; the more it holds, the less and the farther it adds."""
     sign = 1 if side is Side.BUY else -1
     inventory_max = share_of_budget(view, MAKER_SHARE_PPM)
@@ -81,15 +88,29 @@ def maker_side(view: MarketView, generator: random.Random, side: Side) -> list[P
     half_spread = max(1, mul_div_floor(view.mark, HALF_SPREAD_PPM, PPM))
     centre = fair_price(view) - mul_div_floor(half_spread, held, inventory_max)
     room = inventory_max - sign * held
-    quotes = []
+    quotes = maker_backstop(view, side)
     for level, weight in enumerate(QUOTE_WEIGHTS, start=1):
         qty = mul_div_floor(room, weight, sum(QUOTE_WEIGHTS))
         qty = max(1, qty - generator.randrange(floor_div(qty, 4) + 1))
         limit = view.within_reach(centre - sign * half_spread * level)
         quotes.append(Place(side, qty, limit, post_only=True))
-    backstop = share_of_budget(view, BACKSTOP_SHARE_PPM)
-    quotes.append(Place(side, backstop, view.within_reach(view.mark - sign * view.reach)))
     return quotes
+
+
+def maker_backstop(view: MarketView, side: Side) -> list[Intent]:
+    """Take back the old levels of a side, and move its farthest order to where the mark is now.
+
+    Moving keeps the old order when the new price is refused, so that a side is never left bare.
+    """
+    sign = 1 if side is Side.BUY else -1
+    lots = share_of_budget(view, BACKSTOP_SHARE_PPM)
+    limit = view.within_reach(view.mark - sign * view.reach)
+    resting = [order for order in view.orders if order.side is side]
+    if not resting:
+        return [Place(side, lots, limit)]
+    farthest = min(resting, key=lambda order: sign * order.limit)
+    levels = [Cancel(order.order_id) for order in resting if order is not farthest]
+    return [*levels, Amend(farthest.order_id, lots, limit)]
 
 
 def hedging_provider(view: MarketView, generator: random.Random) -> tuple[Intent, ...]:

@@ -11,6 +11,11 @@ DemoError
  |    +-- BadTraceName     trace.bad_name
  |    +-- DuplicateTrace   trace.duplicate_name
  +-- PlotUnavailable       demo.plot_unavailable
+ +-- RunError              the run cannot be brought to its end
+      +-- StepFailed       demo.step_failed
+      +-- MachineTooSlow   demo.machine_too_slow
+
+A node process that dies, stays silent or gets no port raises what node/devnet.py declares.
 """
 
 from dataclasses import dataclass
@@ -171,4 +176,43 @@ class PlotUnavailable(DemoError):
         return (
             "No picture was drawn because matplotlib is not installed; "
             "install it with: pip install 'sahara-node[plot]'."
+        )
+
+
+@dataclass(eq=False)
+class RunError(DemoError):
+    """The run cannot be brought to its end."""
+
+    code: ClassVar[str] = "demo.run_failed"
+
+
+@dataclass(eq=False)
+class StepFailed(RunError):
+    """A transaction of the demo did not succeed."""
+
+    code: ClassVar[str] = "demo.step_failed"
+    step: str
+    outcome: str
+    reason: str
+
+    def sentence(self) -> str:
+        """What happened and what to do."""
+        return (
+            f"The demo failed while {self.step}: {self.outcome}: {self.reason} "
+            "Run it again with --keep and look into the node's log in its home."
+        )
+
+
+@dataclass(eq=False)
+class MachineTooSlow(RunError):
+    """The claims did not get into the window."""
+
+    code: ClassVar[str] = "demo.machine_too_slow"
+    found: str
+
+    def sentence(self) -> str:
+        """What happened and what to do."""
+        return (
+            f"The machine is too slow for this pace: {self.found}; give the trace more time with "
+            "a smaller --speed, take a shorter trace, or stop what else is running."
         )

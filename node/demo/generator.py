@@ -16,8 +16,8 @@ from state.maths import mul_div_floor
 UNITS_PER_SECOND = 1_000
 SLOT_MS = 300_000
 SLOTS_PER_HOUR = 12
-CALLS_MIN = 1_500
-CALLS_MAX = 3_000
+CALLS_MIN = 2_000
+CALLS_MAX = 2_600
 BURSTS_MIN = 6
 BURSTS_MAX = 12
 BURST_FACTOR_MAX = 8
@@ -72,18 +72,26 @@ CHAT = ModelProfile(
         8,
     ),
     kinds=(
-        PromptKind(share=55, tokens_in=(20, 400), tokens_out=(30, 350), cached_percent_max=0),
-        PromptKind(share=33, tokens_in=(400, 2_500), tokens_out=(60, 600), cached_percent_max=60),
-        PromptKind(share=12, tokens_in=(2_500, 9_000), tokens_out=(80, 900), cached_percent_max=90),
+        PromptKind(share=50, tokens_in=(100, 2_000), tokens_out=(200, 1_800), cached_percent_max=0),
+        PromptKind(
+            share=36, tokens_in=(2_000, 9_000), tokens_out=(300, 3_000), cached_percent_max=60
+        ),
+        PromptKind(
+            share=14, tokens_in=(9_000, 32_000), tokens_out=(400, 3_600), cached_percent_max=90
+        ),
     ),
 )
 CODE = ModelProfile(
     name="code",
     hourly=(2, 2, 1, 1, 2, 3, 6, 12, 24, 34, 38, 33, 22, 31, 39, 40, 34, 25, 15, 10, 8, 6, 4, 3),
     kinds=(
-        PromptKind(share=30, tokens_in=(100, 1_000), tokens_out=(1, 60), cached_percent_max=0),
-        PromptKind(share=55, tokens_in=(1_000, 4_500), tokens_out=(5, 90), cached_percent_max=70),
-        PromptKind(share=15, tokens_in=(4_500, 8_000), tokens_out=(20, 400), cached_percent_max=90),
+        PromptKind(share=30, tokens_in=(400, 4_000), tokens_out=(10, 400), cached_percent_max=0),
+        PromptKind(
+            share=52, tokens_in=(4_000, 15_000), tokens_out=(50, 900), cached_percent_max=70
+        ),
+        PromptKind(
+            share=18, tokens_in=(15_000, 32_000), tokens_out=(100, 2_400), cached_percent_max=90
+        ),
     ),
 )
 PROFILES = (CHAT, CODE)
@@ -95,7 +103,7 @@ def generated_traces(seed: int) -> list[Trace]:
 
 
 def generated_trace(profile: ModelProfile, seed: int) -> Trace:
-    """One model's day of 1,500 to 3,000 calls."""
+    """One model's day of 2,000 to 2,600 calls."""
     generator = generator_of(seed, f"demand/{profile.name}", 0)
     calls_count = generator.randrange(CALLS_MIN, CALLS_MAX + 1)
     weights = slot_weights(profile, generator)

@@ -46,8 +46,11 @@ class MarketView:
     height_last: int
     """Last height at which the market trades."""
     mark: int
+    """The mark, or the floor of the next block where that is higher."""
+    floor: int
+    """Ticks that the index will have accrued in the next block: a price cannot be lower."""
     reference: int
-    """Index accrued so far plus its run-rate over what remains, in ticks (markets 2.8)."""
+    """Where the claims that everybody can see point: claimed so far plus run-rate, in ticks."""
     best_bid: int | None
     best_ask: int | None
     position_lots: int
@@ -67,7 +70,7 @@ class MarketView:
 
     def within_reach(self, price: int) -> int:
         """The nearest price that a limit may have."""
-        lowest = max(1, self.mark - self.reach)
+        lowest = max(1, self.floor, self.mark - self.reach)
         return clamp(price, lowest, max(lowest, min(self.price_cap, self.mark + self.reach)))
 
     @property
@@ -90,6 +93,15 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class Amend:
+    """Ask for a resting order to change; refused, it stays as it is."""
+
+    order_id: str
+    qty_lots: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
 class Cancel:
     """Ask for one resting order to go."""
 
@@ -101,4 +113,4 @@ class CancelAll:
     """Ask for every resting order of the agent in this market to go."""
 
 
-Intent = Place | Cancel | CancelAll
+Intent = Place | Amend | Cancel | CancelAll

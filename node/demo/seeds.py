@@ -15,3 +15,16 @@ def generator_of(seed: int, name: str, index: int) -> random.Random:
     text = f"{seed}/{index}/{name}".encode()
     digest = hashlib.blake2b(text, digest_size=32, person=PERSONALISATION).digest()
     return random.Random(int.from_bytes(digest, "big"))
+
+
+def digest_of(seed: int, name: str) -> bytes:
+    """32 bytes that stand for a document which the demo does not have."""
+    return hashlib.blake2b(
+        f"{seed}/{name}".encode(), digest_size=32, person=b"sahara/demo/doc"
+    ).digest()
+
+
+def key_seed_of(seed: int, name: str) -> bytes:
+    """The Ed25519 seed of a demo account: no secret, since anyone can draw it again."""
+    text = f"key/{seed}/{name}".encode()
+    return hashlib.blake2b(text, digest_size=32, person=PERSONALISATION).digest()

@@ -12,7 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node.demo.agents import ROLES
-from node.demo.market_view import CancelAll, Intent, MarketView, OwnOrder, Place, Side, TimeInForce
+from node.demo.market_view import (
+    Amend,
+    Cancel,
+    CancelAll,
+    Intent,
+    MarketView,
+    OwnOrder,
+    Place,
+    Side,
+    TimeInForce,
+)
 
 HEIGHTS = 70
 
@@ -43,12 +53,13 @@ class ToyMarket:
             height_first=1,
             height_last=HEIGHTS,
             mark=self.mark,
+            floor=0,
             reference=self.reference_at(height),
             best_bid=max(self.prices(Side.BUY), default=None),
             best_ask=min(self.prices(Side.SELL), default=None),
             position_lots=self.positions[role],
             cash=10**12,
-            orders=tuple(OwnOrder("x", o.place.side, o.left, o.place.limit) for o in own),
+            orders=tuple(OwnOrder(str(id(o)), o.place.side, o.left, o.place.limit) for o in own),
             open_interest_lots=self.open_interest(),
             budget_lots=self.budget_lots,
             band_ppm=100_000,
@@ -68,6 +79,11 @@ class ToyMarket:
         for name, intents in asked.items():
             if CancelAll() in intents:
                 self.book = [order for order in self.book if order.role != name]
+            gone = {intent.order_id for intent in intents if isinstance(intent, Cancel)}
+            self.book = [order for order in self.book if str(id(order)) not in gone]
+            for intent in intents:
+                if isinstance(intent, Amend):
+                    self.amend(intent)
         for name, intents in asked.items():
             self.admit(name, intents)
         price = self.clear()
@@ -78,6 +94,13 @@ class ToyMarket:
         pull = (self.reference_at(height) - self.mark) // 8
         step_max = max(1, self.mark // 20)
         self.mark = max(1, self.mark + max(-step_max, min(price - self.mark + pull, step_max)))
+
+    def amend(self, intent: Amend) -> None:
+        """Move an order, unless the new price is out of the band."""
+        (order,) = [order for order in self.book if str(id(order)) == intent.order_id]
+        if abs(intent.limit - self.mark) * 10 <= max(10, self.mark):
+            order.place = replace(order.place, limit=intent.limit)
+            order.left = intent.qty_lots
 
     def admit(self, name: str, intents: tuple[Intent, ...]) -> None:
         for place in intents:

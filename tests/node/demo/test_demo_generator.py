@@ -16,7 +16,7 @@ def test_equal_seeds_give_equal_demand_and_others_do_not() -> None:
 def test_draws_of_a_seed_are_pinned() -> None:
     assert generator_of(1, "maker", 2).randrange(2**64) == 10130068147033784277
     text = repr([trace.calls for trace in generated_traces(1)]).encode()
-    assert hashlib.blake2b(text, digest_size=8).hexdigest() == "6b9eece7ba498d23"
+    assert hashlib.blake2b(text, digest_size=8).hexdigest() == "3935b01f0fc4ea0a"
 
 
 def test_every_seed_gives_a_lively_day_for_two_models() -> None:

@@ -1,0 +1,59 @@
+"""Setting the stage: accounts funded, assets registered, lanes open, futures listed, margin in.
+
+All of it happens before the first call.
+"""
+
+from dataclasses import dataclass
+
+from node.client import SaharaClient
+from node.demo.cast import Cast, funding
+from node.demo.exchange import Market, deposit_margin, list_futures
+from node.demo.heights import Heights
+from node.demo.lanes import Lanes, open_lanes
+from node.demo.profile import DemoPlan
+from node.demo.readings import insurance_coins
+from node.demo.registry import Registered, register
+from node.demo.serving import Window
+from node.demo.steps import perform
+from state.maths import ceil_div
+from state.transaction import MESSAGES_MAX
+
+BLOCKS_BEFORE_WINDOW = 8
+"""Blocks between now and the window at least: for listing, margin, and a first auction or two."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Everything that is in place before the first call."""
+
+    registered: Registered
+    lanes: Lanes
+    window: Window
+    markets: dict[str, Market]
+    height_listed: int
+    dispute_blocks: int
+    insurance_before: int
+    """Grains in the markets' insurance before the first trade."""
+    start_ms: int
+    """The chain's time when the stage was set; the traces' clocks begin here."""
+
+
+async def set_stage(client: SaharaClient, heights: Heights, cast: Cast, plan: DemoPlan) -> Stage:
+    """Bring everything onto the chain, in the fast pace that the node was started with."""
+    params = await client.params()
+    transfers = funding(cast, plan, params.futures.listing_bond)
+    parts = [transfers[at : at + MESSAGES_MAX] for at in range(0, len(transfers), MESSAGES_MAX)]
+    await perform(client, "funding the accounts", [(cast.faucet, tuple(part)) for part in parts])
+    registered = await register(client, cast, plan)
+    await heights.reach(max(model.price_height for model in registered.models.values()))
+    lanes = await open_lanes(client, cast, plan, registered)
+    status = await client.status()
+    bucket_blocks = params.index.bucket_blocks
+    first = ceil_div(status.height + BLOCKS_BEFORE_WINDOW, bucket_blocks)
+    window = Window(first, plan.buckets, bucket_blocks)
+    markets = await list_futures(client, cast, plan, registered, window)
+    await deposit_margin(client, cast, plan, markets)
+    listed = heights.height
+    dispute = params.inference.dispute_window_blocks
+    insurance = await insurance_coins(client)
+    return Stage(registered, lanes, window, markets, listed, dispute, insurance, status.time_ms)
