@@ -20,7 +20,7 @@ from node.demo.trace import Trace, TraceCall
 from node.rpc.backend import Stage, TxStatus
 from state.block import Outcome, Status
 from state.codec import encode
-from state.modules.futures.events import Cleared, Filled, Marked, StatusChanged
+from state.modules.futures.events import Cleared, Filled, Marked, Settled, StatusChanged
 from state.modules.futures.records import Status as MarketStatus
 from state.modules.inference.receipts import LaneTerms
 from state.types import ZERO_HASH
@@ -57,15 +57,17 @@ def test_history_follows_mark_interest_fills_and_fees_of_each_market() -> None:
         (6, [Cleared(1, 21_000, 8, 0, 8), filled(ONE, 8, 3), filled(TWO, 8, -1)]),
         (7, []),
         (8, [Marked(1, 20_500, 700, 20_000, 8), filled(ONE, 2, 1), Marked(3, 1, 1, 1, 1)]),
+        (9, [Settled(1, 19_000, 19_000_500, 10, 10)]),
     ]
     tale = told(blocks, {1: 20_000, 2: 7})[1]
-    assert [m.height for m in tale.moments] == [5, 6, 7, 8]
-    assert [m.mark for m in tale.moments] == [20_000, 20_000, 20_000, 20_500]
-    assert [m.accrued for m in tale.moments] == [0, 0, 0, 700]
-    assert [m.open_interest_lots for m in tale.moments] == [0, 8, 8, 8]
+    assert [m.height for m in tale.moments] == [5, 6, 7, 8, 9]
+    assert [m.mark for m in tale.moments] == [20_000, 20_000, 20_000, 20_500, 19_000]
+    assert [m.accrued for m in tale.moments] == [0, 0, 0, 700, 19_000]
+    assert [m.open_interest_lots for m in tale.moments] == [0, 8, 8, 8, 0]
     assert [(m.traded_price, m.traded_lots) for m in tale.moments] == [
         (None, 0),
         (21_000, 8),
+        (None, 0),
         (None, 0),
         (None, 0),
     ]
