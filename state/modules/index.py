@@ -23,6 +23,7 @@ from state.tables import State, Table
 from state.types import (
     PPM,
     U32,
+    U128,
     Address,
     Amount,
     Count,
@@ -85,6 +86,16 @@ class Usage(Struct):
     used_units: Amount
 
 
+class Spread(Struct):
+    """How a bucket's units spread over accounts: numbers of them, and sums of squared units."""
+
+    payers: Count
+    payer_squares: U128
+    payer_units_max: Amount
+    providers: Count
+    provider_squares: U128
+
+
 class Counted(Event, tag="index.counted"):
     """A released batch was counted in its bucket of service."""
 
@@ -129,8 +140,10 @@ PAYERS: Table[tuple[Hash, int, Address], Usage] = MODULE.table(
 PROVIDERS: Table[tuple[Hash, int, Address], Usage] = MODULE.table(
     4, "providers", (HASH_KEY, U64_KEY, ADDRESS_KEY), Usage
 )
+SPREADS: Table[tuple[Hash, int], Spread] = MODULE.table(5, "spreads", (HASH_KEY, U64_KEY), Spread)
 
 _EMPTY = Bucket(0, 0, 0, 0)
+_NOBODY = Spread(0, bytes(16), 0, 0, bytes(16))
 
 
 def bucket_of(params: IndexParams, height: int) -> int:
@@ -176,6 +189,7 @@ def count(ctx: BlockContext, release: Release) -> int:
     provider_key = (model_id, bucket, release.operator)
     PAYERS.put(state, payer_key, Usage(payer.cap_units, payer.used_units + units))
     PROVIDERS.put(state, provider_key, Usage(provider.cap_units, provider.used_units + units))
+    _spread(state, (model_id, bucket), payer.used_units, provider.used_units, units)
     BUCKETS.put(
         state,
         (model_id, bucket),
@@ -188,6 +202,27 @@ def count(ctx: BlockContext, release: Release) -> int:
     )
     ctx.emit(Counted(model_id, bucket, release.payer, release.operator, offered, units))
     return units
+
+
+def _spread(state: State, key: tuple[Hash, int], paid: int, served: int, units: int) -> None:
+    """Keep the bucket's concentration: a payer of `paid` and a provider of `served` get `units`."""
+    if units == 0:
+        return
+    row = SPREADS.get(state, key) or _NOBODY
+    spread = Spread(
+        row.payers + (paid == 0),
+        _add_square(row.payer_squares, paid, units),
+        max(row.payer_units_max, paid + units),
+        row.providers + (served == 0),
+        _add_square(row.provider_squares, served, units),
+    )
+    SPREADS.put(state, key, spread)
+
+
+def _add_square(squares: U128, before: int, units: int) -> U128:
+    """Return the sum after one of its numbers grew; below 2^124, as a bucket is at most 2^62."""
+    grown = int.from_bytes(squares, "big") + units * (2 * before + units)
+    return grown.to_bytes(16, "big")
 
 
 def _payer_usage(ctx: BlockContext, release: Release) -> Usage:
@@ -309,7 +344,10 @@ class WindowView(Struct):
 
 
 class Concentration(Struct):
-    """How a bucket's units spread over accounts; published, never part of the index (0a.13)."""
+    """How a bucket's units spread over the accounts that have any; never part of the index (0a.13).
+
+    Hostile payers cost nothing here: the figures are kept as units are counted.
+    """
 
     payers: Count
     providers: Count
@@ -343,23 +381,20 @@ def over(ctx: QueryContext, model_id: Hash, first_bucket: Height, buckets: Count
 @MODULE.query
 def concentration(ctx: QueryContext, model_id: Hash, bucket: Height) -> Concentration:
     """Return payer and provider shares of a bucket as Herfindahl indices in parts per million."""
-    under = (model_id, bucket)
-    paid = [row.used_units for _, row in PAYERS.scan(ctx.state, under=under)]
-    served = [row.used_units for _, row in PROVIDERS.scan(ctx.state, under=under)]
-    total = sum(paid)
+    row = SPREADS.get(ctx.state, (model_id, bucket)) or _NOBODY
+    total = raw_units(ctx.state, model_id, bucket)
     return Concentration(
-        len(paid),
-        len(served),
-        _herfindahl_ppm(paid),
-        _herfindahl_ppm(served),
-        max(paid, default=0) * PPM // total if total else 0,
+        row.payers,
+        row.providers,
+        _herfindahl_ppm(row.payer_squares, total),
+        _herfindahl_ppm(row.provider_squares, total),
+        row.payer_units_max * PPM // total if total else 0,
     )
 
 
-def _herfindahl_ppm(parts: list[int]) -> int:
-    """Return sum of squared shares in parts per million, rounded down; 0 of nothing."""
-    total = sum(parts)
-    return sum(part * part for part in parts) * PPM // (total * total) if total else 0
+def _herfindahl_ppm(squares: U128, total: int) -> int:
+    """Return the sum of squared shares in parts per million, rounded down; 0 of nothing."""
+    return int.from_bytes(squares, "big") * PPM // (total * total) if total else 0
 
 
 @MODULE.invariant(always=False)

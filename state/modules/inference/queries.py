@@ -38,6 +38,8 @@ from state.modules.split import Payout
 from state.types import ZERO_HASH, Address, Amount, Count, Hash
 
 LISTED_MAX = 100
+SEARCHED_MAX = 1_000
+"""Rows that a query looks through at most, for batches are kept for ever."""
 Limit = Annotated[int, Meta(ge=1, le=LISTED_MAX)]
 
 
@@ -167,13 +169,13 @@ def batches(
 
 
 @MODULE.query
-def pending(ctx: QueryContext, channel_id: Hash) -> list[BatchView]:
-    """Return the batches of a channel that are not released."""
-    return [
-        _view(key, row)
-        for key, row in BATCHES.scan(ctx.state, under=(channel_id,))
-        if row.status == BatchStatus.PENDING
-    ]
+def pending(
+    ctx: QueryContext, channel_id: Hash, after_lane: LaneNo = 0, after_seq: Count = 0
+) -> list[BatchView]:
+    """Return the batches not yet released among the 1,000 of a channel behind the one given."""
+    after = (channel_id, after_lane, after_seq)
+    page = BATCHES.scan(ctx.state, under=(channel_id,), after=after, limit=SEARCHED_MAX)
+    return [_view(key, row) for key, row in page if row.status == BatchStatus.PENDING]
 
 
 @MODULE.query

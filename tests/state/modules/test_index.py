@@ -17,7 +17,7 @@ from state.modules import index
 from state.modules.index import BUCKETS_MAX, UNITS_MAX, Index, Release
 from state.modules.staking.shares import bond
 from state.params import IndexParams, Params
-from state.tables import Base
+from state.tables import Base, State
 from state.types import GRAINS_PER_SAHARA as SAHARA
 from state.types import PPM, ZERO_ADDRESS, ZERO_HASH
 
@@ -401,6 +401,41 @@ def test_concentration_is_published() -> None:
     assert found.payer_share_max_ppm == 600_000
     empty = index.concentration(bench.context(), MODEL, 4)
     assert (empty.payers, empty.payer_hhi_ppm, empty.payer_share_max_ppm) == (0, 0, 0)
+
+
+class Unscanned(State):
+    """A state that answers single reads only."""
+
+    def span(self, start: bytes, stop: bytes, decoder: Any) -> Iterator[tuple[bytes, Any]]:
+        raise AssertionError("a bucket holds as many payers as somebody pays for")
+
+
+@settings(max_examples=50)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.integers(0, 2), st.integers(0, 2**61)),
+        max_size=12,
+    )
+)
+def test_concentration_equals_brute_force_without_a_scan(
+    calls: list[tuple[int, int, int]],
+) -> None:
+    bench = Bench()
+    for payer, operator, units in calls:
+        bench.units(units, payer=payer, operator=operator)
+    shares = [
+        [row.used_units for _, row in table.scan(bench.state, under=(MODEL, 3)) if row.used_units]
+        for table in (index.PAYERS, index.PROVIDERS)
+    ]
+    context = bench.context()
+    context.state = Unscanned(bench.state)
+    found = index.concentration(context, MODEL, 3)
+    assert (found.payers, found.providers) == (len(shares[0]), len(shares[1]))
+    for parts, hhi in zip(shares, (found.payer_hhi_ppm, found.provider_hhi_ppm), strict=True):
+        total = sum(parts)
+        assert hhi == sum(Fraction(part, total) ** 2 for part in parts) * PPM // 1
+    largest = Fraction(max(shares[0]), sum(shares[0])) if shares[0] else Fraction(0)
+    assert found.payer_share_max_ppm == largest * PPM // 1
 
 
 @pytest.mark.parametrize("table", [index.PAYERS, index.PROVIDERS], ids=lambda table: table.name)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from state.codec import encode, replace
+from state.modules.inference import queries
 from state.modules.inference.bonds import OperatorBond, OperatorUnbond
 from state.modules.inference.channels import OpenChannel
 from state.modules.inference.claims import ClaimBatch
@@ -25,7 +26,7 @@ from state.modules.inference.receipts import (
     Sums,
     Voucher,
 )
-from state.modules.inference.records import BatchStatus
+from state.modules.inference.records import BATCHES, BatchStatus
 from state.params import CLAIM_WEIGHT_MIN, ENTRY_WEIGHT_MIN
 from state.registry import Message
 from state.types import ZERO_ADDRESS, ZERO_HASH
@@ -112,3 +113,16 @@ def test_a_block_full_of_claims_is_released_in_one_block(make_shop: Any, params:
     shop.release()
     found = [shop.batch(number + 1).status for number in range(len(claims))]
     assert set(found) == {BatchStatus.RELEASED}
+
+
+def test_no_query_walks_all_batches_of_a_channel(shop: Any) -> None:
+    """Batches stay for ever, so one account could make a channel that takes minutes to list."""
+    shop.claimed(shop.serve((1, 0, 0)))
+    row = shop.batch(1)
+    for number in range(1, queries.SEARCHED_MAX + 3):
+        BATCHES.put(shop.chain.state, (shop.channel_id, 0, number), row)
+    ask = shop.chain.query
+    found = ask(queries.pending, shop.channel_id)
+    assert [view.from_seq for view in found] == list(range(1, queries.SEARCHED_MAX + 1))
+    rest = ask(queries.pending, shop.channel_id, 0, queries.SEARCHED_MAX)
+    assert [view.from_seq for view in rest] == [1_001, 1_002]
