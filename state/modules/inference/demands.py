@@ -36,6 +36,7 @@ from state.modules.inference.records import (
     DEMANDS_POT,
     LANES,
     MODULE,
+    BatchKey,
     BatchRow,
     Demand,
     DemandKey,
@@ -44,7 +45,7 @@ from state.modules.inference.records import (
 from state.modules.inference.release import resume
 from state.registry import Message
 from state.tables import State
-from state.types import Hash, PositiveAmount
+from state.types import Address, Hash, PositiveAmount
 
 ANSWER_BYTES = 1_000
 NODE_BYTES = 85
@@ -55,6 +56,24 @@ def bond_min(state: State, row: BatchRow) -> int:
     """Return the grains that answering costs at this block's base fee."""
     weight = PROOF_WEIGHT + ANSWER_BYTES + NODE_BYTES * row.sums.calls.bit_length()
     return weight * chain.base_fee(state)
+
+
+def require_room(ctx: TxContext, key: BatchKey, row: BatchRow, payer: Address, limit: int) -> None:
+    """Raise TooManyDemands when the batch has no room for a demand of the signer.
+
+    Half of the room is the payer's alone, unless it co-signed: an operator gets the bonds of the
+    demands that it answers, so it could fill all of the room itself, all the time, for nothing.
+    """
+    if row.demands_open >= limit:
+        raise TooManyDemands(f"A batch has at most {limit} open demands; wait for an answer.")
+    if ctx.account == payer or row.cosigned:
+        return
+    others = sum(demand.account != payer for _, demand in DEMANDS.scan(ctx.state, under=key))
+    if others >= (limit + 1) // 2:
+        raise TooManyDemands(
+            f"Accounts other than the payer have at most {(limit + 1) // 2} open demands on a "
+            "batch; wait for an answer."
+        )
 
 
 def settle_unanswered(ctx: BlockContext) -> None:
@@ -105,7 +124,7 @@ class DemandLeaf(Message, tag=0x0524):
     def apply(self, ctx: TxContext) -> None:
         """Check the limits, take the bond, start the clock."""
         key = (self.channel_id, self.lane_no, self.from_seq)
-        _, row = pending_batch(ctx.state, key, ctx.account)
+        channel, row = pending_batch(ctx.state, key, ctx.account)
         if not self.from_seq <= self.seq <= row.to_seq:
             raise Malformed(f"The batch holds seq {self.from_seq} to {row.to_seq}; name one.")
         if ctx.height > row.release_height:
@@ -114,10 +133,7 @@ class DemandLeaf(Message, tag=0x0524):
         if DEMANDS.get(ctx.state, (*key, self.seq)) is not None:
             raise AlreadyDemanded("This leaf is demanded already; wait for the answer.")
         params = ctx.params.inference
-        if row.demands_open >= params.leaf_demands_max:
-            raise TooManyDemands(
-                f"A batch has at most {params.leaf_demands_max} open demands; wait for an answer."
-            )
+        require_room(ctx, key, row, channel.payer, params.leaf_demands_max)
         least = bond_min(ctx.state, row)
         if self.bond < least:
             raise BondTooSmall(

@@ -73,10 +73,11 @@ def test_a_wholly_withheld_batch_is_refunded_to_the_grain(shop: Any) -> None:
     receipts = shop.serve(GOOD, (1, 0, 0), (0, 3, 0), (7, 0, 1), GOOD)
     shop.claimed(receipts)
     value = sum(receipt.response.cost for receipt in receipts)
+    shop.chain.accept(demand(shop, 1), by=PAYER)
     before = balance(shop, PAYER)
-    shop.chain.accept(*[demand(shop, seq) for seq in range(1, 6)], by=STRANGER)
+    shop.chain.accept(*[demand(shop, seq) for seq in range(2, 6)], by=STRANGER)
     shop.chain.end_block(3)
-    assert balance(shop, PAYER) == before + value
+    assert balance(shop, PAYER) == before + value + ENOUGH
     assert shop.batch(1).removed == shop.batch(1).sums
     shop.release()
     assert totals_of(shop.chain.state).paid == 0
@@ -157,6 +158,27 @@ def test_limits_of_demands(make_shop: Any, params: Any) -> None:
     listed = shop.chain.query(queries.demands, shop.channel_id, 0, 1)
     assert [view.seq for view in listed] == [1, 2]
     shop.chain.refuse(Malformed.code, demand(shop, 5), by=PAYER)
+
+
+def test_an_operator_cannot_take_the_payers_room(make_shop: Any, params: Any) -> None:
+    """It would demand true leaves of itself for ever, and never have to show a false one."""
+    slow = replace(params.inference, leaf_answer_blocks=6, operator_unbonding_blocks=20)
+    shop = make_shop(replace(params, inference=slow))
+    shop.claimed(shop.serve(*[GOOD] * 9))
+    shop.chain.accept(*[demand(shop, seq) for seq in (1, 2)], by=OPERATOR)
+    shop.chain.accept(*[demand(shop, seq) for seq in (3, 4)], by=STRANGER)
+    shop.chain.refuse("inference.too_many_demands", demand(shop, 5), by=OPERATOR)
+    shop.chain.accept(*[demand(shop, seq) for seq in (6, 7, 8, 9)], by=PAYER)
+    shop.chain.refuse("inference.too_many_demands", demand(shop, 5), by=PAYER)
+    shop.chain.accept(AnswerLeaf(shop.channel_id, 0, shop.proof(6)), by=OPERATOR)
+    shop.chain.refuse("inference.too_many_demands", demand(shop, 5), by=OPERATOR)
+    shop.chain.accept(demand(shop, 5), by=PAYER)
+
+
+def test_all_room_on_a_cosigned_batch_is_for_others(shop: Any) -> None:
+    shop.claimed(shop.serve(*[GOOD] * 9), cosign=True)
+    shop.chain.accept(*[demand(shop, seq) for seq in range(1, 9)], by=STRANGER)
+    shop.chain.refuse("inference.too_many_demands", demand(shop, 9), by=STRANGER)
 
 
 def test_a_bond_covers_the_fee_of_a_true_answer(shop: Any) -> None:
