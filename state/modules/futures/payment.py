@@ -113,14 +113,16 @@ def _chunk(
         value = value_at(position, settlement.price, contract.tick_value)
         cash = account.cash
         if settlement.phase == 1:
-            collected += loser_pays(value, cash)
-            cash -= loser_pays(value, cash)
-            gains += max(0, value)
             if value > 0:
+                gains += value
                 continue
+            loss = loser_pays(value, cash)
+            collected += loss
+            cash -= loss
         else:
-            cash += winner_gets(value, rate)
-            paid += winner_gets(value, rate)
+            gain = winner_gets(value, rate)
+            paid += gain
+            cash += gain
         MEMBERS.delete(ctx.state, (market_id, owner, number))
         SUBACCOUNTS.put(
             ctx.state,
