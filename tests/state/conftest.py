@@ -4,27 +4,39 @@ Test modules cannot import this file; they take the fixtures `chain` (a fresh on
 (the class itself, for Hypothesis and for parameters other than the defaults).
 """
 
+import random
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 import pytest
+from msgspec import inspect
 from nacl.signing import SigningKey
 
 from state import crypto
 from state.block import Outcome, Status
-from state.codec import encode
+from state.codec import Struct, encode, replace
 from state.execute import BlockInput, apply_block, apply_genesis, check_block, query_context
 from state.genesis import Allocation, Genesis, GenesisValidator
 from state.modules.all import MESSAGES
 from state.params import Params
 from state.registry import Message
 from state.tables import Base, State
-from state.transaction import Body, KeySignature, TransactionDecoder, assemble, transaction_id
+from state.transaction import (
+    Body,
+    KeySignature,
+    Transaction,
+    TransactionDecoder,
+    assemble,
+    transaction_id,
+)
+from state.types import INT_MAX
 
 FUNDS = 10**15
 BLOCK_MS = 1_000
 FEE_MAX = 10**7
+TEXTS = ("sahara", "gold", "D", "x", "\u00e4", "\u2028")
 
 
 class MemoryReader:
@@ -80,6 +92,10 @@ class Chain:
         body = Body(address, nonce, self.height + 100, FEE_MAX, tuple(messages))
         signature = key.sign(transaction_id(self.genesis.hash, encode(body))).signature
         return assemble(body, (KeySignature(bytes(key.verify_key), signature),))
+
+    def next_nonce(self, account: int) -> int:
+        """Return the nonce of the account's next transaction."""
+        return self._nonces.get(self.addresses[account], 0) + 1
 
     def block(self, *wires: bytes) -> list[Outcome]:
         """Execute one block of signed transactions and return their outcomes."""
@@ -143,6 +159,105 @@ class Chain:
         return dict(self._reader.rows)
 
 
+class Draw:
+    """Random values of msgspec types; byte strings are often ones that the state knows."""
+
+    def __init__(self, seed: str, known: list[bytes]) -> None:
+        self._chance = random.Random(seed)
+        self._known = known
+
+    def value(self, kind: Any) -> Any:
+        """A value within the declared bounds of a type."""
+        match kind:
+            case inspect.Metadata():
+                return self.value(kind.type)
+            case inspect.VarTupleType():
+                low = kind.min_length or 0
+                high = 4 if kind.max_length is None else kind.max_length
+                count = self._chance.choice([low, min(low + 1, high), min(low + 3, high)])
+                return tuple([self.value(kind.item_type) for _ in range(count)])
+            case inspect.TupleType():
+                return tuple([self.value(item) for item in kind.item_types])
+            case inspect.StructType():
+                return kind.cls(*[self.value(field.type) for field in kind.fields])
+            case inspect.UnionType():
+                return self.value(self._chance.choice(kind.types))
+        return self._scalar(kind)
+
+    def _scalar(self, kind: Any) -> Any:
+        chance = self._chance
+        match kind:
+            case inspect.IntType():
+                low = 0 if kind.ge is None else kind.ge
+                high = INT_MAX if kind.le is None else kind.le
+                edges = [low, high, min(low + 1, high), min(high, 10**9), min(high, 7)]
+                return max(low, chance.choice([*edges, chance.randint(low, high)]))
+            case inspect.BytesType():
+                low, high = kind.min_length or 0, kind.max_length or 0
+                fitting = [data for data in self._known if low <= len(data) <= high]
+                if fitting and chance.random() < 0.7:
+                    return chance.choice(fitting)
+                return chance.randbytes(chance.choice([low, min(high, low + 40)]))
+            case inspect.StrType():
+                low, high = kind.min_length or 0, kind.max_length or 8
+                texts = [text * count for text in TEXTS for count in (low, 1, high)]
+                return chance.choice(
+                    [
+                        text
+                        for text in texts
+                        if low <= len(text) <= high and re.search(kind.pattern or "", text)
+                    ]
+                )
+            case inspect.EnumType():
+                return chance.choice(list(kind.cls))
+            case inspect.BoolType():
+                return chance.random() < 0.5
+        raise AssertionError(f"no values of {kind} are drawn yet; add the case")
+
+    def bent(self, value: Any) -> Any:
+        """A copy of a Struct with one part of it, however deep, drawn anew."""
+        info = inspect.type_info(type(value))
+        assert isinstance(info, inspect.StructType)
+        field = self._chance.choice(info.fields)
+        part = getattr(value, field.encode_name)
+        if isinstance(part, Struct) and self._chance.random() < 0.8:
+            return replace(value, **{field.encode_name: self.bent(part)})
+        if isinstance(part, tuple) and part and isinstance(part[0], Struct):
+            at = self._chance.randrange(len(part))
+            changed = (*part[:at], self.bent(part[at]), *part[at + 1 :])
+            return replace(value, **{field.encode_name: changed})
+        return replace(value, **{field.encode_name: self.value(field.type)})
+
+
+def known_values(chain: Chain) -> list[bytes]:
+    return [
+        *chain.addresses,
+        *[bytes(key.verify_key) for key in chain.keys],
+        bytes(20),
+        bytes(32),
+        *[key[2:22] for key in chain.rows if len(key) >= 22],
+        *[key[2:34] for key in chain.rows if len(key) >= 34],
+    ]
+
+
+def attempt(chain: Chain, message: Message, *, by: int = 1) -> Outcome:
+    """Execute one message over the chain's state, empty blocks behind it, all invariants on.
+
+    Nothing is kept, and no signature is checked: whoever signs, no message may stop the chain.
+    """
+    nonce = chain.next_nonce(by)
+    body = Body(chain.address(by), nonce, chain.height + 1, 10**9, (message,))
+    key = KeySignature(bytes(chain.keys[by].verify_key), bytes(64))
+    one = Transaction(b"", body, (key,), bytes(32), chain.genesis.hash)
+    block = BlockInput(chain.height + 1, 1_000, chain.address(0), bytes(32), [one])
+    executed = apply_block(chain.state, block, chain.genesis.hash, every_invariant=True)
+    state = executed.state
+    for height in range(chain.height + 2, chain.height + 5):
+        empty = BlockInput(height, 1_000 * height, chain.address(0), bytes(32), [])
+        state = apply_block(state, empty, chain.genesis.hash, every_invariant=True).state
+    return executed.result.outcomes[0]
+
+
 @pytest.fixture(scope="session")
 def make_chain() -> type[Chain]:
     """The class: call it for a chain with other parameters, or anew in every Hypothesis example."""
@@ -153,3 +268,15 @@ def make_chain() -> type[Chain]:
 def chain() -> Chain:
     """A fresh chain with default parameters and eight funded accounts."""
     return Chain()
+
+
+@pytest.fixture(scope="session")
+def make_draw() -> Callable[[str, Chain], Draw]:
+    """Call it with a seed and a chain for values of any type."""
+    return lambda seed, chain: Draw(seed, known_values(chain))
+
+
+@pytest.fixture(scope="session")
+def try_message() -> Callable[..., Outcome]:
+    """Call it to execute one message over a chain's state, keeping nothing."""
+    return attempt
