@@ -12,7 +12,13 @@ from node.client import ClientError
 from node.demo.errors import DemoError, PlotUnavailable
 from node.demo.generator import generated_traces
 from node.demo.plot import draw_plot
-from node.demo.profile import REFERENCE_PRICE, DemoOptions, DemoPlan
+from node.demo.profile import (
+    REFERENCE_PRICE_MAX,
+    DemoOptions,
+    DemoPlan,
+    reference_price_of,
+    require_under_cap,
+)
 from node.demo.progress import ProgressView
 from node.demo.report import report_json
 from node.demo.report_table import report_screen
@@ -23,9 +29,13 @@ from state.errors import SaharaError
 WINDOW_SECONDS = 60.0
 """Wall time of the whole trace when no speed is asked for."""
 
+WINDOW_SECONDS_MIN = 5.0
+"""A window is never shorter, so that traders meet each of its blocks even if nobody waits."""
+
 REPORT_FOLDER = Path("demo-report")
 REPORT_NAME = "report.json"
 PAYERS_MAX = 64
+TRACES_MAX = 16
 
 
 @click.command("demo")
@@ -60,10 +70,8 @@ PAYERS_MAX = 64
 @click.option("--payers", type=click.IntRange(1, PAYERS_MAX), default=4, show_default=True)
 @click.option(
     "--reference-price",
-    type=click.IntRange(min=1, max=2**40),
-    default=REFERENCE_PRICE,
-    show_default=True,
-    help="First mark of every future, in ticks of 1,000 index units.",
+    type=click.IntRange(1, REFERENCE_PRICE_MAX),
+    help="First mark of every future, in ticks of 1,000 index units; 20,000 unless told otherwise.",
 )
 @click.option("--skip-bad", is_flag=True, help="Go on without the broken rows of a trace.")
 @click.option("--port", type=click.IntRange(1, 65_535), help="The node's port; else a free one.")
@@ -75,7 +83,7 @@ def demo(
     report: Path,
     plot: str,
     payers: int,
-    reference_price: int,
+    reference_price: int | None,
     skip_bad: bool,
     port: int | None,
     keep: bool,
@@ -90,6 +98,10 @@ def demo(
     Example:
       sahara demo --trace conv.csv --trace code.csv --json r.json
     """
+    if len(traces) > TRACES_MAX:
+        raise click.UsageError(
+            f"{len(traces)} traces are given; at most {TRACES_MAX} can be played."
+        )
     try:
         read = read_traces(traces, skip_bad=skip_bad) if traces else generated_traces(seed)
         plan = DemoPlan(
@@ -97,8 +109,9 @@ def demo(
             window_seconds=window_seconds(read, speed),
             seed=seed,
             payers=payers,
-            reference_price=reference_price,
+            reference_price=reference_price or reference_price_of(read),
         )
+        require_under_cap(plan)
         report.parent.mkdir(parents=True, exist_ok=True)
         with ProgressView() as view:
             result = run_to_the_end(plan, DemoOptions(keep=keep, rpc_port=port), view)
@@ -117,7 +130,8 @@ def window_seconds(traces: list[Trace], speed: float | None) -> float:
     """Wall time of the window: the longest trace at that speed, or a minute."""
     if speed is None:
         return WINDOW_SECONDS
-    return max(trace.time_last / trace.units_per_second for trace in traces) / speed
+    seconds = max(trace.time_last / trace.units_per_second for trace in traces) / speed
+    return max(seconds, WINDOW_SECONDS_MIN)
 
 
 def run_to_the_end(plan: DemoPlan, options: DemoOptions, view: ProgressView) -> Result:

@@ -13,8 +13,8 @@ from state.types import GRAINS_PER_SAHARA, Address
 FEE_MONEY = 50 * GRAINS_PER_SAHARA
 """What each account gets for transaction fees."""
 
-MARGIN = 2_000 * GRAINS_PER_SAHARA
-"""What each trader puts into its subaccount for one model's market."""
+MARGIN_PER_TICK = GRAINS_PER_SAHARA // 10
+"""What each trader puts into its subaccount for one market, in grains per tick of first mark."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,11 @@ def faucet_of(seed: int) -> Account:
     return Account.from_seed(key_seed_of(seed, "faucet"))
 
 
+def margin_of(plan: DemoPlan) -> int:
+    """Grains that each trader puts into its subaccount for one model's market."""
+    return MARGIN_PER_TICK * plan.reference_price
+
+
 def funding(cast: Cast, plan: DemoPlan, listing_bond: int) -> list[Transfer]:
     """The transfers that give everybody what they will need, and not much more."""
     amounts: dict[Address, int] = {}
@@ -76,5 +81,5 @@ def funding(cast: Cast, plan: DemoPlan, listing_bond: int) -> list[Transfer]:
         owed = sum(deposit_of(trace, PRICES, number, plan.payers) for trace in plan.traces)
         amounts[payer.address] += owed
     for trader in cast.traders.values():
-        amounts[trader.address] += MARGIN * len(plan.traces)
+        amounts[trader.address] += margin_of(plan) * len(plan.traces)
     return [Transfer(address, amount) for address, amount in amounts.items()]

@@ -11,6 +11,7 @@ DemoError
  |    +-- BadTraceName     trace.bad_name
  |    +-- DuplicateTrace   trace.duplicate_name
  +-- PlotUnavailable       demo.plot_unavailable
+ +-- DemandOverCap         demo.demand_over_cap
  +-- RunError              the run cannot be brought to its end
       +-- StepFailed       demo.step_failed
       +-- MachineTooSlow   demo.machine_too_slow
@@ -176,6 +177,25 @@ class PlotUnavailable(DemoError):
         return (
             "No picture was drawn because matplotlib is not installed; "
             "install it with: pip install 'sahara-node[plot]'."
+        )
+
+
+@dataclass(eq=False)
+class DemandOverCap(DemoError):
+    """A trace holds more demand than the futures' price cap lets them settle on."""
+
+    code: ClassVar[str] = "demo.demand_over_cap"
+    model: str
+    price: int
+    cap: int
+    reference_min: int
+
+    def sentence(self) -> str:
+        """What happened, what was expected and what to do."""
+        return (
+            f"The demand for {self.model} comes to {self.price} ticks and the price cap is "
+            f"{self.cap}, ten times the reference price; use a --reference-price of at least "
+            f"{self.reference_min}, or a smaller trace."
         )
 
 

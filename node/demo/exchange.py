@@ -10,7 +10,7 @@ from typing import Any
 
 from node.client import Account, Refused, SaharaClient
 from node.client.protocol import Call
-from node.demo.cast import MARGIN, Cast
+from node.demo.cast import Cast, margin_of
 from node.demo.claims import Claims, claim_questions, claims_of
 from node.demo.market_view import (
     Amend,
@@ -107,7 +107,10 @@ async def list_futures(
 async def deposit_margin(client: SaharaClient, cast: Cast, plan: DemoPlan) -> None:
     """Let every trader put its margin into a subaccount for each market to come."""
     sendings = [
-        (trader, tuple(DepositMargin(number, MARGIN) for number, _ in enumerate(plan.names)))
+        (
+            trader,
+            tuple(DepositMargin(number, margin_of(plan)) for number, _ in enumerate(plan.names)),
+        )
         for trader in cast.traders.values()
     ]
     await perform(client, "depositing margin", sendings)

@@ -31,6 +31,7 @@ async def keep_pace(client: SaharaClient, heights: Heights, window: Window, seco
     await heights.reach(window.height_first)
     began = time.monotonic()
     interval = interval_ms_of(seconds, window.height_stop - window.height_first)
+    await set_pace(client, interval)
     overhead = 0.0
     for bucket in range(1, window.buckets):
         at, height = time.monotonic(), heights.height

@@ -4,10 +4,13 @@ They are the devnet profile's figures (markets 0a), so that whoever runs the dem
 trace gets the same totals.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from node.demo.expected import IndexWeights, Prices
+from node.demo.errors import DemandOverCap
+from node.demo.expected import IndexWeights, Prices, expected_of
 from node.demo.trace import Trace
+from state.maths import ceil_div
 from state.modules.inference.receipts import PriceRow
 from state.modules.models.records import Split
 
@@ -32,6 +35,9 @@ CONTRIBUTOR_WEIGHTS = (5, 3, 2)
 REFERENCE_PRICE = 20_000
 """First mark of every future, in ticks: known before the first call, and no look at the trace."""
 
+REFERENCE_PRICE_MAX = 2 * 10**10
+"""Ten times as much is the greatest price cap that the listing's bounds allow on a devnet."""
+
 PRICE_CAP_FACTOR = 10
 
 
@@ -51,6 +57,28 @@ class DemoPlan:
     def names(self) -> tuple[str, ...]:
         """The models' names in order."""
         return tuple(trace.name for trace in self.traces)
+
+
+def reference_price_of(traces: Sequence[Trace]) -> int:
+    """The reference price when nobody names one: 20,000 ticks, whatever the trace holds.
+
+    Only a trace whose demand would not fit under the price cap, so that no future could settle on
+    it, makes it ten, a hundred, ... times as much.
+    """
+    price = REFERENCE_PRICE
+    most = max(expected_of(trace, PRICES, WEIGHTS, BUCKETS).settlement_price for trace in traces)
+    while PRICE_CAP_FACTOR * price < most and price < REFERENCE_PRICE_MAX:
+        price *= 10
+    return price
+
+
+def require_under_cap(plan: DemoPlan) -> None:
+    """Raise DemandOverCap for a trace whose demand no future of this plan could settle on."""
+    cap = PRICE_CAP_FACTOR * plan.reference_price
+    for trace in plan.traces:
+        price = expected_of(trace, PRICES, WEIGHTS, plan.buckets).settlement_price
+        if price > cap:
+            raise DemandOverCap(trace.name, price, cap, ceil_div(price, PRICE_CAP_FACTOR))
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from node.devnet import NodeDied, NodeProcess, NodeSilent, NodeWishes, start_nod
 from state.genesis import Allocation
 from state.types import GRAINS_PER_SAHARA
 
-FAUCET_GRAINS = 10**8 * GRAINS_PER_SAHARA
+FAUCET_GRAINS = 8 * 10**9 * GRAINS_PER_SAHARA
 SECONDS_AROUND = 12
 """What setting up and settling take besides the window, roughly; for the progress view."""
 

@@ -19,6 +19,9 @@ from node.demo.steps import perform
 from state.maths import ceil_div
 from state.transaction import MESSAGES_MAX
 
+OPENING_MS_MIN = 200
+"""Markets are listed and opened in no more hurry than this, however short the window is."""
+
 BLOCKS_BEFORE_WINDOW = 6
 """Blocks between now and the window at least: for listing, the opening, and an auction or two."""
 
@@ -55,7 +58,8 @@ async def set_stage(client: SaharaClient, heights: Heights, cast: Cast, plan: De
     await deposit_margin(client, cast, plan)
     insurance = await insurance_coins(client)
     bucket_blocks = params.index.bucket_blocks
-    await set_pace(client, interval_ms_of(plan.window_seconds, plan.buckets * bucket_blocks))
+    interval_ms = interval_ms_of(plan.window_seconds, plan.buckets * bucket_blocks)
+    await set_pace(client, max(OPENING_MS_MIN, interval_ms))
     status = await client.status()
     first = ceil_div(status.height + BLOCKS_BEFORE_WINDOW, bucket_blocks)
     window = Window(first, plan.buckets, bucket_blocks)

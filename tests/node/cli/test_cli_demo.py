@@ -7,7 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from node.cli.demo import demo, window_seconds
-from node.demo.trace import Trace, TraceCall
+from node.demo.profile import reference_price_of
+from node.demo.trace import Trace, TraceCall, read_traces
 
 HEADER = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
 GOOD = "2023-11-16 18:17:03.9799600,4808,10\n"
@@ -45,7 +46,22 @@ def test_a_port_in_use_is_refused_before_anything_is_made(tmp_path: Path) -> Non
     assert f"devnet.port_in_use: Port {port} cannot be had" in text
 
 
-@pytest.mark.parametrize("wrong", [("--speed", "0"), ("--payers", "0"), ("--plot", "gif"), ("x",)])
+def test_demand_beyond_the_price_cap_is_refused_or_gets_a_higher_reference(tmp_path: Path) -> None:
+    trace = tmp_path / "big.csv"
+    trace.write_text(HEADER + "2023-11-16 18:17:03.0,4294967295,10\n")
+    found = ("--trace", str(trace), "--json", str(tmp_path / "r.json"))
+    code, text = said(*found, "--reference-price", "20000")
+    assert code == 1
+    assert text.startswith("demo.demand_over_cap: The demand for big comes to 4294967 ticks")
+    assert "--reference-price of at least 429497" in text
+    assert reference_price_of(read_traces([trace])) == 2_000_000
+    trace.write_text(HEADER + GOOD)
+    assert reference_price_of(read_traces([trace])) == 20_000
+
+
+@pytest.mark.parametrize(
+    "wrong", [("--speed", "0"), ("--payers", "0"), ("--plot", "gif"), ("x",), ("--trace", "t") * 17]
+)
 def test_wrong_usage_ends_with_two(wrong: tuple[str, ...]) -> None:
     assert said(*wrong)[0] == 2
 
@@ -56,3 +72,4 @@ def test_speed_sets_the_windows_wall_time() -> None:
     assert window_seconds([short, long], None) == 60
     assert window_seconds([short, long], 2.0) == 60
     assert window_seconds([short], 2.0) == 15
+    assert window_seconds([short], 1_000.0) == 5
