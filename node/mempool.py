@@ -115,7 +115,7 @@ class Mempool:
         self._limits = limits
         self._places: dict[Hash, _Place] = {}
         self._order: list[_Place] = []
-        self._expiries: list[tuple[int, int, Hash]] = []
+        self._expiries: list[tuple[int, Hash]] = []
         self._senders: dict[Address, _Sender] = {}
         self._arrivals = count()
         self._unfunded: list[Transaction] = []
@@ -175,7 +175,7 @@ class Mempool:
                 self._drop(worst[2], gone, dropped)
         place = (-fee_rate(transaction), next(self._arrivals), transaction)
         insort(self._order, place)
-        heappush(self._expiries, (body.valid_until_height, place[1], transaction.id))
+        heappush(self._expiries, (body.valid_until_height, transaction.id))
         self._places[transaction.id] = place
         sender = self._senders.setdefault(body.account, _Sender({}, 0))
         sender.nonces[body.nonce] = transaction
@@ -280,15 +280,14 @@ class Mempool:
             self._order = [place for place in self._order if self._is_there(place)]
         if 2 * len(self._places) < len(self._expiries):
             self._expiries = sorted(
-                [(tx.body.valid_until_height, at, tx.id) for _, at, tx in self._places.values()]
+                [(tx.body.valid_until_height, tx.id) for _, _, tx in self._places.values()]
             )
 
     def _expired(self, height: int) -> list[Transaction]:
         found = []
         while self._expiries and self._expiries[0][0] < height:
-            _, arrival, tx_id = heappop(self._expiries)
-            place = self._places.get(tx_id)
-            if place is not None and place[1] == arrival:
+            place = self._places.get(heappop(self._expiries)[1])
+            if place is not None:
                 found.append(place[2])
         return found
 

@@ -19,6 +19,7 @@ from state.modules import bank
 from state.modules.bank import BALANCES, Transfer
 from state.modules.chain import BASE_FEE
 from state.registry import Invariant
+from state.tables import Base
 from state.tree import rebuild
 from state.types import NATIVE
 
@@ -103,6 +104,14 @@ def test_what_was_executed_and_not_committed_leaves_nothing(
     local_chain.step(plain, second)
     assert application.head == plain.head
     assert paid(application) == 2
+    assert not application._candidates
+
+
+def test_only_the_head_is_a_layer(local_chain: Any, application: Application) -> None:
+    """However many blocks there were, a read passes one layer before it reaches the cache."""
+    for _ in range(3):
+        local_chain.step(application)
+        assert isinstance(application.state.below, Base)
 
 
 def test_simulation_tells_and_leaves_nothing(local_chain: Any, application: Application) -> None:

@@ -159,6 +159,30 @@ def test_a_full_pool_lets_the_worst_paid_go(make_pool: Callable[..., Pool]) -> N
     assert pool.take() == [kept[2], kept[1], newcomer]
 
 
+def test_a_full_pool_compares_with_what_is_still_there(make_pool: Callable[..., Pool]) -> None:
+    """The worst paid have gone into a block; the newcomer is weighed against the others."""
+    pool = make_pool(MempoolLimits(transactions_max=4, bytes_max=10**6, per_sender_max=8))
+    sent = [pool.send(0, nonce, fee_max=nonce * 1_000) for nonce in (1, 2, 3, 4)]
+    assert pool.block(sent[0], sent[1]) == []
+    pool.send(1, 1, fee_max=9_000)
+    pool.send(1, 2, fee_max=9_000)
+    with pytest.raises(MempoolFull):
+        pool.admit(pool.local.transaction(2, 1, fee_max=2_500))
+    ((gone, _),) = pool.admit(pool.local.transaction(2, 1, fee_max=3_500))
+    assert gone is sent[2]
+
+
+def test_what_is_gone_reserves_nothing(make_pool: Callable[..., Pool]) -> None:
+    held = 10**10
+    pool = make_pool(funds=held)
+    first = pool.send(1, 1, fee_max=held // 2)
+    pool.send(1, 2, fee_max=held // 4)
+    with pytest.raises(FundsReserved):
+        pool.admit(pool.local.transaction(1, 3, fee_max=held // 2))
+    assert pool.block(first) == []
+    pool.send(1, 3, fee_max=held // 2)
+
+
 def test_bytes_are_bounded_too(make_pool: Callable[..., Pool]) -> None:
     size = len(make_pool().local.transaction(0, 1).wire)
     limits = MempoolLimits(transactions_max=100, bytes_max=size * 5 // 2, per_sender_max=8)

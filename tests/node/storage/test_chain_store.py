@@ -107,6 +107,25 @@ def test_the_root_is_that_of_all_rows(local: Local) -> None:
     assert len(rows) > 10
 
 
+def test_rows_that_go_are_gone_from_the_store_too(local: Local) -> None:
+    """An account that gives away all it holds: its row goes, at the head and below it."""
+    store = MemoryStore()
+    application = local.fill(store)
+    spender = local.network.accounts[3].address
+    row = BALANCES.get(application.state, (spender, NATIVE))
+    assert row is not None
+    everything = local.network.transaction(3, 1, Transfer(NEWCOMER, row.amount - 10**6))
+    fee = everything.weight * application.base_fee
+    everything = local.network.transaction(3, 1, Transfer(NEWCOMER, row.amount - fee))
+    assert everything.weight * application.base_fee == fee
+    local.network.step(application, everything)
+    for nonce in range(local.blocks + 1, local.blocks + 3):
+        assert BALANCES.get(application.state, (spender, NATIVE)) is None
+        assert rebuild(application.rows()) == application.head.state_root
+        local.step(application, nonce)
+    assert store.get(b"s" + balance_key(spender)) is None
+
+
 def test_blocks_are_found_by_height_and_transactions_by_id(local: Local) -> None:
     application = local.fill(MemoryStore())
     store = application._store
