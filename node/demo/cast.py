@@ -83,3 +83,9 @@ def funding(cast: Cast, plan: DemoPlan, listing_bond: int) -> list[Transfer]:
     for trader in cast.traders.values():
         amounts[trader.address] += margin_of(plan) * len(plan.traces)
     return [Transfer(address, amount) for address, amount in amounts.items()]
+
+
+def contributors_of(cast: Cast) -> list[tuple[Address, int]]:
+    """The list that the dataset commits to: who contributed, and at which weight."""
+    addresses = [account.address for account in cast.contributors]
+    return list(zip(addresses, CONTRIBUTOR_WEIGHTS, strict=True))

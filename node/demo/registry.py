@@ -6,7 +6,7 @@ Everything is in place before the first call: nobody can choose terms after seei
 from dataclasses import dataclass
 
 from node.client import SaharaClient
-from node.demo.cast import Cast
+from node.demo.cast import Cast, contributors_of
 from node.demo.profile import (
     CONTRIBUTOR_WEIGHTS,
     PRICE_MIN,
@@ -88,10 +88,7 @@ async def register(client: SaharaClient, cast: Cast, plan: DemoPlan) -> Register
 
 def content_of(cast: Cast, seed: int) -> Content:
     """A dataset that several people contributed to, by weight."""
-    contributors = [
-        (account.address, weight)
-        for account, weight in zip(cast.contributors, CONTRIBUTOR_WEIGHTS, strict=True)
-    ]
+    contributors = contributors_of(cast)
     return Content(
         root=digest_of(seed, "dataset rows"),
         rows=1_000_000,

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from node.client import SaharaClient
 from node.demo.calls import Counter
 from node.demo.cast import Cast, cast_of
+from node.demo.contributors import pay_contributors
 from node.demo.errors import MachineTooSlow
 from node.demo.exchange import all_settled
 from node.demo.heights import Heights, following
@@ -127,10 +128,11 @@ async def play(
         try:
             await open_window(client, heights, plan, stage, serving, floor, show)
             await settle(client, heights, stage, show)
+            paid = await pay_contributors(client, cast, stage.registered.dataset_id)
         finally:
             await ended(watching)
         show.stage("checking from outside", heights)
-        closing = Closing(client, cast, plan, stage, serving.served, floor.seen)
+        closing = Closing(client, cast, plan, stage, serving.served, floor.seen, paid)
         return await verify(closing, show.seconds())
 
 

@@ -20,11 +20,12 @@ from node.demo.checks.receipts import gather_evidence, receipt_faults, trusted_o
 from node.demo.checks.settlement import ChainResult, cut_faults, price_faults, total_faults
 from node.demo.checks.splits import Recipients, split_faults
 from node.demo.checks.supply import supply_faults
+from node.demo.contributors import contributor_faults
 from node.demo.exchange import Market
 from node.demo.expected import Expected, expected_of
 from node.demo.history import MarketTale, read_blocks, told
 from node.demo.plot import MarketHistory
-from node.demo.profile import PRICES, SPLIT, WEIGHTS, DemoPlan
+from node.demo.profile import CONTRIBUTOR_WEIGHTS, PRICES, SPLIT, WEIGHTS, DemoPlan
 from node.demo.readings import (
     PaidBatch,
     chain_result,
@@ -32,6 +33,7 @@ from node.demo.readings import (
     paid_batches,
     trader_books,
 )
+from node.demo.registry import VERSION
 from node.demo.report import ModelReport, Report
 from node.demo.seeds import generator_of
 from node.demo.serving import Served
@@ -53,6 +55,8 @@ class Closing:
     stage: Stage
     served: Served
     seen: Seen
+    contributions: list[int]
+    """Grains that each of the dataset's contributors took out."""
     verdict: Verdict = field(default_factory=Verdict)
 
 
@@ -119,6 +123,12 @@ async def judge_calls(closing: Closing, found: Findings) -> None:
     }
     for check, faults in finders.items():
         judge(check, [f"{name}: {fault}" for name in names for fault in faults(name)])
+    pool = await closing.client.query(
+        "datasets.pool", dataset=closing.stage.registered.dataset_id, version=VERSION
+    )
+    earned = sum(split_totals(each).get("dataset", 0) for each in found.batches.values())
+    paid = closing.contributions
+    judge("contributors_paid", contributor_faults(earned, pool.received, paid, CONTRIBUTOR_WEIGHTS))
 
 
 async def proof_faults(closing: Closing) -> AsyncIterator[str]:

@@ -19,6 +19,7 @@ from node.demo.checks.money import (
 from node.demo.checks.settlement import ChainResult, cut_faults, price_faults, total_faults
 from node.demo.checks.splits import Recipients, cut, split_faults
 from node.demo.checks.supply import added_up
+from node.demo.contributors import contributor_faults
 from node.demo.expected import Expected
 from node.demo.plot import Moment
 from node.demo.profile import SPLIT
@@ -77,6 +78,17 @@ def test_fractions_and_the_chains_integers_cut_alike(amount: int, weights: list[
     weights[0] += 1
     assert cut(amount, weights) == largest_remainder(amount, weights)
     assert sum(cut(amount, weights)) == amount
+
+
+@pytest.mark.parametrize(
+    ("received", "paid"),
+    [(1_002, (501, 301, 200)), (1_003, (502, 300, 200)), (1_003, (501, 300, 201))],
+)
+def test_a_contributor_who_gets_a_grain_too_few_or_too_many_is_caught(
+    received: int, paid: tuple[int, ...]
+) -> None:
+    assert not list(contributor_faults(1_003, 1_003, (501, 300, 200), (5, 3, 2)))
+    assert list(contributor_faults(1_003, received, paid, (5, 3, 2)))
 
 
 # --- settlement ---------------------------------------------------------------------------------

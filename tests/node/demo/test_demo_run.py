@@ -46,7 +46,7 @@ def test_a_small_demo_holds_every_check_and_leaves_nothing_behind() -> None:
     late = {name for name, sentence in report.failures.items() if TIMING in sentence}
     assert late <= {"both_sides_quoted"}
     assert {name for name, held in report.checks.items() if not held} == late, report.failures
-    assert len(report.checks) == 12
+    assert len(report.checks) == 13
     for trace in PLAN.traces:
         expected = expected_of(trace, PRICES, WEIGHTS, BUCKETS)
         model = report.models[trace.name]
