@@ -134,7 +134,7 @@ def register(chain: Any) -> bytes:
     model: bytes = catalogue.model(1, split, parents=lineage, datasets=uses)
     chain.accept(CreateIndex(model, 1, 0, 4, 10**9, 1_000, 0), by=1)
     chain.accept(OfferSubscription(data[0], 999, 5), by=4)
-    chain.accept(SubscribeDataset(data[0], 3, 999), by=3)
+    chain.accept(SubscribeDataset(data[0], 3, 999, 5), by=3)
     path = tuple(contributor_path([(chain.address(4), 3), (chain.address(5), 4)], 1))
     chain.accept(ClaimContribution(data[0], 1, 1, 4, path), by=5)
     catalogue.price(model, 2, 5 * 10**9, 5 * 10**8, 20 * 10**9, 0)

@@ -31,7 +31,7 @@ from state.modules.datasets.records import (
     dataset_of,
 )
 from state.registry import Message
-from state.types import Address, Amount, Count, Hash
+from state.types import INT_MAX, Address, Amount, Count, Hash
 
 PERIODS_MAX = 1_000
 
@@ -132,22 +132,26 @@ class OfferSubscription(Message, tag=0x0306):
 class SubscribeDataset(Message, tag=0x0307):
     """Pay for periods of use of a dataset; the fee goes to its contributors by weight.
 
-    `fee_max` bounds the fee per period, in case the owner changes it meanwhile.
+    `fee_max` bounds the fee per period and `period_blocks_min` its length, in case the owner
+    changes them meanwhile.
     """
 
     dataset: Hash
     periods: Annotated[int, Meta(ge=1, le=PERIODS_MAX)]
     fee_max: Amount
+    period_blocks_min: Annotated[int, Meta(ge=1, le=INT_MAX)]
 
     WEIGHT = 120
 
     def apply(self, ctx: TxContext) -> None:
         """Move the fee into the newest version's pool and extend the subscription."""
         row = dataset_of(ctx.state, self.dataset)
-        if row.subscription_blocks == 0 or row.subscription_fee > self.fee_max:
+        offered = row.subscription_blocks >= self.period_blocks_min
+        if not offered or row.subscription_fee > self.fee_max:
             raise NotForSale(
                 f"A period of {row.subscription_blocks} blocks costs {row.subscription_fee} "
-                f"grains and fee_max is {self.fee_max}; raise it, or ask the owner for an offer."
+                f"grains; at least {self.period_blocks_min} blocks for at most {self.fee_max} were "
+                "asked for. Ask for less, or the owner for another offer."
             )
         key = (self.dataset, ctx.account)
         held = SUBSCRIPTIONS.get(ctx.state, key)

@@ -78,30 +78,41 @@ def test_a_dataset_changes_hands_in_two_steps(catalogue: Any) -> None:
 
 def test_a_subscription_pays_the_contributors_and_nobody_else(catalogue: Any) -> None:
     chain, dataset = catalogue.chain, catalogue.dataset(1, [(3, 1), (4, 2)])
-    chain.refuse("datasets.not_for_sale", SubscribeDataset(dataset, 1, 10**9), by=2)
+    chain.refuse("datasets.not_for_sale", SubscribeDataset(dataset, 1, 10**9, 1), by=2)
     chain.refuse("assets.not_owner", OfferSubscription(dataset, 100, 50), by=2)
     chain.accept(OfferSubscription(dataset, 100, 50), by=1)
-    chain.refuse("datasets.not_for_sale", SubscribeDataset(dataset, 1, 99), by=2)
+    chain.refuse("datasets.not_for_sale", SubscribeDataset(dataset, 1, 99, 1), by=2)
     before = bank.balance_of(chain.state, chain.address(2))
-    outcome = chain.submit(SubscribeDataset(dataset, 3, 100), by=2)
+    outcome = chain.submit(SubscribeDataset(dataset, 3, 100, 1), by=2)
     assert bank.balance_of(chain.state, chain.address(2)) == before - 300 - outcome.fee
     pool = chain.query(queries.pool, dataset, 1)
     assert (pool.received, pool.claimed) == (300, 0)
     until = chain.query(queries.subscription, dataset, chain.address(2)).until_height
     assert until == chain.height + 150
-    chain.accept(SubscribeDataset(dataset, 1, 100), by=2)
+    chain.accept(SubscribeDataset(dataset, 1, 100, 1), by=2)
     assert chain.query(queries.subscription, dataset, chain.address(2)).until_height == until + 50
     assert chain.query(queries.subscription, dataset, chain.address(3)).until_height == 0
     chain.accept(OfferSubscription(dataset, 100, 0), by=1)
-    chain.refuse("datasets.not_for_sale", SubscribeDataset(dataset, 1, 100), by=2)
+    chain.refuse("datasets.not_for_sale", SubscribeDataset(dataset, 1, 100, 1), by=2)
+
+
+def test_an_owner_cannot_shorten_what_a_subscriber_is_about_to_pay(catalogue: Any) -> None:
+    """Whoever sees the payment coming could otherwise sell one block for the price of fifty."""
+    chain, dataset = catalogue.chain, catalogue.dataset(1)
+    chain.accept(OfferSubscription(dataset, 100, 50), by=1)
+    payment = SubscribeDataset(dataset, 3, 100, 50)
+    chain.accept(OfferSubscription(dataset, 100, 49), by=1)
+    chain.refuse("datasets.not_for_sale", payment, by=2)
+    chain.accept(OfferSubscription(dataset, 100, 50), by=1)
+    chain.accept(payment, by=2)
 
 
 def test_a_lapsed_subscription_starts_anew(catalogue: Any) -> None:
     chain, dataset = catalogue.chain, catalogue.dataset(1)
     chain.accept(OfferSubscription(dataset, 1, 2), by=1)
-    chain.accept(SubscribeDataset(dataset, 1, 1), by=2)
+    chain.accept(SubscribeDataset(dataset, 1, 1, 1), by=2)
     chain.end_block(5)
-    chain.accept(SubscribeDataset(dataset, 1, 1), by=2)
+    chain.accept(SubscribeDataset(dataset, 1, 1, 1), by=2)
     until = chain.query(queries.subscription, dataset, chain.address(2)).until_height
     assert until == chain.height + 2
 
@@ -109,16 +120,16 @@ def test_a_lapsed_subscription_starts_anew(catalogue: Any) -> None:
 def test_a_fee_beyond_every_balance_is_refused(catalogue: Any) -> None:
     chain, dataset = catalogue.chain, catalogue.dataset(1)
     chain.accept(OfferSubscription(dataset, 2**63 - 1, 2**63 - 1), by=1)
-    chain.refuse("bank.insufficient_funds", SubscribeDataset(dataset, 1_000, 2**63 - 1), by=2)
+    chain.refuse("bank.insufficient_funds", SubscribeDataset(dataset, 1_000, 2**63 - 1, 1), by=2)
     chain.accept(OfferSubscription(dataset, 0, 2**63 - 1), by=1)
-    chain.refuse("state.bound_exceeded", SubscribeDataset(dataset, 2, 0), by=2)
+    chain.refuse("state.bound_exceeded", SubscribeDataset(dataset, 2, 0, 1), by=2)
 
 
 def test_use_and_revenue_do_not_follow_ownership(catalogue: Any) -> None:
     """Feature A29: ownership is transferred; the subscriber and the contributors keep theirs."""
     chain, dataset = catalogue.chain, catalogue.dataset(1, [(3, 1)])
     chain.accept(OfferSubscription(dataset, 100, 50), by=1)
-    chain.accept(SubscribeDataset(dataset, 1, 100), by=2)
+    chain.accept(SubscribeDataset(dataset, 1, 100, 1), by=2)
     held = chain.query(queries.subscription, dataset, chain.address(2))
     pool = chain.query(queries.pool, dataset, 1)
     chain.accept(TransferDataset(dataset, chain.address(5)), by=1)
