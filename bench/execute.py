@@ -135,7 +135,7 @@ def main() -> None:
     genesis = genesis_of(keys)
     batches = transfers(genesis, keys, given.block, given.blocks + WARM_BLOCKS)
     clocked = Clocked()
-    seconds: Stages = {"block": [], "limit": []}
+    seconds: Stages = {"block": [], "cpu": [], "limit": []}
     with tempfile.TemporaryDirectory() as folder:
         store = LevelDb(Path(folder) / "db", create=True)
         application = Application(
@@ -145,10 +145,11 @@ def main() -> None:
             found = check_block(wires, application.decoder, genesis.params.fees, ())
             if number == WARM_BLOCKS:
                 clocked.stages.clear()
-                seconds = {"block": [], "limit": []}
-            start = time.perf_counter()
+                seconds = {"block": [], "cpu": [], "limit": []}
+            start, busy = time.perf_counter(), time.process_time()
             candidate = run_block(application, found)
             seconds["block"].append(time.perf_counter() - start)
+            seconds["cpu"].append(time.process_time() - busy)
             assert all(outcome.status == 0 for outcome in candidate.executed.result.outcomes)
             hashes = len(candidate.changes) * (3 + max(1, given.accounts.bit_length() - 10))
             seconds["limit"].append(limit_of(store, candidate, hashes))
@@ -159,6 +160,7 @@ def main() -> None:
         "accounts": given.accounts,
         "transactions_per_block": given.block,
         "transactions_per_second": per_second,
+        "transactions_per_cpu_second": round(given.block / median(seconds["cpu"])),
         "rows_per_block": len(candidate.changes),
         "over_limit": ratio(seconds["block"], seconds["limit"]),
         "slowest_block_ms": round(max(seconds["block"]) * 1e3, 1),
