@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from state.codec import replace
 from state.crypto import Tag, hash_bytes
+from state.maths import floor_div
 from state.modules.futures.desk import Account, Desk
 from state.modules.futures.events import OperationResult, OperationsDone, Reason
 from state.modules.futures.margin import Load, order_fee, order_loss, reducing_allowed, scan_initial
@@ -72,6 +73,12 @@ class Admission:
         self.counts = [[0] * len(batch.operations) for batch in self.batches]
         self.best: tuple[int, int] = (0, desk.contract.price_cap + 1)
         self.owners: dict[Address, list[Account]] = {}
+        bounds, cap = desk.prices, desk.contract.price_cap
+        reach = max(bounds.mark - bounds.initial_low, bounds.initial_high - bounds.mark)
+        self.width = reach * desk.tick_value
+        """Grains that one lot more can cost a scan."""
+        self.lots_ample = floor_div(QUOTE_MAX >> 2, cap * desk.tick_value)
+        """So many open lots are far from QUOTE_MAX whatever the position."""
 
     def cancel_resting(self) -> None:
         """Carry out, for all accounts, the cancellations that name orders resting already."""
@@ -129,6 +136,9 @@ class Admission:
 
     def _execute(self, account: Account, batch: Batch, position: int) -> OperationResult:
         operation = batch.operations[position]
+        if isinstance(operation, Place):
+            order = self._order(account, batch, position, operation)
+            return self._place(account, order, operation.self_trade)
         if isinstance(operation, Cancel | CancelClient):
             return self._cancel(account, operation) or _refused(Reason.UNKNOWN_ORDER)
         if isinstance(operation, ScheduleCancel):
@@ -136,10 +146,11 @@ class Admission:
             return OperationResult(Reason.OK, NO_ORDER, 0)
         assert not isinstance(operation, CancelAll), "it has its own result"
         new_id = order_id(batch.owner, batch.nonce, batch.message_index, position)
-        if isinstance(operation, Replace):
-            return self._replace(account, operation, new_id)
-        order = Resting(
-            new_id,
+        return self._replace(account, operation, new_id)
+
+    def _order(self, account: Account, batch: Batch, position: int, operation: Place) -> Resting:
+        return Resting(
+            order_id(batch.owner, batch.nonce, batch.message_index, position),
             account.key,
             int(operation.side),
             operation.lots,
@@ -150,7 +161,6 @@ class Admission:
             operation.client_id,
             operation.expiry_height,
         )
-        return self._place(account, order, operation.self_trade)
 
     def _cancel(self, account: Account, operation: Cancel | CancelClient) -> OperationResult | None:
         """Cancel one open order; None when the account has none like that."""
@@ -268,22 +278,26 @@ class Admission:
         return found
 
     def _margin(self, account: Account, order: Resting) -> Reason | None:
-        """Return why margin does not carry the order with all others, or let it rest."""
+        """Return why margin does not carry the order with all others, or let it rest.
+
+        One more lot moves the scan by at most the width of the range, so as long as what the last
+        exact scan left over covers the new order whole, there is no need to scan again.
+        """
         desk, side = self.desk, order.side
-        account.add(order, self._heavier(desk.gross(account, side), order))
+        known = account.gross[side] or desk.gross(account, side)
+        loss = order_loss(order, desk.prices.mark, desk.tick_value)
+        fee = order_fee(order, desk.prices, desk.terms)
+        need = order.lots * self.width + loss + fee
+        ample = account.slack >= need and known.lots + order.lots <= self.lots_ample
+        facing = account.room(side) or account.reducers
+        account.add(order, Load(known.lots + order.lots, known.loss + loss, known.fee + fee))
+        if ample and not facing:
+            account.slack -= need
+            return None
         reason = self._uncovered(account, side)
         if reason is not None:
             account.remove(order.order_id)
         return reason
-
-    def _heavier(self, known: Load, order: Resting) -> Load:
-        """Return what a side needs with one more order in it."""
-        desk = self.desk
-        return Load(
-            known.lots + order.lots,
-            known.loss + order_loss(order, desk.prices.mark, desk.tick_value),
-            known.fee + order_fee(order, desk.prices, desk.terms),
-        )
 
     def _uncovered(self, account: Account, side: int) -> Reason | None:
         """Return why the account's orders, the last of this side, may not all rest, or None."""
@@ -297,8 +311,10 @@ class Admission:
             return None
         other = desk.load(account, 1 - side)
         buys, sells = (new, other) if side == BUY else (other, new)
-        if scan_initial(account.cash, position, buys, sells, bounds, value) < 0:
+        left = scan_initial(account.cash, position, buys, sells, bounds, value)
+        if left < 0:
             return Reason.MARGIN
+        account.slack = left if abs(account.quote) <= QUOTE_MAX >> 1 else -1
         reach = (abs(account.lots) + new.lots) * desk.contract.price_cap * value
         return Reason.QUOTE_LIMIT if abs(account.quote) + reach > QUOTE_MAX else None
 
@@ -309,10 +325,8 @@ def _crosses(order: Resting, limit: int) -> bool:
 
 
 def _by_client_id(account: Account, client_id: int) -> Resting | None:
-    for order in account.book.values():
-        if order.client_id == client_id:
-            return order
-    return None
+    found = account.clients.get(client_id)
+    return None if found is None else account.book[found]
 
 
 def _refused(reason: Reason) -> OperationResult:

@@ -45,6 +45,7 @@ class Account:
         "book",
         "cancel_at",
         "cash",
+        "clients",
         "deposited",
         "fees",
         "gross",
@@ -58,6 +59,7 @@ class Account:
         "quote",
         "reducers",
         "reserved",
+        "slack",
         "unseasoned",
         "unseasoned_epoch",
         "withdrawn",
@@ -80,6 +82,9 @@ class Account:
         self.withdrawn = row.withdrawn
         self.fees = row.fees
         self.liquidation_fees = row.liquidation_fees
+        self.clients = {o.client_id: o.order_id for o in row.orders if o.client_id}
+        self.slack = -1
+        """Initial margin that is left at least, as long as only orders are added; -1 unknown."""
         self.reducers = sum(order.flags & REDUCE_ONLY != 0 for order in row.orders)
         self.best: list[int | None] = [None, None]
         self.gross: list[Load | None] = [None, None]
@@ -112,6 +117,8 @@ class Account:
             self.best[side] = max(best, order.limit) if side == BUY else min(best, order.limit)
         if order.flags & REDUCE_ONLY:
             self.reducers += 1
+        if order.client_id:
+            self.clients[order.client_id] = order.order_id
 
     def remove(self, order_id: bytes) -> Resting:
         """Take an order off the book."""
@@ -123,6 +130,8 @@ class Account:
             self.best[side] = None
         if order.flags & REDUCE_ONLY:
             self.reducers -= 1
+        if order.client_id:
+            del self.clients[order.client_id]
         return order
 
     def best_of(self, side: int) -> int | None:
@@ -205,6 +214,7 @@ class Desk:
         self.prices = ranges_of(self.contract, self.market, self.outlook, self.ctx.height)
         for account in self.touched.values():
             account.gross = [None, None]
+            account.slack = -1
 
     def at(self, key: AccountKey) -> Account:
         """Return the working copy of a member."""
