@@ -3,7 +3,7 @@
 from state.codec import Struct
 from state.context import QueryContext
 from state.errors import Malformed
-from state.maths import floor_div, mul_div_ceil, mul_div_floor
+from state.maths import floor_div, mul_div_floor
 from state.modules.futures import budget
 from state.modules.futures.accounts import find, health
 from state.modules.futures.margin import (
@@ -326,16 +326,13 @@ def preview(
     bounds = ranges_of(contract, row, outlook(ctx, contract), ctx.height)
     order = Resting(bytes(32), bytes(24), int(side), lots, limit, ctx.height)
     fee = order_fee(order, bounds, contract.terms)
-    stress = mul_div_ceil(lots, _width(bounds.initial_low, bounds.initial_high, limit, side), 1)
-    margin = stress * contract.tick_value + fee
+    low, high = bounds.mark - bounds.initial_low, bounds.initial_high - bounds.mark
+    stress = lots * (low if side == BUY else high) * contract.tick_value
+    margin = stress + order_loss(order, bounds.mark, contract.tick_value) + fee
     account = SUBACCOUNTS.get(ctx.state, (owner, number))
     free = 0 if account is None else health(ctx, account).scan_initial
     fits = bounds.band_low <= limit <= bounds.band_high and row.status in TRADING
     return Preview(margin, fee, fits and margin <= free)
-
-
-def _width(low: int, high: int, limit: int, side: int) -> int:
-    return max(0, limit - low) if side == BUY else max(0, high - limit)
 
 
 def _market_view(ctx: QueryContext, contract: Contract, row: Market) -> MarketView:

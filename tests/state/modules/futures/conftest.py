@@ -1,14 +1,17 @@
 """A small exchange for tests: a model with an index, one market on it, and few-word trading."""
 
+import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from state.modules import index
 from state.modules.futures import queries
-from state.modules.futures.accounts import DepositMargin
+from state.modules.futures.accounts import DepositMargin, WithdrawMargin
 from state.modules.futures.contracts import ListFuture
-from state.modules.futures.requests import Operation, Place, PlaceOrders, Side
+from state.modules.futures.insurance import DepositInsurance
+from state.modules.futures.requests import CancelAll, Operation, Place, PlaceOrders, Side
 from state.modules.index import CreateIndex
 from state.modules.models.txs import RegisterModel
 from state.params import FuturesParams, IndexParams, InferenceParams, Params, SplitParams
@@ -37,6 +40,13 @@ def devnet(**changes: Any) -> Params:
         ),
         futures=FuturesParams(**{**futures, **changes}),
     )
+
+
+TRADERS = (1, 2, 3, 4, 5)
+"""Who trades in a story; account 0 validates and underwrites."""
+
+CASH = 60 * 1_000 * 175
+"""Sixty lots at full price, three hundred at initial margin."""
 
 
 class Exchange:
@@ -155,3 +165,90 @@ def exchange(make_chain: Any) -> Exchange:
 def orders() -> tuple[Any, Any]:
     """The functions `buy` and `sell` that make orders of few words."""
     return buy, sell
+
+
+def play_story(
+    exchange: Any, orders: Any, story: list[Any], *, order: int = 1
+) -> tuple[list[bytes], list[Any]]:
+    """Play a story of blocks; `order` -1 puts each block's transactions backwards."""
+    buy, sell = orders
+    chain = exchange.chain
+    quarantined: list[Any] = []
+    for moves, units in story:
+        bucket = chain.height // 5
+        if 4 <= bucket < 16 and units:
+            exchange.demand(bucket, units * 10)
+        mark = exchange.view().mark
+        wires = []
+        for account, what, lots, away, tif, reduce in moves:
+            limit = max(1, mark + mark * away // 1_000)
+            message: Any
+            if what in ("buy", "sell"):
+                place = (buy if what == "buy" else sell)(
+                    lots, limit, tif=tif, reduce_only=reduce and tif < 2
+                )
+                message = PlaceOrders(exchange.market, 0, (place,))
+            elif what == "cancel":
+                message = PlaceOrders(exchange.market, 0, (CancelAll(),))
+            elif what == "deposit":
+                message = DepositMargin(0, lots * 1_000)
+            else:
+                free = exchange.account(account).withdrawable
+                message = WithdrawMargin(0, max(1, free * lots // 120))
+            wires.append(chain.wire([message], by=account))
+        chain.block(*wires[::order])
+        quarantined += exchange.events("futures.quarantined")
+    return wires, quarantined
+
+
+def start_poor(make_exchange: Any, insured: int, **changes: Any) -> Any:
+    exchange = make_exchange(funded=False, accounts=6, **changes)
+    for account in TRADERS:
+        exchange.chain.accept(DepositMargin(0, CASH), by=account)
+    if insured:
+        exchange.chain.accept(DepositInsurance(exchange.market, insured))
+    return exchange
+
+
+def random_story(seed: int) -> list[Any]:
+    """Return forty blocks of what poor traders do while prices trend one way or the other."""
+    chance = random.Random(seed)
+    story = []
+    trend = chance.choice((-60, 0, 60))
+    for _ in range(40):
+        if chance.random() < 0.15:
+            trend = chance.choice((-60, 0, 60))
+        moves = []
+        for _ in range(chance.randint(0, 6)):
+            away = max(-100, min(100, chance.randint(-60, 60) + trend))
+            what = chance.choice(("buy", "sell", "buy", "sell", "cancel", "withdraw", "deposit"))
+            moves.append(
+                (
+                    chance.choice(TRADERS),
+                    what,
+                    chance.randint(1, 120),
+                    away,
+                    chance.randint(0, 2),
+                    chance.random() < 0.3,
+                )
+            )
+        story.append((moves, chance.choice((0, chance.randint(0, 60_000)))))
+    return story
+
+
+@pytest.fixture(scope="session")
+def play() -> Callable[..., Any]:
+    """The function that plays a story of blocks."""
+    return play_story
+
+
+@pytest.fixture(scope="session")
+def start() -> Callable[..., Any]:
+    """The function that makes an exchange of five poor traders."""
+    return start_poor
+
+
+@pytest.fixture(scope="session")
+def story_of() -> Callable[[int], list[Any]]:
+    """The function that makes a story from a seed."""
+    return random_story

@@ -121,7 +121,7 @@ moves = st.lists(
 )
 
 
-@settings(max_examples=80)
+@settings(max_examples=40)
 @given(st.lists(moves, min_size=3, max_size=25), st.lists(st.integers(0, 200_000), max_size=12))
 def test_the_chain_trades_and_pays_like_the_model(
     make_exchange: Any, orders: Any, story: list[Any], demand: list[int]
