@@ -8,6 +8,7 @@ from state.modules.futures import budget
 from state.modules.futures.accounts import find, health
 from state.modules.futures.margin import (
     order_fee,
+    order_loss,
 )
 from state.modules.futures.orders import BUY, SELL
 from state.modules.futures.prices import Outlook, outlook, ranges_of
