@@ -102,24 +102,32 @@ class ProveEquivocation(Message, tag=0x0522):
     """Show two Responses that the operator signed for one seq of a lane: it is slashed.
 
     Responses are compared without their signatures. Neither needs to be in a batch, nor the batch
-    to be pending; RefundEquivocation gives a committed leaf's value back.
+    to be pending; RefundEquivocation gives a committed leaf's value back. The payer's signature of
+    the first Request shows that there was a call: otherwise an operator could accuse itself of
+    every seq to come while its bond is small, for it is slashed once a seq.
     """
 
     first: SignedResponse
     second: SignedResponse
     operator_key: PublicKey
+    session_key: PublicKey
+    payer_signature: Signature
 
-    WEIGHT = 300
+    WEIGHT = 350
 
     def check(self) -> None:
         """Refuse what is no pair of different Responses for one seq."""
         require_pair(self.first, self.second)
 
     def claims(self, genesis_hash: Hash) -> list[SignatureClaim]:
-        """The operator's signatures of both Responses."""
+        """The operator's signatures of both Responses, and the payer's of the first Request."""
+        asked = self.first.request.digest(genesis_hash)
         return [
-            (self.operator_key, held.response.digest(genesis_hash), held.operator_signature)
-            for held in (self.first, self.second)
+            (self.session_key, asked, self.payer_signature),
+            *[
+                (self.operator_key, held.response.digest(genesis_hash), held.operator_signature)
+                for held in (self.first, self.second)
+            ],
         ]
 
     def apply(self, ctx: TxContext) -> None:
@@ -127,6 +135,8 @@ class ProveEquivocation(Message, tag=0x0522):
         request = self.first.request
         channel = CHANNELS.require(ctx.state, request.channel_id)
         require_operator(channel.operator, self.operator_key)
+        if self.session_key != channel.session_key:
+            raise WrongSigner("The first Request is not signed by the channel's session key.")
         require_answers(ctx.genesis_hash, self.first, self.second)
         place = (request.channel_id, request.lane_no, request.seq)
         if fault_of(ctx.state, *place).slashed:

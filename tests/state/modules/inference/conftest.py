@@ -23,6 +23,7 @@ from state.modules.inference.channels import (
     lane_totals,
 )
 from state.modules.inference.claims import ClaimBatch
+from state.modules.inference.disputes import ProveEquivocation, SignedResponse
 from state.modules.inference.lanes import AddLane
 from state.modules.inference.receipts import (
     Batch,
@@ -279,6 +280,23 @@ class Shop:
             totals = FinalTotals(self.channel_id, lanes)
         key = self.key(signer) if isinstance(signer, int) else bytes(signer.verify_key)
         return CoopClose(totals, key, self.sign(signer, totals.digest(self.network)))
+
+    def accuse(
+        self,
+        first: SignedResponse,
+        second: SignedResponse,
+        operator: int = OPERATOR,
+        session: SigningKey | None = None,
+    ) -> ProveEquivocation:
+        """ProveEquivocation with the payer's signature of the first Request."""
+        session = session or self.session
+        return ProveEquivocation(
+            first,
+            second,
+            self.key(operator),
+            bytes(session.verify_key),
+            self.sign(session, first.request.digest(self.network)),
+        )
 
     def bend(self, **fields: int) -> None:
         """Give the inference module parameters that no genesis may have."""

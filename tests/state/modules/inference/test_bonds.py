@@ -23,7 +23,8 @@ def equivocation(shop: Any, seq: int) -> ProveEquivocation:
         response = shop.response(request, tokens)
         signature = shop.sign(OPERATOR, response.digest(shop.network))
         shown.append(SignedResponse(request, response, signature))
-    return ProveEquivocation(shown[0], shown[1], shop.key(OPERATOR))
+    accusation: ProveEquivocation = shop.accuse(shown[0], shown[1])
+    return accusation
 
 
 def test_a_bond_comes_back_after_the_delay(shop: Any) -> None:

@@ -21,7 +21,6 @@ from state.modules.inference.demands import AnswerLeaf, DemandLeaf
 from state.modules.inference.direct import DirectInferClose, DirectInferOpen, dearest_cost
 from state.modules.inference.disputes import (
     DisputeLeaf,
-    ProveEquivocation,
     ProveReceipt,
     RefundEquivocation,
     SignedResponse,
@@ -103,7 +102,7 @@ def valid(shop: Any, direct: Request) -> dict[str, tuple[int, Message]]:
         "prove": (STRANGER, ProveReceipt(channel, 0, true)),
         "equivocation": (
             PAYER,
-            ProveEquivocation(first, held(shop, true.receipt), operator),
+            shop.accuse(first, held(shop, true.receipt)),
         ),
         "refund": (
             PAYER,

@@ -14,7 +14,6 @@ from state.modules.inference import queries
 from state.modules.inference.bonds import OperatorBond, bond_of
 from state.modules.inference.disputes import (
     DisputeLeaf,
-    ProveEquivocation,
     ProveReceipt,
     RefundEquivocation,
     SignedResponse,
@@ -218,7 +217,7 @@ def pair(shop: Any, **bent: Any) -> tuple[SignedResponse, SignedResponse]:
 def test_two_responses_for_one_seq_cost_a_slash_once(shop: Any) -> None:
     shop.chain.accept(OperatorBond(BOND), by=OPERATOR)
     first, second = pair(shop, end_ms=1_999)
-    message = ProveEquivocation(first, second, shop.key(OPERATOR))
+    message = shop.accuse(first, second)
     supply = shop.chain.query(bank.supply).total
     before = balance(shop, PAYER)
     outcome = shop.chain.submit(message, by=PAYER)
@@ -230,9 +229,21 @@ def test_two_responses_for_one_seq_cost_a_slash_once(shop: Any) -> None:
     shop.chain.refuse("inference.already_proven", message, by=PAYER)
 
 
+def test_an_operator_cannot_be_slashed_in_advance(shop: Any) -> None:
+    """With a small bond at stake it would confess to every seq, and be safe with a large one."""
+    shop.chain.accept(OperatorBond(1), by=OPERATOR)
+    invented = pair(shop, end_ms=1_999)
+    own = shop.accuse(*invented, session=shop.chain.keys[OPERATOR])
+    shop.chain.refuse("inference.wrong_signer", own, by=STRANGER)
+    unsigned = replace(shop.accuse(*invented), payer_signature=bytes(64))
+    with pytest.raises(InvalidBlock, match="signature"):
+        shop.chain.submit(unsigned, by=STRANGER)
+    shop.chain.accept(shop.accuse(*invented), by=PAYER)
+
+
 def test_an_operator_gains_nothing_by_reporting_itself(shop: Any) -> None:
     shop.chain.accept(OperatorBond(BOND), by=OPERATOR)
-    message = ProveEquivocation(*pair(shop, end_ms=1_999), shop.key(OPERATOR))
+    message = shop.accuse(*pair(shop, end_ms=1_999))
     before = balance(shop, OPERATOR)
     outcome = shop.chain.submit(message, by=OPERATOR)
     assert balance(shop, OPERATOR) == before - outcome.fee
@@ -241,13 +252,13 @@ def test_an_operator_gains_nothing_by_reporting_itself(shop: Any) -> None:
 def test_two_requests_under_one_seq_are_equivocation_too(shop: Any) -> None:
     requests = [shop.request(1), shop.request(1, prompt_commit=b"\x08" * 32)]
     shown = [held(shop, request, shop.response(request, GOOD)) for request in requests]
-    shop.chain.accept(ProveEquivocation(*shown, shop.key(OPERATOR)), by=PAYER)
+    shop.chain.accept(shop.accuse(*shown), by=PAYER)
 
 
 def test_the_same_response_twice_is_no_equivocation(shop: Any) -> None:
     first, second = pair(shop)
     with pytest.raises(InvalidBlock, match="the same"):
-        shop.chain.submit(ProveEquivocation(first, second, shop.key(OPERATOR)), by=PAYER)
+        shop.chain.submit(shop.accuse(first, second), by=PAYER)
 
 
 def test_responses_for_two_seqs_are_no_equivocation(shop: Any) -> None:
@@ -256,13 +267,13 @@ def test_responses_for_two_seqs_are_no_equivocation(shop: Any) -> None:
         for request in (shop.request(1), shop.request(2))
     ]
     with pytest.raises(InvalidBlock, match="different seqs"):
-        shop.chain.submit(ProveEquivocation(*shown, shop.key(OPERATOR)), by=PAYER)
+        shop.chain.submit(shop.accuse(*shown), by=PAYER)
 
 
 def test_a_response_to_another_request_is_no_equivocation(shop: Any) -> None:
     first, second = pair(shop, end_ms=1_999)
     other = replace(second, request=replace(second.request, prompt_commit=b"\x08" * 32))
-    message = ProveEquivocation(first, other, shop.key(OPERATOR))
+    message = shop.accuse(first, other)
     shop.chain.refuse("inference.no_equivocation", message, by=PAYER)
 
 
@@ -272,10 +283,10 @@ def test_responses_of_somebody_else_convict_nobody(shop: Any) -> None:
         replace(each, operator_signature=shop.sign(STRANGER, each.response.digest(shop.network)))
         for each in (first, second)
     ]
-    message = ProveEquivocation(*forged, shop.key(STRANGER))
+    message = shop.accuse(*forged, STRANGER)
     shop.chain.refuse("inference.wrong_signer", message, by=PAYER)
     with pytest.raises(InvalidBlock, match="signature"):
-        shop.chain.submit(ProveEquivocation(*forged, shop.key(OPERATOR)), by=PAYER)
+        shop.chain.submit(shop.accuse(*forged), by=PAYER)
 
 
 def test_a_held_response_that_differs_from_the_leaf_refunds_it(shop: Any) -> None:
@@ -299,7 +310,7 @@ def test_slash_first_and_refund_later_slashes_once(shop: Any) -> None:
     request = receipts[0].request
     shown = held(shop, request, replace(receipts[0].response, tokens_out=1))
     committed = held(shop, request, receipts[0].response)
-    shop.chain.accept(ProveEquivocation(committed, shown, shop.key(OPERATOR)), by=PAYER)
+    shop.chain.accept(shop.accuse(committed, shown), by=PAYER)
     message = RefundEquivocation(shop.channel_id, 0, shop.proof(1), shown, shop.key(OPERATOR))
     shop.chain.accept(message, by=PAYER)
     assert bond_of(shop.chain.state, shop.operator).bonded == BOND * 8 // 10
