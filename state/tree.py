@@ -23,7 +23,7 @@ from state.types import ZERO_HASH
 EMPTY_ROOT = ZERO_HASH
 """The root over no keys at all."""
 
-CACHED_PAGES_MAX = 65_536
+CACHED_PAGES_MAX = 81_920
 """Decoded pages of the stored version that stay in memory, about 1 kB each."""
 
 Change = tuple[bytes, bytes | None]
@@ -84,26 +84,40 @@ class _Layer:
 
 
 class _Cache:
-    """Decoded stored pages in two generations: when the young one is full, the old one goes."""
+    """Decoded stored pages: whole upper levels, and of those below what was in use of late.
 
-    __slots__ = ("half_max", "old", "young")
+    Every update passes the upper levels, and each has an eighth of the pages of the next. The
+    others stand in two generations: when the young one is full, the old one goes.
+    """
+
+    __slots__ = ("floor", "lower_max", "old", "upper", "upper_max", "young")
 
     def __init__(self, pages_max: int) -> None:
-        self.half_max = max(1, pages_max >> 1)
+        self.upper_max = max(1, pages_max >> 1)
+        self.lower_max = max(1, pages_max >> 2)
+        self.floor = 256
+        self.upper: dict[bytes, object] = {}
         self.young: dict[bytes, object] = {}
         self.old: dict[bytes, object] = {}
 
-    def add(self, pages: Mapping[bytes, object], gone: Iterable[bytes]) -> None:
-        """Take pages in, but for those that are gone.
+    def add(self, pages: Iterable[tuple[bytes, object]]) -> None:
+        """Take pages in; one that is None is gone.
 
-        One that is gone may linger in the old generation: no page above it leads there any more,
-        and should it come again, the young one is found first.
+        A page that is gone may linger in the old generation: no page above it leads there any
+        more, and should it come again, the young one is found first.
         """
-        self.young.update(pages)
-        for key in gone:
-            del self.young[key]
-        if len(self.young) > self.half_max:
-            self.old, self.young = self.young, {}
+        upper, young, floor = self.upper, self.young, self.floor
+        for key, page in pages:
+            generation = upper if key[0] < floor else young
+            if page is None:
+                generation.pop(key, None)
+            else:
+                generation[key] = page
+        while len(self.upper) > self.upper_max:
+            self.floor = max(key[0] for key in self.upper)
+            self.upper = {key: page for key, page in self.upper.items() if key[0] < self.floor}
+        if len(young) > self.lower_max:
+            self.old, self.young = young, {}
 
 
 class Tree:
@@ -168,7 +182,7 @@ class Tree:
         }
         self.root, self.version = root, version
         puts, deletes = kernel.encode_pages(merged, self._prefix)
-        self._cache.add(merged, [key[len(self._prefix) :] for key in deletes])
+        self._cache.add(merged.items())
         return puts, deletes
 
     def discard(self, version: bytes) -> None:
@@ -198,20 +212,25 @@ class Tree:
 
     def _overlays(self, version: bytes) -> list[Mapping[bytes, object]]:
         layers: list[Mapping[bytes, object]] = [layer.pages for layer in self._chain(version)]
-        return [*layers, self._cache.young, self._cache.old]
+        return [*layers, self._cache.upper, self._cache.young, self._cache.old]
 
     def _fetch(self, key: bytes, expected: bytes) -> object:
         """Read, check and cache a page of the stored version."""
         stored = self._store.get(self._prefix + key)
-        place = f"the state tree's page {key.hex()}"
-        advice = "Restore the database from a backup, or sync this node anew."
         if stored is None:
-            raise TreeCorrupt(f"{place} is missing from the database. {advice}")
+            raise _corrupt(key, "is missing from the database")
         try:
             page = kernel.decode_page(stored, key[0])
         except ValueError as error:
-            raise TreeCorrupt(f"{place} is damaged: {error}. {advice}") from error
+            raise _corrupt(key, f"is damaged: {error}") from error
         if kernel.page_hash(page) != expected:
-            raise TreeCorrupt(f"{place} does not have the hash that its parent holds. {advice}")
-        self._cache.add({key: page}, ())
+            raise _corrupt(key, "does not have the hash that its parent holds")
+        self._cache.add(((key, page),))
         return page
+
+
+def _corrupt(key: bytes, what: str) -> TreeCorrupt:
+    return TreeCorrupt(
+        f"The state tree's page {key.hex()} {what}. Restore the database from a backup, or sync "
+        "this node anew."
+    )

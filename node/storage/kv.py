@@ -25,7 +25,7 @@ Row = tuple[bytes, bytes]
 
 WRITE_BUFFER_BYTES = 8 * 2**20
 BLOCK_CACHE_BYTES = 16 * 2**20
-BLOCK_BYTES = 2048
+BLOCK_BYTES = 1024
 """A random read checks and copies one whole block; most rows are far smaller."""
 OPEN_FILES_MAX = 256
 BLOOM_BITS = 10
