@@ -40,7 +40,7 @@ cdef void hash_subtree(
 cdef void weigh(uint8_t *weights, const uint8_t *head) noexcept nogil
 cdef bytes key_of_page(int level, const uint8_t *path)
 cdef const uint8_t *find_page(
-    object overlays, object fetch, list held, bytes key, bytes expected
+    list overlays, object fetch, list held, bytes key, const uint8_t *expected
 ) except NULL
 
 

@@ -166,7 +166,7 @@ cdef Py_ssize_t _merge(
 
 
 cdef const uint8_t *find_page(
-    object overlays, object fetch, list held, bytes key, bytes expected
+    list overlays, object fetch, list held, bytes key, const uint8_t *expected
 ) except NULL:
     """The page, from the newest overlay that has it or else fetched; `held` keeps it alive."""
     cdef PyObject *found
@@ -177,7 +177,7 @@ cdef const uint8_t *find_page(
             page = <bytes> found
             break
     else:
-        page = fetch(key, expected)
+        page = fetch(key, expected[:HASH_SIZE])
     held.append(page)
     return <const uint8_t *> PyBytes_AS_STRING(page)
 
@@ -185,7 +185,7 @@ cdef const uint8_t *find_page(
 cdef class _Update:
     """One update under way: where pages come from, and those that it wrote."""
 
-    cdef object overlays
+    cdef list overlays
     cdef object fetch
     cdef list held
     cdef dict pages
@@ -194,8 +194,7 @@ cdef class _Update:
     cdef const uint8_t *load(
         self, int level, const uint8_t *path, const uint8_t *expected
     ) except NULL:
-        cdef bytes digest = expected[:HASH_SIZE]
-        return find_page(self.overlays, self.fetch, self.held, key_of_page(level, path), digest)
+        return find_page(self.overlays, self.fetch, self.held, key_of_page(level, path), expected)
 
     cdef int apply(
         self, const uint8_t *page, int level, const Leaf **changes, Py_ssize_t count,
@@ -291,7 +290,7 @@ cdef bint _sort(const Leaf **leaves, Py_ssize_t count) noexcept nogil:
     return True
 
 
-def update(overlays, fetch, bytes root, changes):
+def update(list overlays, fetch, bytes root, changes):
     """Set or, with None, take away keys: the new root and the pages written (None: gone)."""
     cdef list entries = list(changes)
     cdef Py_ssize_t at, live = 0, count = len(entries)
@@ -328,7 +327,7 @@ def update(overlays, fetch, bytes root, changes):
         PyMem_Free(sorted_leaves)
 
 
-cdef tuple _run(object overlays, object fetch, bytes root, const Leaf **leaves, Py_ssize_t count):
+cdef tuple _run(list overlays, object fetch, bytes root, const Leaf **leaves, Py_ssize_t count):
     """Apply sorted changes; behind the leaves there is room for LEAVES_MAX + 1 times as many."""
     cdef _Update run = _Update.__new__(_Update)
     cdef Work above
@@ -391,7 +390,7 @@ def page_hash(bytes page):
     return page[HASH_SIZE:2 * HASH_SIZE]
 
 
-cdef bytes _encode(bytes page):
+cpdef bytes encode_page(bytes page):
     """The stored form of a page."""
     cdef const uint8_t *head = <const uint8_t *> PyBytes_AS_STRING(page)
     cdef const Leaf *leaf = <const Leaf *> (head + HEAD_SIZE)
@@ -416,11 +415,6 @@ cdef bytes _encode(bytes page):
     return stored
 
 
-def encode_page(bytes page):
-    """The stored form of a page."""
-    return _encode(page)
-
-
 def encode_pages(dict pages, bytes prefix):
     """Rows to put and keys to delete for pages by key, None where one is gone."""
     cdef list puts = [], deletes = []
@@ -428,8 +422,19 @@ def encode_pages(dict pages, bytes prefix):
         if page is None:
             deletes.append(prefix + <bytes> key)
         else:
-            puts.append((prefix + <bytes> key, _encode(page)))
+            puts.append((prefix + <bytes> key, encode_page(page)))
     return puts, deletes
+
+
+def sort_pages(dict pages, int floor, dict upper, dict lower):
+    """Move pages into those above a level or the others; what is None leaves them."""
+    cdef dict target
+    for key, page in pages.items():
+        target = upper if (<uint8_t *> PyBytes_AS_STRING(key))[0] < floor else lower
+        if page is None:
+            target.pop(key, None)
+        else:
+            target[key] = page
 
 
 def decode_page(bytes stored, int level):

@@ -146,6 +146,21 @@ def encode_pages(pages: Mapping[bytes, object], prefix: bytes) -> Writes:
     return puts, [prefix + key for key, page in pages.items() if page is None]
 
 
+def sort_pages(
+    pages: Mapping[bytes, object],
+    floor: int,
+    upper: dict[bytes, object],
+    lower: dict[bytes, object],
+) -> None:
+    """Move pages into those above a level or the others; what is None leaves them."""
+    for key, page in pages.items():
+        target = upper if key[0] < floor else lower
+        if page is None:
+            target.pop(key, None)
+        else:
+            target[key] = page
+
+
 def decode_page(stored: bytes, level: int) -> object:
     """Return the page, its hashes computed anew; ValueError for what no page encodes to."""
     if not 0 <= level < 256:

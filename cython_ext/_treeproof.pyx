@@ -82,7 +82,7 @@ cdef const uint8_t *_through_page(
     return NULL
 
 
-def prove(overlays, fetch, bytes root, bytes key):
+def prove(list overlays, fetch, bytes root, bytes key):
     """The depth, the bitmap of siblings that are not empty, those siblings, another key's leaf."""
     cdef Walk walk
     cdef const Leaf *end = NULL

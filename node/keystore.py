@@ -25,10 +25,10 @@ from typing import Annotated, ClassVar, Final, Literal
 
 import msgspec
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from msgspec import Meta
-from nacl.signing import SigningKey
 
 from node.addresses import format_address
 from node.client.accounts import Account
@@ -174,9 +174,9 @@ class UnlockedKey:
     __slots__ = ("_key", "address", "name", "public_key")
 
     def __init__(self, name: str, seed: bytes) -> None:
-        self._key = SigningKey(seed)
+        self._key = Ed25519PrivateKey.from_private_bytes(seed)
         self.name = name
-        self.public_key: PublicKey = bytes(self._key.verify_key)
+        self.public_key: PublicKey = self._key.public_key().public_bytes_raw()
         self.address: Address = crypto.address_of(self.public_key)
 
     def __repr__(self) -> str:
@@ -185,7 +185,7 @@ class UnlockedKey:
 
     def sign(self, digest: Hash) -> Signature:
         """Return the Ed25519 signature of a 32-byte digest."""
-        return self._key.sign(digest).signature
+        return self._key.sign(digest)
 
     def account(self) -> Account:
         """Return the key as an account that sends transactions."""

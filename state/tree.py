@@ -100,24 +100,18 @@ class _Cache:
         self.young: dict[bytes, object] = {}
         self.old: dict[bytes, object] = {}
 
-    def add(self, pages: Iterable[tuple[bytes, object]]) -> None:
+    def add(self, pages: dict[bytes, object]) -> None:
         """Take pages in; one that is None is gone.
 
         A page that is gone may linger in the old generation: no page above it leads there any
         more, and should it come again, the young one is found first.
         """
-        upper, young, floor = self.upper, self.young, self.floor
-        for key, page in pages:
-            generation = upper if key[0] < floor else young
-            if page is None:
-                generation.pop(key, None)
-            else:
-                generation[key] = page
+        kernel.sort_pages(pages, self.floor, self.upper, self.young)
         while len(self.upper) > self.upper_max:
             self.floor = max(key[0] for key in self.upper)
             self.upper = {key: page for key, page in self.upper.items() if key[0] < self.floor}
-        if len(young) > self.lower_max:
-            self.old, self.young = young, {}
+        if len(self.young) > self.lower_max:
+            self.old, self.young = self.young, {}
 
 
 class Tree:
@@ -182,7 +176,7 @@ class Tree:
         }
         self.root, self.version = root, version
         puts, deletes = kernel.encode_pages(merged, self._prefix)
-        self._cache.add(merged.items())
+        self._cache.add(merged)
         return puts, deletes
 
     def discard(self, version: bytes) -> None:
@@ -225,7 +219,7 @@ class Tree:
             raise _corrupt(key, f"is damaged: {error}") from error
         if kernel.page_hash(page) != expected:
             raise _corrupt(key, "does not have the hash that its parent holds")
-        self._cache.add(((key, page),))
+        self._cache.add({key: page})
         return page
 
 

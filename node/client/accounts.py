@@ -2,7 +2,7 @@
 
 import heapq
 
-from nacl.signing import SigningKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from state import crypto
 from state.codec import encode
@@ -23,9 +23,9 @@ class Account:
 
     __slots__ = ("_free", "_high", "_key", "_next", "address", "public_key")
 
-    def __init__(self, key: SigningKey) -> None:
+    def __init__(self, key: Ed25519PrivateKey) -> None:
         self._key = key
-        self.public_key: PublicKey = bytes(key.verify_key)
+        self.public_key: PublicKey = key.public_key().public_bytes_raw()
         self.address: Address = crypto.address_of(self.public_key)
         self._next: int | None = None
         self._high = 0
@@ -34,11 +34,11 @@ class Account:
     @classmethod
     def from_seed(cls, seed: bytes) -> "Account":
         """Return the account whose Ed25519 seed is these 32 bytes."""
-        return cls(SigningKey(seed))
+        return cls(Ed25519PrivateKey.from_private_bytes(seed))
 
     def sign(self, digest: Hash) -> Signature:
         """Return the signature of a 32-byte digest."""
-        return self._key.sign(digest).signature
+        return self._key.sign(digest)
 
     def sign_body(self, body: Body, genesis_hash: Hash) -> tuple[bytes, Hash]:
         """Return wire bytes and id of a transaction that this account signs."""

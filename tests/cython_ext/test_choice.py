@@ -15,6 +15,15 @@ EXPORTS = (
     *("merkle_root", "merkle_path", "merkle_verify", "sum_root", "sum_path", "sum_verify"),
 )
 WITHOUT = "import sys; sys.modules['cython_ext._hashing'] = None; import cython_ext"
+NODE_MODULES = """
+import importlib, pkgutil, sys
+import cython_ext, node, p2p
+for package in (node, p2p):
+    for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        if not found.name.endswith("__main__"):
+            importlib.import_module(found.name)
+print("node.keystore" in sys.modules, "nacl.bindings" in sys.modules)
+"""
 OTHER_SERIES = "import nacl; nacl.__version__ = '1.7.0'; import cython_ext"
 
 
@@ -63,3 +72,7 @@ def test_another_series_of_pynacl_is_refused() -> None:
     code, output = run(OTHER_SERIES)
     assert code != 0
     assert "PyNaCl 1.7.0 is installed; install PyNaCl 1.6.x" in output.splitlines()[-1]
+
+
+def test_nothing_in_the_node_starts_what_slows_hashing_down() -> None:
+    assert run(NODE_MODULES) == (0, "True False")

@@ -186,6 +186,15 @@ def test_a_page_is_kept_under_its_level_and_its_path(pages: ModuleType, proofs: 
 
 
 @TWINS
+def test_pages_are_sorted_by_their_level(pages: ModuleType, proofs: ModuleType) -> None:
+    upper, lower = {b"\x03\x20": 1, b"\x03\x40": 2}, {b"\x06\x10": 3, b"\x09\x10\x00": 4}
+    came = {b"\x00": 5, b"\x03\x20": None, b"\x06\x10": 6, b"\x09\x10\x00": None, b"\x0c\x00": 7}
+    pages.sort_pages({**came, b"\x03\x60": None}, 6, upper, lower)
+    assert upper == {b"\x03\x40": 2, b"\x00": 5}
+    assert lower == {b"\x06\x10": 6, b"\x0c\x00": 7}
+
+
+@TWINS
 def test_golden_roots_and_pages(pages: ModuleType, proofs: ModuleType) -> None:
     tree = Stored(pages)
     roots = [

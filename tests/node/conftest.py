@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager, contextmanager, nullcontext
 from typing import Any
 
 import pytest
-from nacl.signing import SigningKey
 
 import cython_ext
 from consensus.inputs import Pacing
@@ -80,8 +79,7 @@ class MemoryNode:
         self.accounts = [
             Account.from_seed(bytes([number]) * 32) for number in range(1, 1 + accounts)
         ]
-        self._key = SigningKey(bytes([99]) * 32)
-        self.validator = Account(self._key)
+        self.validator = Account.from_seed(bytes([99]) * 32)
         allocations = [Allocation(account.address, FUNDS) for account in self.accounts]
         self.genesis = Genesis(
             "memory",

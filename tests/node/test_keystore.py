@@ -144,7 +144,7 @@ def test_passphrases(tmp_path: Path) -> None:
 def test_no_secret_shows_itself(tmp_path: Path) -> None:
     create_key(tmp_path, "one", PASSPHRASE, LIGHT_COST)
     key = load_key(tmp_path, "one", PASSPHRASE)
-    seed = bytes(key._key)
+    seed = key._key.private_bytes_raw()
     shown = [repr(PASSPHRASE), str(PASSPHRASE), repr(key), str(key), f"{key}"]
     try:
         load_key(tmp_path, "one", Passphrase(WORDS + " staple"))

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nacl.signing import SigningKey
 
 from node import signer as signer_module
 from node.client import Account
@@ -25,7 +24,7 @@ from node.signer import (
 from state.crypto import Tag, verify
 from state.finality import Nullified, Proposal, vote_digest
 
-KEY = Account(SigningKey(bytes(range(32))))
+KEY = Account.from_seed(bytes(range(32)))
 GENESIS = b"g" * 32
 KINDS = (Tag.NOTARIZE, Tag.NULLIFY, Tag.FINALIZE)
 
@@ -202,7 +201,7 @@ def test_two_processes_cannot_share_a_guard(path: Path) -> None:
 
 def test_guards_of_others_and_missing_ones(path: Path) -> None:
     with pytest.raises(GuardOfAnother, match="guards the key"):
-        GuardedSigner(Account(SigningKey(bytes(32))), path, GENESIS)
+        GuardedSigner(Account.from_seed(bytes(32)), path, GENESIS)
     with pytest.raises(GuardOfAnother, match="network"):
         GuardedSigner(KEY, path, b"h" * 32)
     guard = GuardedSigner(KEY, path, GENESIS)
