@@ -166,6 +166,10 @@ class FuturesParams(Struct):
     range_floor_ppm: Ppm = 100_000
     band_ppm: Ppm = 100_000
     mark_clamp_ppm: Ppm = 50_000
+    auction_blocks: Annotated[int, Meta(ge=0, le=10**6)] = 60
+    auction_blocks_max: Annotated[int, Meta(ge=0, le=10**6)] = 300
+    breaker_blocks: Annotated[int, Meta(ge=0, le=600)] = 120
+    breaker_ppm: Ppm = 150_000
     mark_average_shift: Annotated[int, Meta(ge=0, le=16)] = 2
     mark_stale_blocks: Blocks = 30
     mark_volume_min_lots: Annotated[int, Meta(ge=1, le=10**9)] = 1
@@ -203,6 +207,14 @@ class FuturesParams(Struct):
         _require(
             0 < 2 * self.mark_clamp_ppm <= self.range_floor_ppm,
             "0 < 2 x futures.mark_clamp_ppm <= range_floor_ppm",
+        )
+        _require(
+            self.auction_blocks <= self.auction_blocks_max,
+            "futures.auction_blocks <= auction_blocks_max",
+        )
+        _require(
+            self.breaker_blocks == 0 or (self.auction_blocks > 0 and self.breaker_ppm > 0),
+            "futures.auction_blocks > 0 and breaker_ppm > 0 where breaker_blocks > 0",
         )
         _require(
             self.maker_rebate_ppm + self.kept_fee_min_ppm <= self.taker_fee_ppm,

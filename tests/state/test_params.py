@@ -50,6 +50,9 @@ RELATIONS = [
     Relation("futures", {"maintenance_margin_ppm": 200_000}, {"maintenance_margin_ppm": 199_999}),
     Relation("futures", {"band_ppm": 100_001}, {"band_ppm": 100_000}),
     Relation("futures", {"mark_clamp_ppm": 50_001}, {"mark_clamp_ppm": 50_000}),
+    Relation("futures", {"auction_blocks": 301}, {"auction_blocks": 300}),
+    Relation("futures", {"auction_blocks": 0}, {"auction_blocks": 0, "breaker_blocks": 0}),
+    Relation("futures", {"breaker_ppm": 0}, {"breaker_ppm": 1}),
 ]
 
 

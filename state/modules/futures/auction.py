@@ -4,6 +4,8 @@ Before it, the orders that margin no longer carries are cancelled, so that whoev
 margin before the clear has it after (markets 0a.6, I10).
 """
 
+from collections.abc import Iterable
+
 from state.codec import replace
 from state.maths import mul_div_ceil, mul_div_floor
 from state.modules.futures import mark
@@ -84,26 +86,30 @@ def _cancel_side(desk: Desk, account: Account, side: int, *, uncovered: bool) ->
             desk.cancel(account, beyond, Reason.BANKRUPTCY)
 
 
-def run(desk: Desk) -> None:
-    """Clear the market, apply the fills, and let the orders that may not rest lapse."""
+def solve(desk: Desk) -> Clearing:
+    """Return how the orders that stand now would clear; nothing changes."""
     orders: list[Resting] = [order for _, view in desk.quoting() for order in view.orders]
-    if not orders:
-        return
     orders.sort(key=BY_ID)
-    positions = {
-        order.account: lots for order in orders if (lots := desk.standing(order.account).lots)
-    }
-    clearing = clear_market(
+    return clear_market(
         orders,
         reference=desk.prices.mark,
         band=(desk.prices.band_low, desk.prices.band_high),
-        positions=positions,
+        positions=_positions(desk, [order.account for order in orders]),
         open_interest=desk.market.open_interest,
         oi_max=desk.outlook.lots_max(desk.contract),
     )
+
+
+def carry_out(desk: Desk, clearing: Clearing) -> None:
+    """Apply the fills of a clear, and let the orders that may not rest lapse."""
     if clearing.price is not None:
-        _apply(desk, clearing, clearing.price, positions)
+        _apply(desk, clearing, clearing.price)
     _lapse(desk, clearing)
+
+
+def _positions(desk: Desk, keys: Iterable[AccountKey]) -> dict[AccountKey, int]:
+    """Return the lots of those of the accounts that are not flat."""
+    return {key: lots for key in keys if (lots := desk.standing(key).lots)}
 
 
 def _lapse(desk: Desk, clearing: Clearing) -> None:
@@ -119,9 +125,10 @@ def _lapse(desk: Desk, clearing: Clearing) -> None:
         desk.cancel(desk.at(key), order_ids, Reason(reason))
 
 
-def _apply(desk: Desk, clearing: Clearing, price: int, positions: dict[AccountKey, int]) -> None:
+def _apply(desk: Desk, clearing: Clearing, price: int) -> None:
     """Move lots and quote, then charge fees on the accounts as they then stand."""
     value = desk.tick_value
+    positions = _positions(desk, [order.account for order, _ in clearing.fills])
     before: dict[AccountKey, tuple[Position, int]] = {}
     for order, lots in clearing.fills:
         account = desk.at(order.account)

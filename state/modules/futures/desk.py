@@ -368,6 +368,7 @@ class Desk:
             MARKETS.put(state, self.market_id, self.market)
         live = bool(self.members.quoting) or self.market.open_interest > 0
         live = live or any(row.quote for row in self.rows.values())
+        live = live or self.market.call is not None
         if live != self.is_live:
             if live:
                 LIVE.put(state, self.market_id, Live())

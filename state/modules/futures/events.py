@@ -105,6 +105,19 @@ class Cleared(Event, tag="futures.cleared"):
     open_interest: Count
 
 
+class Indicated(Event, tag="futures.indicated"):
+    """A market in AUCTION tells where its orders would trade; price 0 is that they do not cross.
+
+    It may trade again in the block of height `end`.
+    """
+
+    market_id: MarketId
+    price: Amount
+    lots: Count
+    imbalance: SignedAmount
+    end: Height
+
+
 class Filled(Event, tag="futures.filled"):
     """An order traded at the price of its auction; a negative fee is a rebate."""
 

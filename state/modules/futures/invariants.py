@@ -23,7 +23,7 @@ from state.modules.futures.records import (
 
 
 def assert_sound(desk: Desk) -> None:
-    """Assert I1, I2, I4, I5, I7, I12 and I16 of a market whose step has just been stored.
+    """Assert I1, I2, I4, I5, I6, I7, I12 and I16 of a market whose step has just been stored.
 
     The sums were right before the step, so it is enough to look at what the step added to them.
     """
@@ -36,6 +36,10 @@ def assert_sound(desk: Desk) -> None:
     for key in desk.touched:
         _assert_account(desk.rows[key])
     assert market.floor <= market.mark <= contract.price_cap, "I12: the mark leaves its bounds"
+    calling = market.status is Status.AUCTION
+    assert calling == (market.call is not None), "I6: an auction without a call period"
+    traded = market.volume_lots != desk.initial.volume_lots
+    assert not (calling and traded), "I6: the market traded in its call period"
     epoch_max = desk.ctx.params.futures.insurance_draw_epoch_max
     assert market.drawn_in_epoch <= epoch_max, "I16: insurance paid more than an epoch may draw"
 

@@ -72,12 +72,14 @@ def ranges(
     used: int,
     capacity: int,
     initial_ppm_min: int = 0,
+    widening: int = 1,
 ) -> Ranges:
     """Return the price ranges of this block (markets 2.5, 0a.11).
 
     `floor` is what has accrued, in ticks: the settlement cannot be lower. `used` and `capacity`
     are open interest times tick value over all series of the index and its bound. The account's
-    own leverage may widen the initial range by `initial_ppm_min`.
+    own leverage may widen the initial range by `initial_ppm_min`, an auction the band `widening`
+    times.
     """
     total = terms.win_end - terms.win_start
     remaining = clamp(terms.win_end - height, 0, total)
@@ -90,7 +92,7 @@ def ranges(
     # At least one tick each: at a mark near 0 a share of the price would be no margin at all.
     wide = max(1, mul_div_ceil(mark, initial, PPM))
     narrow = max(1, mul_div_ceil(mark, maintenance, PPM))
-    band = max(1, mul_div_floor(mark, terms.band_ppm, PPM))
+    band = max(1, mul_div_floor(mark, terms.band_ppm * widening, PPM))
     return Ranges(
         mark=mark,
         initial_low=max(floor, mark - wide),

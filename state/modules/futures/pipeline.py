@@ -10,7 +10,7 @@ from functools import partial
 from state.codec import replace
 from state.context import BlockContext
 from state.errors import Rejected
-from state.modules.futures import admission, auction, liquidation, members, payment
+from state.modules.futures import admission, auction, halts, liquidation, members, payment
 from state.modules.futures.desk import Desk
 from state.modules.futures.events import Quarantined, Reason
 from state.modules.futures.invariants import assert_sound
@@ -68,8 +68,9 @@ def _named(breach: Exception) -> str:
 
 def _quarantine(ctx: BlockContext, market_id: int, breach: str) -> None:
     market = MARKETS.require(ctx.state, market_id)
-    MARKETS.put(ctx.state, market_id, replace(market, status=Status.QUARANTINED))
+    MARKETS.put(ctx.state, market_id, replace(market, status=Status.QUARANTINED, call=None))
     LIVE.delete(ctx.state, market_id)
+    halts.forget(ctx.state, market_id)
     settle_height = CONTRACTS.require(ctx.state, market_id).settle_height
     if settle_height > ctx.height:
         schedule(ctx.state, settle_height, market_id)
@@ -114,11 +115,14 @@ def _enter(desk: Desk) -> None:
         desk.change(mark=seen.anchor, traded_height=0)
         desk.reprice()
     if desk.height >= contract.win_end:
+        desk.change(call=None)
         desk.set_status(Status.TERMINATED)
+        halts.forget(desk.ctx.state, desk.market_id)
         payment.cancel_everything(desk, Reason.EXPIRED)
-    elif market.status is not Status.OPENING or desk.height >= contract.open_height:
-        used = seen.used_by_others + market.open_interest * contract.tick_value
-        desk.set_status(Status.CLOSE_ONLY if used > seen.capacity else Status.OPEN)
+    elif market.call is None and (
+        market.status is not Status.OPENING or desk.height >= contract.open_height
+    ):
+        halts.set_open(desk)
 
 
 def _trade(desk: Desk, batches: list[Batch]) -> None:
@@ -126,14 +130,16 @@ def _trade(desk: Desk, batches: list[Batch]) -> None:
     entering = admission.Admission(desk, batches)
     entering.cancel_resting()
     _expire(desk)
-    liquidation.place_orders(desk)
+    collects = desk.market.status is Status.OPENING or halts.is_calling(desk)
+    if not collects:
+        liquidation.place_orders(desk)
     entering.admit()
-    if desk.market.status is Status.OPENING:
+    if not collects:
+        auction.cancel_uncovered(desk)
+    if desk.market.status is Status.OPENING or halts.interrupt(desk):
         auction.set_mark(desk, desk.prices.mark)
-        return
-    auction.cancel_uncovered(desk)
-    auction.run(desk)
-    auction.move_mark(desk)
+    else:
+        auction.move_mark(desk)
 
 
 def _expire(desk: Desk) -> None:

@@ -90,4 +90,5 @@ def ranges_of(contract: Contract, market: Market, seen: Outlook, height: int) ->
         height=height,
         used=seen.used_by_others + market.open_interest * contract.tick_value,
         capacity=seen.capacity,
+        widening=market.widening,
     )

@@ -22,6 +22,7 @@ from state.modules.futures.records import (
     SETTLEMENTS,
     SUBACCOUNTS,
     TRADING,
+    Call,
     Contract,
     Insurer,
     Market,
@@ -62,6 +63,8 @@ class MarketView(Struct):
     band_high: Amount
     best_bid: Amount | None
     best_ask: Amount | None
+    auction: Call | None
+    """The call period and its indicative price while the market is in AUCTION."""
     open_interest: Count
     budget_lots: Count
     """Most open interest in lots that the index leaves to this market."""
@@ -356,6 +359,7 @@ def _market_view(ctx: QueryContext, contract: Contract, row: Market) -> MarketVi
         bounds.band_high,
         bids[0].price if bids else None,
         asks[0].price if asks else None,
+        row.call,
         row.open_interest,
         seen.lots_max(contract),
         row.last_price,

@@ -60,9 +60,11 @@ class Status(IntEnum):
     SETTLED = 5
     QUARANTINED = 6
     """A block's step broke an invariant and was taken back; nothing moves until settlement."""
+    AUCTION = 7
+    """Orders collect and nothing trades or is liquidated until the call period ends."""
 
 
-TRADING = (Status.OPENING, Status.OPEN, Status.CLOSE_ONLY)
+TRADING = (Status.OPENING, Status.OPEN, Status.CLOSE_ONLY, Status.AUCTION)
 
 
 class Contract(Struct):
@@ -107,6 +109,21 @@ class Contract(Struct):
         )
 
 
+class Call(Struct):
+    """The call period of a market in AUCTION, and where its orders would trade now."""
+
+    end: Height
+    """The block that may clear again."""
+    stop: Height
+    """The block that clears whatever the price: further breaches extend `end` up to it."""
+    widening: Annotated[int, Meta(ge=2, le=10**6)]
+    """How many times as wide as in continuous trading the band is."""
+    price: Amount = 0
+    """The indicative price in ticks; 0 while the orders do not cross."""
+    lots: Count = 0
+    imbalance: SignedAmount = 0
+
+
 class Market(Struct):
     """What changes of a market: its status, its mark, its open interest and its insurance."""
 
@@ -136,6 +153,13 @@ class Market(Struct):
     insurance_drawn: Amount = 0
     dust: Amount = 0
     """Grains that rounding left in the pot at the final settlement; the insurance has them."""
+    call: Call | None = None
+    """Set exactly while the status is AUCTION."""
+
+    @property
+    def widening(self) -> int:
+        """How many times as wide as in continuous trading the band is."""
+        return self.call.widening if self.call else 1
 
 
 class Resting(Order, frozen=True, array_like=True, gc=False):
@@ -187,6 +211,12 @@ class Live(Struct):
 
 class Series(Struct):
     """A market is a series on a model's index; the key says which on which."""
+
+
+class ClearPrice(Struct):
+    """The price of a clear, kept while a look-back covers it; the key says where and when."""
+
+    price: Amount
 
 
 class Insurer(Struct):
@@ -244,6 +274,10 @@ SETTLEMENTS: Table[int, Settlement] = MODULE.table(8, "settlements", (U32_KEY,),
 COUNTER: Table[int, Counter] = MODULE.table(9, "counter", (U8_KEY,), Counter)
 CALENDAR = DueQueue(MODULE.table(10, "calendar", (U64_KEY, Fixed(4)), Due))
 """Heights at which a market must be visited though nobody trades in it."""
+
+CLEARS: Table[tuple[int, int], ClearPrice] = MODULE.table(
+    11, "clears", (U32_KEY, U64_KEY), ClearPrice
+)
 
 THE_ONE = 0
 """The key of a table that holds one row."""

@@ -166,7 +166,7 @@ class PlaceOrders(Message, tag=0x0705):
         if market.status not in TRADING:
             raise MarketNotTrading(
                 f"Market {self.market_id} is {market.status.name}; orders are taken while it is "
-                "OPENING, OPEN or CLOSE_ONLY."
+                "OPENING, OPEN, AUCTION or CLOSE_ONLY."
             )
         if account.market_id not in (0, self.market_id) and not account.is_idle:
             raise OtherMarket(

@@ -30,6 +30,8 @@ def devnet(**changes: Any) -> Params:
         "listing_history_buckets": 0,
         "listing_bond": 0,
         "opening_blocks": 0,
+        "auction_blocks": 0,
+        "breaker_blocks": 0,
         "grace_blocks": 20,
     }
     return Params(
