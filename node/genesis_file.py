@@ -139,12 +139,14 @@ def _lines(genesis: Genesis) -> Iterator[str]:
 
 
 def _toml(value: object) -> str:
-    """Return an integer, text, address or public key as TOML."""
+    """Return an integer, text, address, public key or a list of such as TOML."""
+    if isinstance(value, tuple):
+        return f"[{', '.join([_toml(item) for item in value])}]"
     if isinstance(value, bytes):
         return f'"{format_address(value) if len(value) == ADDRESS_BYTES else value.hex()}"'
     if isinstance(value, str):
         return msgspec.json.encode(value).decode()  # JSON's strings are TOML's basic strings
-    assert isinstance(value, int), "genesis holds integers, text and bytes"
+    assert isinstance(value, int), "genesis holds integers, text, bytes and lists of them"
     return str(value)
 
 

@@ -13,6 +13,8 @@ from state.errors import Malformed
 from state.types import Amount, Bps, Count, Ppm
 
 Blocks = Annotated[int, Meta(ge=1, le=10**9)]
+Gap = Annotated[int, Meta(ge=1, le=2**62)]
+"""Milliseconds between the times of two blocks."""
 
 
 BASE_FEE_MAX = 2**62
@@ -170,6 +172,9 @@ class FuturesParams(Struct):
     auction_blocks_max: Annotated[int, Meta(ge=0, le=10**6)] = 300
     breaker_blocks: Annotated[int, Meta(ge=0, le=600)] = 120
     breaker_ppm: Ppm = 150_000
+    gap_ms: Annotated[tuple[Gap, ...], Meta(max_length=8)] = (10_000, 60_000, 600_000, 3_600_000)
+    gap_auction_blocks: Annotated[tuple[Blocks, ...], Meta(max_length=8)] = (60, 300, 3_600, 3_600)
+    stale_blocks: Annotated[int, Meta(ge=0, le=10**6)] = 3
     mark_average_shift: Annotated[int, Meta(ge=0, le=16)] = 2
     mark_stale_blocks: Blocks = 30
     mark_volume_min_lots: Annotated[int, Meta(ge=1, le=10**9)] = 1
@@ -215,6 +220,14 @@ class FuturesParams(Struct):
         _require(
             self.breaker_blocks == 0 or (self.auction_blocks > 0 and self.breaker_ppm > 0),
             "futures.auction_blocks > 0 and breaker_ppm > 0 where breaker_blocks > 0",
+        )
+        _require(
+            list(self.gap_ms) == sorted({gap: True for gap in self.gap_ms}),
+            "futures.gap_ms rises",
+        )
+        _require(
+            len(self.gap_auction_blocks) == len(self.gap_ms),
+            "futures.gap_auction_blocks has one length for each of gap_ms",
         )
         _require(
             self.maker_rebate_ppm + self.kept_fee_min_ppm <= self.taker_fee_ppm,

@@ -28,8 +28,8 @@ def test_the_defaults_hold_together_and_round_trip() -> None:
 @dataclass(frozen=True)
 class Relation:
     room: str
-    broken: dict[str, int]
-    edge: dict[str, int]
+    broken: dict[str, Any]
+    edge: dict[str, Any]
 
 
 RELATIONS = [
@@ -53,6 +53,8 @@ RELATIONS = [
     Relation("futures", {"auction_blocks": 301}, {"auction_blocks": 300}),
     Relation("futures", {"auction_blocks": 0}, {"auction_blocks": 0, "breaker_blocks": 0}),
     Relation("futures", {"breaker_ppm": 0}, {"breaker_ppm": 1}),
+    Relation("futures", {"gap_ms": (1, 2, 2, 3)}, {"gap_ms": (1, 2, 3, 4)}),
+    Relation("futures", {"gap_ms": ()}, {"gap_ms": (), "gap_auction_blocks": ()}),
 ]
 
 

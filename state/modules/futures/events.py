@@ -105,6 +105,17 @@ class Cleared(Event, tag="futures.cleared"):
     open_interest: Count
 
 
+class GapFound(Event, tag="futures.gap"):
+    """Blocks were further apart than markets trade over: all of them go into AUCTION.
+
+    No account is liquidated before the block of height `calm_height`.
+    """
+
+    gap_ms: Count
+    auction_blocks: Count
+    calm_height: Height
+
+
 class Indicated(Event, tag="futures.indicated"):
     """A market in AUCTION tells where its orders would trade; price 0 is that they do not cross.
 

@@ -5,18 +5,68 @@ the market is in AUCTION: orders collect in a wider band, cancellations work, no
 and the mark stands but for the accrued floor. The block that ends the call period clears at the
 price its orders then agree on. A further breach extends the period, and widens the band, up to a
 bound; the block of that bound clears whatever its price.
+
+A long gap between the times of two blocks does the same to all markets, because whoever saw the
+world go on in it knows more than their prices. Liquidations wait until some blocks after.
 """
 
 from state.codec import replace
+from state.context import BlockContext
 from state.maths import mul_div_ceil, mul_div_floor
 from state.modules.futures import auction
 from state.modules.futures.clearing import Clearing
 from state.modules.futures.desk import Desk
-from state.modules.futures.events import Indicated, Reason
+from state.modules.futures.events import GapFound, Indicated, Reason
 from state.modules.futures.orders import LIQUIDATION
-from state.modules.futures.records import CLEARS, Call, ClearPrice, Status
+from state.modules.futures.records import (
+    CLEARS,
+    CLOCK,
+    THE_ONE,
+    Call,
+    ClearPrice,
+    Clock,
+    Status,
+)
 from state.tables import State
 from state.types import PPM
+
+
+def watch_clock(ctx: BlockContext) -> int:
+    """Note the time of this block; return the blocks of auction that a gap before it costs."""
+    params, state = ctx.params.futures, ctx.state
+    if not params.gap_ms:
+        return 0
+    last = CLOCK.get(state, THE_ONE) or Clock(ctx.time_ms)
+    gap = ctx.time_ms - last.time_ms
+    blocks, calm = 0, last.calm_height
+    for threshold, length in zip(params.gap_ms, params.gap_auction_blocks, strict=True):
+        if gap > threshold:
+            blocks = length
+    if blocks:
+        calm = max(calm, ctx.height + blocks + params.stale_blocks)
+        ctx.emit(GapFound(gap, blocks, calm))
+    CLOCK.put(state, THE_ONE, Clock(ctx.time_ms, calm))
+    return blocks
+
+
+def is_calm(ctx: BlockContext) -> bool:
+    """Tell whether no gap in time keeps accounts from being liquidated any more."""
+    clock = CLOCK.get(ctx.state, THE_ONE)
+    return clock is None or ctx.height >= clock.calm_height
+
+
+def wait_after_gap(desk: Desk, blocks: int) -> None:
+    """Put an open market into AUCTION for so many blocks, or for as long as it already is."""
+    running, last = desk.market.call, desk.contract.win_end - 1
+    end = min(desk.height + blocks, last)
+    if desk.market.status is Status.OPENING or end <= desk.height:
+        return
+    stop = min(end + desk.ctx.params.futures.auction_blocks_max, last)
+    if running is not None:
+        end, stop = max(end, running.end), max(stop, running.stop)
+    desk.change(call=Call(end, stop, max(2, desk.market.widening)))
+    desk.set_status(Status.AUCTION)
+    desk.reprice()
 
 
 def is_calling(desk: Desk) -> bool:

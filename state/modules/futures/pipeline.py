@@ -41,8 +41,11 @@ def run_markets(ctx: BlockContext) -> None:
     visited = {int.from_bytes(entry, "big"): True for entry in due}
     visited.update((market_id, True) for market_id, _ in LIVE.scan(ctx.state))
     visited.update((market_id, True) for market_id in queued)
+    wait = halts.watch_clock(ctx)
+    if wait:
+        visited.update((key, True) for key, row in MARKETS.scan(ctx.state) if row.status in TRADING)
     for market_id in sorted(visited):
-        _guarded(ctx, market_id, partial(_step, ctx, market_id, queued.get(market_id, [])))
+        _guarded(ctx, market_id, partial(_step, ctx, market_id, queued.get(market_id, []), wait))
 
 
 def _guarded(ctx: BlockContext, market_id: int, step: Callable[[], None]) -> None:
@@ -77,8 +80,8 @@ def _quarantine(ctx: BlockContext, market_id: int, breach: str) -> None:
     ctx.emit(Quarantined(market_id, breach[:200]))
 
 
-def _step(ctx: BlockContext, market_id: int, batches: list[Batch]) -> None:
-    """Bring one market from the last block to this one."""
+def _step(ctx: BlockContext, market_id: int, batches: list[Batch], wait: int) -> None:
+    """Bring one market from the last block to this one; `wait` is the auction after a gap."""
     contract = CONTRACTS.require(ctx.state, market_id)
     market = MARKETS.require(ctx.state, market_id)
     waiting = market.status in (*TRADING, Status.TERMINATED, Status.QUARANTINED)
@@ -94,14 +97,18 @@ def _step(ctx: BlockContext, market_id: int, batches: list[Batch]) -> None:
         return
     desk = Desk(ctx, market_id)
     _enter(desk)
-    if desk.market.status in TRADING:
+    trades = desk.market.status in TRADING
+    if trades:
+        if wait:
+            halts.wait_after_gap(desk, wait)
         _trade(desk, batches)
     else:
         admission.refuse_all(desk, batches, Reason.NOT_TRADING)
         auction.set_mark(desk, desk.prices.mark)
-    liquidation.sweep(desk)
-    if ctx.height % ctx.params.futures.epoch_blocks == 0:
-        payment.settle_variation(desk)
+    if halts.is_calm(ctx) or not trades:
+        liquidation.sweep(desk)
+        if ctx.height % ctx.params.futures.epoch_blocks == 0:
+            payment.settle_variation(desk)
     desk.store()
     assert_sound(desk)
     members.keep(ctx.state, market_id, desk.members)
@@ -131,7 +138,7 @@ def _trade(desk: Desk, batches: list[Batch]) -> None:
     entering.cancel_resting()
     _expire(desk)
     collects = desk.market.status is Status.OPENING or halts.is_calling(desk)
-    if not collects:
+    if not collects and halts.is_calm(desk.ctx):
         liquidation.place_orders(desk)
     entering.admit()
     if not collects:

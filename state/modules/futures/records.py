@@ -28,6 +28,7 @@ from state.types import (
     Height,
     Ppm,
     SignedAmount,
+    TimestampMs,
 )
 
 MODULE = Module("futures", 0x07)
@@ -213,6 +214,13 @@ class Series(Struct):
     """A market is a series on a model's index; the key says which on which."""
 
 
+class Clock(Struct):
+    """The time of the last block, and from which height on a gap in time holds nothing back."""
+
+    time_ms: TimestampMs
+    calm_height: Height = 0
+
+
 class ClearPrice(Struct):
     """The price of a clear, kept while a look-back covers it; the key says where and when."""
 
@@ -278,6 +286,8 @@ CALENDAR = DueQueue(MODULE.table(10, "calendar", (U64_KEY, Fixed(4)), Due))
 CLEARS: Table[tuple[int, int], ClearPrice] = MODULE.table(
     11, "clears", (U32_KEY, U64_KEY), ClearPrice
 )
+
+CLOCK: Table[int, Clock] = MODULE.table(12, "clock", (U8_KEY,), Clock)
 
 THE_ONE = 0
 """The key of a table that holds one row."""

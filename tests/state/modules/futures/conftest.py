@@ -30,6 +30,8 @@ def devnet(**changes: Any) -> Params:
         "listing_history_buckets": 0,
         "listing_bond": 0,
         "opening_blocks": 0,
+        "gap_ms": (),
+        "gap_auction_blocks": (),
         "auction_blocks": 0,
         "breaker_blocks": 0,
         "grace_blocks": 20,
