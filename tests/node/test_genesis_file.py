@@ -4,6 +4,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from msgspec.structs import asdict
 
 from node.addresses import format_address
 from node.genesis_file import (
@@ -106,8 +107,8 @@ def test_the_mainnet_file_is_the_defaults_written_out() -> None:
     params = Params()
     expected = {
         section: {
-            name: getattr(getattr(params, section), name)
-            for name in getattr(params, section).__struct_fields__
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(getattr(params, section)).items()
         }
         for section in params.__struct_fields__
     }
