@@ -5,6 +5,7 @@ from consensus.core import NEVER, Core
 from consensus.effects import BuildBlock, CommitBlock, RaiseFloor, StoreBlock, StoreLink
 from consensus.messages import Propose
 from consensus.view import Occurrence, View
+from state.codec import replace
 from state.crypto import Tag
 from state.finality import (
     Certificate,
@@ -51,8 +52,7 @@ def commit(core: Core) -> bool:
         core.halt("a finalization contradicts a block that is final here")
         return False
     if missing is not None:
-        wanted = Proposal(target.epoch, target.view, 0, missing, target.justify_hash)
-        core.want_block(wanted, tuple([v.validator for v in final.votes]), deep=True)
+        _want_path(core, target, final)
         return True
     standing = core.standing(target)
     if standing is Standing.INVALID:
@@ -74,6 +74,18 @@ def commit(core: Core) -> bool:
     core.emit(RaiseFloor(target.epoch, target.view))
     core.is_dirty = True
     return True
+
+
+def _want_path(core: Core, target: Proposal, certificate: Notarization | Finalization) -> None:
+    """Ask for what is missing between the tip and a certified block, from those who voted for it.
+
+    Also for what was asked for before a restart: journals hold certificates, not questions.
+    """
+    _, missing = core.blocks.path(target.block_id)
+    if missing is not None and missing != core.blocks.tip_id:
+        wanted = replace(target, block_id=missing)
+        holders = tuple([vote.validator for vote in certificate.votes])
+        core.want_block(wanted, holders, deep=missing != target.block_id)
 
 
 def _commit_one(core: Core, block_id: Hash, entry: Entry, final: Finalization | None) -> None:
@@ -121,6 +133,7 @@ def vote_final(core: Core) -> None:
             core.occur(view, Occurrence.CERTIFIED_INVALID)
         else:
             waiting.append(number)
+            _want_path(core, subject, view.notarization)
     core.epoch.undecided = waiting
 
 
