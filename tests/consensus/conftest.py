@@ -67,6 +67,9 @@ TIMEOUTS = Timeouts(200, 500, 4_000, 1_000, 500)
 PACING = Pacing(0, 1_000)
 
 
+DURABLE = (Journal, StoreBlock, SignVote, CommitBlock)
+
+
 def digest(*parts: bytes) -> bytes:
     return blake2b(b"".join(parts), digest_size=32).digest()
 
@@ -126,6 +129,8 @@ class Node:
         self.seen: dict[bytes, Block] = {}
         self.halted: str | None = None
         self.effects: list[Effect] = []
+        self.crash_after: int | None = None
+        """The power fails before the next durable effect but so many."""
 
     @property
     def core(self) -> Any:
@@ -185,6 +190,12 @@ class Node:
         life = self.life
         while waiting and self.driver is not None and self.life == life:
             for effect in self.driver.handle(waiting.popleft()):
+                if self.crash_after is not None and isinstance(effect, DURABLE):
+                    self.crash_after -= 1
+                    if self.crash_after < 0:
+                        self.crash_after = None
+                        self.crash()
+                        return  # what was durable stays, what was to be sent is lost
                 self.effects.append(effect)
                 waiting.extend(self.carry_out(effect, sends))
         for send in sends:
