@@ -24,6 +24,7 @@ from consensus.effects import (
     Send,
     ServeBlocks,
     ServeBoundary,
+    ServeJustify,
     SetTimer,
     SignVote,
     StoreBlock,
@@ -43,7 +44,7 @@ from consensus.inputs import (
     VoteRefused,
     VoteSigned,
 )
-from consensus.messages import Block, BlockReply, decode, encode
+from consensus.messages import Block, BlockReply, JustifyReply, decode, encode
 from consensus.settings import Judgement, Settings
 from consensus.timeouts import Pacing, Timeouts
 from state.crypto import SignatureClaim, Tag, address_of
@@ -211,7 +212,7 @@ class Node:
                 self.network.at(at_ms, self.fire, self.life, at_ms)
             case EvidenceFound(evidence):
                 self.evidence.append(evidence)
-            case ServeBlocks() | ServeBoundary():
+            case ServeBlocks() | ServeBoundary() | ServeJustify():
                 sends.extend(self.serve(effect))
             case Halt(reason):
                 self.halted = reason
@@ -253,15 +254,19 @@ class Node:
             case RaiseFloor(epoch, view):
                 self.prune(epoch, view)
 
-    def serve(self, effect: ServeBlocks | ServeBoundary) -> list[Send]:
+    def serve(self, effect: ServeBlocks | ServeBoundary | ServeJustify) -> list[Send]:
+        if isinstance(effect, ServeJustify):
+            links = {one.proposal.justify_hash: one.justify for one in self.disk.links}
+            found = links.get(effect.justify_hash)
+            return [] if found is None else [Send(effect.to, JustifyReply(found))]
         if isinstance(effect, ServeBoundary):
             return [Send(effect.to, self.disk.boundaries[effect.epoch])]
-        found: list[Block] = []
+        blocks: list[Block] = []
         block_id = effect.block_id
-        while len(found) < effect.count and block_id in self.disk.bodies:
-            found.append(self.disk.bodies[block_id])
-            block_id = found[-1].header.parent_id
-        return [Send(effect.to, BlockReply(tuple(found)))] if found else []
+        while len(blocks) < effect.count and block_id in self.disk.bodies:
+            blocks.append(self.disk.bodies[block_id])
+            block_id = blocks[-1].header.parent_id
+        return [Send(effect.to, BlockReply(tuple(blocks)))] if blocks else []
 
     def sign_vote(self, kind: Tag, subject: Proposal | Nullified) -> Input:
         """The guard: what contradicts an earlier vote is refused, the same one signed again."""
