@@ -340,6 +340,7 @@ class Network:
         loss: int = 0,
         epoch_blocks: int = 1_000,
         stakes: tuple[int, ...] | None = None,
+        twins: tuple[int, ...] = (),
         timeouts: Timeouts = TIMEOUTS,
         pacing: Pacing = PACING,
     ) -> None:
@@ -363,8 +364,12 @@ class Network:
         self.filter: Callable[[int, int, Any], bool] = lambda _from, _to, _message: True
         self.body: Callable[[Node, int], bytes] = lambda node, height: b"%d" % height
         self.bytes = 0
+        self.forks_allowed = False
+        self.forks = 0
         self.messages = 0
-        self.nodes = [Node(self, at) for at in range(count)]
+        self.nodes = [Node(self, at) for at in (*range(count), *twins)]
+        self.hears: dict[tuple[int, int], bool] = {}
+        """Whether the node at one place is connected with that at another; default yes."""
 
     def verify(self, claims: Any) -> list[bool]:
         self.claims += len(claims)
@@ -380,13 +385,18 @@ class Network:
         heapq.heappush(self.events, (at_ms, self.count, call, arguments))
 
     def agree(self, tip: Tip) -> None:
+        if self.forks_allowed:
+            self.forks += self.agreed.setdefault(tip.header.height, tip.block_id) != tip.block_id
+            return
         known = self.agreed.setdefault(tip.header.height, tip.block_id)
         assert known == tip.block_id, f"two final blocks at height {tip.header.height}"
 
     def deliver(self, node: Node, send: Send) -> None:
         wire = encode(send.message)
         for other in self.nodes:
-            if other is node or send.to not in (ALL, other.key):
+            if other.key == node.key or send.to not in (ALL, other.key):
+                continue
+            if not self.connected(node, other):
                 continue
             self.messages += 1
             self.bytes += len(wire)
@@ -396,6 +406,10 @@ class Network:
                 continue
             delay = self.random.randint(*self.delay)
             self.at(self.now + delay, self.arrive, other, node.key, wire)
+
+    def connected(self, node: Node, other: Node) -> bool:
+        places = sorted((self.nodes.index(node), self.nodes.index(other)))
+        return self.hears.get((places[0], places[1]), True)
 
     def arrive(self, node: Node, sender: bytes, wire: bytes) -> None:
         if node.driver is not None:

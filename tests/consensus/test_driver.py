@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from state.finality import offender
+
 
 @pytest.mark.parametrize("count", [1, 2, 4, 7])
 def test_a_quiet_network_finalizes_every_block_in_order(network: Any, count: int) -> None:
@@ -166,3 +168,57 @@ def test_four_validators_finalize_within_the_limits_of_the_protocol(network: Any
     net.run_to(50, 30_000)
     took = net.now - 1_000
     assert took <= 50 * 2 * 10 * 11 // 10 + 30, took
+
+
+def run_twins(net: Any, changes: int) -> None:
+    """Run while each honest node hears one twin or both, redrawn again and again; then heal."""
+    honest = [node for node in net.nodes if not is_twin(net, node)]
+    twins = [node for node in net.nodes if is_twin(net, node)]
+    net.start()
+    for _ in range(changes):
+        for node in honest:
+            chosen = net.random.choice([None, 0, 1])
+            for at, twin in enumerate(twins):
+                pair = sorted((net.nodes.index(node), net.nodes.index(twin)))
+                net.hears[pair[0], pair[1]] = chosen in (None, at)
+        net.run(300)
+    net.hears.clear()
+
+
+def is_twin(net: Any, node: Any) -> bool:
+    return sum(1 for other in net.nodes if other.key == node.key) > 1
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_one_twin_of_four_forks_nothing_and_is_named(network: Any, seed: int) -> None:
+    """The same code run twice under one key; twins never accuse the honest."""
+    net = network(4, seed=seed, delay=(5, 120), loss=3, epoch_blocks=6, twins=(0,))
+    run_twins(net, 25)
+    honest = net.nodes[1:4]
+    high = max(node.height for node in honest) + 3
+
+    def done() -> bool:
+        return all(node.height >= high for node in honest)
+
+    net.run(60_000, done)
+    assert done(), [(node.height, node.halted) for node in honest]
+    assert not any(node.halted for node in honest)
+    found = [one for node in honest for one in node.evidence]
+    assert found
+    assert {offender(one) for one in found} == {0}
+
+
+def test_two_twins_of_four_do_fork(network: Any) -> None:
+    """A negative control: with half of the stake twinned the harness does see forks."""
+    forks = 0
+    for seed in range(10):
+        net = network(4, seed=seed, delay=(5, 60), twins=(0, 1))
+        net.forks_allowed = True
+        net.start()
+        sides = ({0, 1, 2}, {3, 4, 5})
+        for at in range(6):
+            for other in range(at + 1, 6):
+                net.hears[at, other] = any({at, other} <= side for side in sides)
+        net.run(3_000)
+        forks += net.forks
+    assert forks
