@@ -4,7 +4,7 @@ This file only collects: the rules of what is an offence stand in one place, whe
 that slashes for them can see them too (consensus settled point 18).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from state.finality import (
     Certificate,
@@ -12,11 +12,13 @@ from state.finality import (
     Finalization,
     Finalize,
     Header,
+    Justify,
     Misfit,
     Notarization,
     Notarize,
     Nullification,
     Nullify,
+    Proposal,
     SignedVote,
     clash,
     fits,
@@ -50,3 +52,32 @@ def votes_in(certificate: Certificate) -> list[SignedVote]:
             return [Nullify(nullified, vote) for vote in votes]
         case Finalization(subject, votes):
             return [Finalize(subject, vote) for vote in votes]
+
+
+def between(one: Certificate, other: Certificate) -> list[Conflict]:
+    """Return a proof against each validator whose votes in two certificates exclude each other."""
+    signed = {vote.vote.validator: vote for vote in votes_in(one)}
+    pairs = [(signed.get(vote.vote.validator), vote) for vote in votes_in(other)]
+    conflicts = [found(first, second) for first, second in pairs if first is not None]
+    return [conflict for conflict in conflicts if conflict is not None]
+
+
+def of_fork(
+    lower: Finalization, upper: Finalization, links: Sequence[tuple[Proposal, Justify]]
+) -> list[Conflict]:
+    """Return the proofs that two conflicting finalizations of one epoch contain (consensus 1).
+
+    `links` are those under `upper`, down to below the view of `lower`, in any order. More than a
+    third of the stake is among the accused.
+    """
+    view = lower.subject.view
+    if upper.subject.view == view:
+        return between(lower, upper)  # E2
+    above = [link for link in links if link[0].view > view]
+    if not above:
+        return []
+    proposal, justify = min(above, key=lambda link: link[0].view)
+    if proposal.parent_view == view:  # the parent stands where the other block is final: E4 or E2
+        return [] if justify.parent is None else between(lower, justify.parent)
+    skipped = [one for one in justify.nullifications if one.subject.view == view]
+    return between(lower, skipped[0]) if skipped else []  # E3

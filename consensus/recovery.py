@@ -59,6 +59,7 @@ def _take_tip(core: Core, event: Started) -> None:
     assert tip.header.epoch == core.epoch.number, "the tip belongs to the epoch"
     if tip.finalization is not None:
         core.learn(tip.finalization)
+        core.epoch.entry = tip.finalization
     else:
         core.epoch.final_view = tip.header.view
     core.epoch.view = core.epoch.final_view + 1

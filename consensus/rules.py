@@ -65,6 +65,8 @@ def commit(core: Core) -> bool:
         if entry.standing is not Standing.VALID or (is_target and not link_is_held):
             core.advance(block_id)
             return True
+        if is_target:
+            _store_link(core, target)
         _commit_one(core, block_id, entry, final if is_target else None)
     core.epoch.prune()
     core.forget_links()
@@ -156,7 +158,9 @@ def _store_path(core: Core, block_id: Hash) -> bool:
 def _store_link(core: Core, proposal: Proposal) -> None:
     """Keep the justification of a certified proposal (settled 4)."""
     link = core.links.get(proposal.justify_hash)
-    if link is not None and not core.is_replaying:
+    view = core.epoch.at(proposal.view)
+    if link is not None and not view.link_is_stored:
+        view.link_is_stored = True
         core.emit(StoreLink(proposal, link[1]))
 
 

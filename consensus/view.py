@@ -45,6 +45,7 @@ class View:
         "equivocated",
         "finalization",
         "leader",
+        "link_is_stored",
         "my_finalize",
         "my_notarize",
         "my_nullify",
@@ -63,6 +64,7 @@ class View:
         self.proposal: Proposal | None = None
         self.proposal_invalid = False
         self.equivocated = False
+        self.link_is_stored = False
         self.my_notarize: Proposal | None = None
         self.my_nullify = False
         self.my_finalize: Proposal | None = None

@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
-from state.finality import offender
+from consensus.evidence import of_fork
+from consensus.links import normal_proposal
+from state.finality import clash, offender
 
 
 @pytest.mark.parametrize("count", [1, 2, 4, 7])
@@ -221,4 +223,24 @@ def test_two_twins_of_four_do_fork(network: Any) -> None:
                 net.hears[at, other] = any({at, other} <= side for side in sides)
         net.run(3_000)
         forks += net.forks
+        if net.forks:
+            accuse(net)
     assert forks
+
+
+def accuse(net: Any) -> None:
+    """The two chains themselves name both twins, half of the stake, and nobody else."""
+    one, two = net.nodes[2].disk, net.nodes[3].disk
+    pairs = zip(one.chain, two.chain, strict=False)
+    first = next((a, b) for a, b in pairs if a.block_id != b.block_id)
+    lower, upper = sorted([tip.finalization for tip in first], key=lambda one: one.subject.view)
+    disk = two if first[1].finalization == upper else one
+    blocks = {tip.block_id: disk.bodies[tip.block_id] for tip in disk.chain[1:]}
+    links = [
+        (normal_proposal(block.header, block_id), block.justify)
+        for block_id, block in blocks.items()
+    ]
+    found = of_fork(lower, upper, links)
+    assert {offender(one) for one in found} == {0, 1}
+    for conflict in found:
+        assert clash(conflict.first, conflict.second) in ("E2", "E3", "E4")
