@@ -234,6 +234,8 @@ def vote_notarize(core: Core) -> None:
     view = core.epoch.current
     proposal = view.proposal
     core.judge_ms = NEVER
+    if view.leader != core.epoch.me and view.tally.votes_of(view.leader, Tag.NULLIFY):
+        core.occur(view, Occurrence.LEADER_GAVE_UP)  # R4: also if it came before we did
     if proposal is None:
         return
     standing = core.standing(proposal)
