@@ -21,7 +21,7 @@ from state.genesis import Genesis
 from state.tree import Change, Tree, TreeProof
 from state.types import ZERO_HASH, Hash, Height
 
-SCHEMA = 1
+SCHEMA = 2
 """Raised when what is stored changes its form; another one is refused, not converted."""
 
 
