@@ -10,7 +10,7 @@ signed what one honest validator never signs together, and their overlap is more
 from dataclasses import dataclass
 
 from node.sim.chronicle import Chronicle
-from state.finality import Certificate, Justify, Nullification, Proposal
+from state.finality import Certificate, Finalization, Justify, Proposal
 from state.types import Hash
 
 
@@ -34,7 +34,7 @@ def blame_forks(chronicle: Chronicle) -> list[tuple[int, Blame | None]]:
     return found
 
 
-def _directly_final(chronicle: Chronicle) -> list[Certificate]:
+def _directly_final(chronicle: Chronicle) -> list[Finalization]:
     return [
         certificate
         for at in sorted(chronicle.finalizations)
@@ -43,8 +43,8 @@ def _directly_final(chronicle: Chronicle) -> list[Certificate]:
 
 
 def _tip_of(
-    chronicle: Chronicle, tips: list[Certificate], block_id: Hash
-) -> Certificate | None:
+    chronicle: Chronicle, tips: list[Finalization], block_id: Hash
+) -> Finalization | None:
     """Return the first finalization of the block or of a descendant of it."""
     header = chronicle.headers.get(block_id)
     if header is None:
@@ -59,7 +59,7 @@ def _tip_of(
 
 
 def _blame(
-    chronicle: Chronicle, height: int, tips: list[Certificate | None]
+    chronicle: Chronicle, height: int, tips: list[Finalization | None]
 ) -> Blame | None:
     held = [tip for tip in tips if tip is not None]
     if len(held) < 2:
@@ -106,6 +106,6 @@ def _link(chronicle: Chronicle, proposal: Proposal) -> Justify | None:
     return None
 
 
-def _signers(certificate: Certificate | Nullification) -> set[int]:
+def _signers(certificate: Certificate) -> set[int]:
     return {vote.validator for vote in certificate.votes}
 

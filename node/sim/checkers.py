@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from node.sim.accountability import Blame
-from node.sim.chronicle import Chronicle, Round, Statement
+from node.sim.chronicle import Chronicle, Round, round_of
 from node.sim.offences import Offence, offence_of_pair
 from state.crypto import Tag
-from state.finality import is_quorum
+from state.finality import SignedVote, is_quorum, kind_of
 from state.types import Hash
 
 
@@ -56,7 +56,7 @@ def one_notarization(run: Evidence) -> Iterator[Violation]:
             one.subject
             for statements in chronicle.statements[at].values()
             for one in statements
-            if one.kind is Tag.NOTARIZE
+            if kind_of(one) is Tag.NOTARIZE
         }
         if len(proposals) > 1:
             strong = [
@@ -175,26 +175,26 @@ class HonestVotes:
 
     def __init__(self, report: Callable[[Violation], None]) -> None:
         self._report = report
-        self._signed: dict[tuple[int, Round], list[Statement]] = {}
+        self._signed: dict[tuple[int, Round], list[SignedVote]] = {}
 
-    def signed(self, statement: Statement) -> None:
+    def signed(self, statement: SignedVote) -> None:
         """An honest validator lets go of a vote for the first time."""
-        held = self._signed.setdefault((statement.validator, statement.round), [])
+        held = self._signed.setdefault((statement.vote.validator, round_of(statement)), [])
         for earlier in held:
-            if earlier.kind is statement.kind and earlier.subject == statement.subject:
+            if kind_of(earlier) is kind_of(statement) and earlier.subject == statement.subject:
                 return
         for earlier in held:
             self._compare(earlier, statement)
         held.append(statement)
 
-    def _compare(self, earlier: Statement, statement: Statement) -> None:
-        who = f"honest validator {statement.validator}"
+    def _compare(self, earlier: SignedVote, statement: SignedVote) -> None:
+        who = f"honest validator {statement.vote.validator}"
         if offence_of_pair(earlier, statement) is not None:
-            text = f"{who} signed {earlier.kind.name} and a conflicting {statement.kind.name}"
-            self._report(_at("one-vote-of-a-kind", statement.round, text))
-        if earlier.kind is Tag.NULLIFY and statement.kind is Tag.NOTARIZE:
+            text = f"{who} signed {kind_of(earlier).name} and a conflicting {kind_of(statement).name}"
+            self._report(_at("one-vote-of-a-kind", round_of(statement), text))
+        if kind_of(earlier) is Tag.NULLIFY and kind_of(statement) is Tag.NOTARIZE:
             text = f"{who} signed NOTARIZE after NULLIFY"
-            self._report(_at("no-notarize-after-nullify", statement.round, text))
+            self._report(_at("no-notarize-after-nullify", round_of(statement), text))
 
 
 class FinalityIsKept:

@@ -4,21 +4,27 @@ It is the material of the checkers, and of whoever has to prove after a fork who
 strangers count only when their signature is valid; a vote stands in it once, whatever carried it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from node.sim.signatures import Scheme
 from state.crypto import Tag
 from state.finality import (
     Certificate,
+    Finalization,
+    Finalize,
     Header,
     Justify,
+    Notarization,
+    Notarize,
     Nullification,
     Nullified,
+    Nullify,
     Proposal,
-    Vote,
+    SignedVote,
     is_quorum,
     justify_hash,
+    kind_of,
     vote_digest,
 )
 from state.types import Hash, Signature
@@ -27,22 +33,22 @@ Round = tuple[int, int]
 """Epoch and view."""
 
 Subject = Proposal | Nullified
-AnyCertificate = Certificate | Nullification
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """What one validator signed."""
+def round_of(statement: SignedVote) -> Round:
+    """The epoch and view that a vote speaks of."""
+    return (statement.subject.epoch, statement.subject.view)
 
-    kind: Tag
-    subject: Subject
-    validator: int
-    signature: Signature
 
-    @property
-    def round(self) -> Round:
-        """The epoch and view that it speaks of."""
-        return (self.subject.epoch, self.subject.view)
+def votes_of(certificate: Certificate) -> list[SignedVote]:
+    """Take a certificate apart into the votes that it is made of."""
+    match certificate:
+        case Notarization():
+            return [Notarize(certificate.subject, vote) for vote in certificate.votes]
+        case Nullification():
+            return [Nullify(certificate.subject, vote) for vote in certificate.votes]
+        case Finalization():
+            return [Finalize(certificate.subject, vote) for vote in certificate.votes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +67,15 @@ class Chronicle:
     genesis_hash: Hash
     stakes: tuple[int, ...]
     scheme: Scheme
-    statements: dict[Round, dict[int, list[Statement]]] = field(default_factory=dict)
-    notarizations: dict[Round, dict[Proposal, Certificate]] = field(default_factory=dict)
-    finalizations: dict[Round, dict[Proposal, Certificate]] = field(default_factory=dict)
+    statements: dict[Round, dict[int, list[SignedVote]]] = field(default_factory=dict)
+    notarizations: dict[Round, dict[Proposal, Notarization]] = field(default_factory=dict)
+    finalizations: dict[Round, dict[Proposal, Finalization]] = field(default_factory=dict)
     nullifications: dict[Round, Nullification] = field(default_factory=dict)
     headers: dict[Hash, Header] = field(default_factory=dict)
     links: dict[Hash, list[tuple[Proposal, Justify]]] = field(default_factory=dict)
     """Proposals of every block with what justifies them, by block id."""
     final: dict[int, dict[Hash, set[int]]] = field(default_factory=dict)
     """Honest validators that hold a block as final, by height and block."""
-    on_statement: list[Callable[[Statement], None]] = field(default_factory=list)
     _known: set[Signature] = field(default_factory=set)
 
     @property
@@ -82,40 +87,39 @@ class Chronicle:
         """The stake of these validators together."""
         return sum(self.stakes[validator] for validator in validators)
 
-    def add_vote(self, kind: Tag, subject: Subject, vote: Vote) -> bool:
+    def add_vote(self, signed: SignedVote) -> bool:
         """Take in a vote; return whether its signature is valid."""
+        vote = signed.vote
         if vote.signature in self._known:
             return True
         if vote.validator >= len(self.stakes):
             return False
-        digest = vote_digest(kind, self.genesis_hash, subject)
+        digest = vote_digest(kind_of(signed), self.genesis_hash, signed.subject)
         claim = (self.scheme.keys[vote.validator], digest, vote.signature)
         if not all(self.scheme.verify_many([claim])):
             return False
         self._known.add(vote.signature)
-        statement = Statement(kind, subject, vote.validator, vote.signature)
-        held = self.statements.setdefault(statement.round, {}).setdefault(vote.validator, [])
-        held.append(statement)
-        for listener in self.on_statement:
-            listener(statement)
+        spoken = self.statements.setdefault(round_of(signed), {})
+        spoken.setdefault(vote.validator, []).append(signed)
         return True
 
-    def add_certificate(self, kind: Tag, certificate: AnyCertificate) -> bool:
+    def add_certificate(self, certificate: Certificate) -> bool:
         """Take in a certificate and its votes; return whether it is valid."""
-        subject = certificate.subject
         indices = [vote.validator for vote in certificate.votes]
         ascending = all(low < high for low, high in zip(indices, indices[1:], strict=False))
-        if not ascending or indices[-1] >= len(self.stakes):
+        if not ascending or not indices or indices[-1] >= len(self.stakes):
             return False
-        valid = [self.add_vote(kind, subject, vote) for vote in certificate.votes]
+        valid = [self.add_vote(vote) for vote in votes_of(certificate)]
         if not all(valid) or not is_quorum(self.stake_of(set(indices)), self.total):
             return False
-        at = (subject.epoch, subject.view)
-        if isinstance(certificate, Nullification):
-            self.nullifications.setdefault(at, certificate)
-        else:
-            held = self.notarizations if kind is Tag.NOTARIZE else self.finalizations
-            held.setdefault(at, {}).setdefault(certificate.subject, certificate)
+        at = (certificate.subject.epoch, certificate.subject.view)
+        match certificate:
+            case Notarization():
+                self.notarizations.setdefault(at, {}).setdefault(certificate.subject, certificate)
+            case Nullification():
+                self.nullifications.setdefault(at, certificate)
+            case Finalization():
+                self.finalizations.setdefault(at, {}).setdefault(certificate.subject, certificate)
         return True
 
     def add_header(self, header: Header) -> None:
@@ -131,14 +135,9 @@ class Chronicle:
             return
         held.append((proposal, justify))
         if justify.parent is not None:
-            self.add_parent(justify.parent)
+            self.add_certificate(justify.parent)
         for nullification in justify.nullifications:
-            self.add_certificate(Tag.NULLIFY, nullification)
-
-    def add_parent(self, certificate: Certificate) -> None:
-        """Take in a parent's certificate, which does not say of which of two kinds it is."""
-        if not self.add_certificate(Tag.NOTARIZE, certificate):
-            self.add_certificate(Tag.FINALIZE, certificate)
+            self.add_certificate(nullification)
 
     def add_final(self, final: Final, validator: int) -> None:
         """An honest validator holds this block as final."""
@@ -155,7 +154,7 @@ class Chronicle:
         return {
             validator
             for validator, statements in spoken.items()
-            if any(one.kind is kind and one.subject == subject for one in statements)
+            if any(kind_of(one) is kind and one.subject == subject for one in statements)
         }
 
     def rounds(self) -> Iterator[Round]:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
-from node.sim.chronicle import Chronicle, Round, Statement
+from node.sim.chronicle import Chronicle, Round
 from state.crypto import Tag
-from state.finality import Header, Proposal
+from state.finality import Header, Proposal, SignedVote, kind_of
 
 _PAIRS = {
     frozenset((Tag.NOTARIZE,)): "E1",
@@ -29,27 +29,27 @@ class Offence:
     view: int
 
 
-def offence_of_pair(first: Statement, second: Statement) -> str | None:
+def offence_of_pair(first: SignedVote, second: SignedVote) -> str | None:
     """Return which of E1 to E4 two statements of one validator in one view are, if any."""
-    kind = _PAIRS.get(frozenset((first.kind, second.kind)))
+    kind = _PAIRS.get(frozenset((kind_of(first), kind_of(second))))
     if kind is None or (kind != "E3" and first.subject == second.subject):
         return None
     return kind
 
 
-def offence_of_header(statement: Statement, header: Header, boundary: int) -> bool:
-    """Tell whether a vote for a block contradicts that block's own header: E5.
-
-    `boundary` is the last height of the header's epoch.
-    """
+def offence_of_header(statement: SignedVote, header: Header, epoch_length: int) -> bool:
+    """Tell whether a vote for a block contradicts that block's own header: E5."""
     subject = statement.subject
-    if not isinstance(subject, Proposal) or statement.kind is Tag.NULLIFY:
+    if not isinstance(subject, Proposal):
         return False
+    boundary = (header.epoch + 1) * epoch_length
     if header.epoch != subject.epoch or header.view > subject.view:
+        return True
+    if not boundary - epoch_length < header.height <= boundary:
         return True
     if header.view < subject.view:
         return header.height != boundary
-    return header.parent_view != subject.parent_view or header.height > boundary
+    return header.parent_view != subject.parent_view
 
 
 def find_offences(chronicle: Chronicle, epoch_length: int) -> list[Offence]:
@@ -64,16 +64,15 @@ def find_offences(chronicle: Chronicle, epoch_length: int) -> list[Offence]:
 
 
 def _offences_in(
-    chronicle: Chronicle, at: Round, statements: list[Statement], epoch_length: int
+    chronicle: Chronicle, at: Round, statements: list[SignedVote], epoch_length: int
 ) -> Iterator[Offence]:
     epoch, view = at
     for first, second in combinations(statements, 2):
         kind = offence_of_pair(first, second)
         if kind is not None:
-            yield Offence(first.validator, kind, epoch, view)
+            yield Offence(first.vote.validator, kind, epoch, view)
     for statement in statements:
         if isinstance(statement.subject, Proposal):
             header = chronicle.headers.get(statement.subject.block_id)
-            boundary = (epoch + 1) * epoch_length
-            if header is not None and offence_of_header(statement, header, boundary):
-                yield Offence(statement.validator, "E5", epoch, view)
+            if header is not None and offence_of_header(statement, header, epoch_length):
+                yield Offence(statement.vote.validator, "E5", epoch, view)
