@@ -25,7 +25,7 @@ from node.storage.kv import LevelDb
 from state import crypto
 from state.codec import encode
 from state.execute import check_block
-from state.finality import Certificate, Header, Proposal, Vote
+from state.finality import Finalization, Header, Proposal, Vote
 from state.genesis import Allocation, Genesis, GenesisValidator
 from state.modules.bank import Transfer
 from state.params import Params
@@ -111,7 +111,7 @@ def run_block(application: Application, transactions: Sequence[Transaction]) -> 
     block_id = header.id
     application.execute(header, block_id)
     subject = Proposal(0, height, height - 1, block_id, ZERO_HASH)
-    return application.commit(header, block_id, Certificate(subject, (Vote(0, bytes(64)),)))
+    return application.commit(header, block_id, Finalization(subject, (Vote(0, bytes(64)),)))
 
 
 def limit_of(store: LevelDb, candidate: Candidate, hashes: int) -> float:

@@ -1,18 +1,28 @@
 """Everything that may happen to consensus: one closed union of values, each valid by construction.
 
-`now_ms` are milliseconds of the caller's monotonic clock; consensus has none of its own.
+`now_ms` are milliseconds of the caller's monotonic clock; consensus has none of its own. A peer is
+named by bytes that say nothing here but who it is: a validator by its public key, any other node by
+whatever the caller likes.
 """
 
 from dataclasses import dataclass
 
+from consensus.journal import Record
+from consensus.messages import Block, Message
+from consensus.timeouts import Pacing
 from state.crypto import Tag
-from state.finality import Certificate, Header
+from state.finality import Finalization, Header, Nullified, Proposal, SignedVote, ValidatorSet
 from state.types import Hash, Signature
+
+Peer = bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Tip:
-    """The last final block, what executing it gave, and why it is final (None at genesis)."""
+    """The last final block, what executing it gave, and why it is final (None at genesis).
+
+    A block that became final with a descendant has that descendant's finalization beside it.
+    """
 
     header: Header
     block_id: Hash
@@ -20,16 +30,47 @@ class Tip:
     outcomes_root: Hash
     changed: bool
     """Whether the block did more than advance the height, so that its root must not wait."""
-    finalization: Certificate | None
+    finalization: Finalization | None
+
+
+@dataclass(frozen=True, slots=True)
+class EpochInfo:
+    """An epoch whose predecessor's boundary block is final (genesis for epoch 0)."""
+
+    epoch: int
+    validators: ValidatorSet
+    next_validators: ValidatorSet
+    boundary: Tip
+    """The block before the epoch's first, by which its leaders are shuffled."""
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The node has replayed its store; no view up to `view_floor` may be voted in again."""
+    """The node has opened its store, journal and guard, and hands over what they hold.
+
+    `records` is the journal in its order, `blocks` are the stored blocks above the tip, `guarded`
+    the votes that the guard remembers. With `lost` set, journal or guard are not those of the last
+    run: the node follows until it is safe to vote (consensus settled point 10), at once above
+    `vote_after` when an operator gives it.
+    """
 
     now_ms: int
+    wall_ms: int
+    epoch: EpochInfo
     tip: Tip
-    view_floor: int
+    records: tuple[Record, ...] = ()
+    blocks: tuple[Block, ...] = ()
+    guarded: tuple[SignedVote, ...] = ()
+    lost: bool = False
+    vote_after: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """Messages have come, each from a peer; the signatures of all are verified at once."""
+
+    now_ms: int
+    messages: tuple[tuple[Peer, Message], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +78,14 @@ class TimerFired:
     """The time that was asked for has come, or a little later."""
 
     now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClockSet:
+    """What the wall clock shows at a monotonic time; needed again only after it was adjusted."""
+
+    now_ms: int
+    wall_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,26 +101,39 @@ class PacingChanged:
     """The operator set another pace for blocks."""
 
     now_ms: int
-    pacing: "Pacing"
+    pacing: Pacing
 
 
 @dataclass(frozen=True, slots=True)
 class BlockBuilt:
-    """The application has chosen a body; the header must commit to it and to these hashes."""
+    """The application has chosen a body for the view that asked, and what its header commits to.
 
+    `time_ms` is wall-clock time; the header takes it unless its parent's is not below.
+    """
+
+    now_ms: int
+    view: int
     time_ms: int
-    """Wall-clock time; the header takes it unless its parent's is not below."""
+    body: bytes
     tx_root: Hash
-    validators_hash: Hash
-    next_validators_hash: Hash
     params_hash: Hash
 
 
 @dataclass(frozen=True, slots=True)
-class BlockExecuted:
-    """The application has executed a block over its parent."""
+class BuildFailed:
+    """The application cannot build a block for the view that asked."""
 
+    now_ms: int
+    view: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlockExecuted:
+    """The application has executed a block over its parent, or found it invalid."""
+
+    now_ms: int
     block_id: Hash
+    is_valid: bool
     state_root: Hash
     outcomes_root: Hash
     changed: bool
@@ -79,31 +141,42 @@ class BlockExecuted:
 
 @dataclass(frozen=True, slots=True)
 class VoteSigned:
-    """The signer has signed, and its guard has made that durable."""
+    """The signer has signed, and its guard remembers."""
 
+    now_ms: int
     kind: Tag
-    block_id: Hash
+    subject: Proposal | Nullified
     signature: Signature
 
 
 @dataclass(frozen=True, slots=True)
-class Pacing:
-    """How long blocks wait: while transactions are pending, and while none are."""
+class VoteRefused:
+    """The guard refuses: the validator has already voted so that this vote may not be."""
 
-    block_interval_ms_min: int
-    idle_interval_ms: int
+    now_ms: int
+    kind: Tag
+    subject: Proposal | Nullified
 
-    def __post_init__(self) -> None:
-        """Hold the relation that pacing rests on."""
-        assert 0 <= self.block_interval_ms_min <= self.idle_interval_ms, "busy is not slower"
+
+@dataclass(frozen=True, slots=True)
+class EpochBegun:
+    """The boundary block is committed: the answer to its CommitBlock."""
+
+    now_ms: int
+    epoch: EpochInfo
 
 
 Input = (
     Started
+    | Received
     | TimerFired
+    | ClockSet
     | TransactionsPending
     | PacingChanged
     | BlockBuilt
+    | BuildFailed
     | BlockExecuted
     | VoteSigned
+    | VoteRefused
+    | EpochBegun
 )

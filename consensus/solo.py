@@ -9,7 +9,7 @@ if it is empty, because only its header carries the root (consensus settled poin
 from enum import Enum
 from typing import assert_never
 
-from consensus.effects import (
+from consensus.solo_effects import (
     BuildBlock,
     CommitBlock,
     Effect,
@@ -17,7 +17,7 @@ from consensus.effects import (
     SetTimer,
     SignVote,
 )
-from consensus.inputs import (
+from consensus.solo_inputs import (
     BlockBuilt,
     BlockExecuted,
     Input,
@@ -31,7 +31,7 @@ from consensus.inputs import (
 )
 from state.crypto import Tag
 from state.finality import (
-    Certificate,
+    Finalization,
     Header,
     Justify,
     Proposal,
@@ -174,7 +174,7 @@ class Solo:
     def _finalize(
         self, header: Header, proposal: Proposal, executed: BlockExecuted, signature: Signature
     ) -> list[Effect]:
-        certificate = Certificate(proposal, (Vote(0, signature),))
+        certificate = Finalization(proposal, (Vote(0, signature),))
         self._tip = Tip(
             header,
             proposal.block_id,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from consensus.inputs import BlockBuilt, Tip
+from consensus.solo_inputs import BlockBuilt, Tip
 from node.storage.chain_store import ChainStore, Head
 from state import crypto
 from state.block import Body, Outcome, Result
@@ -20,7 +20,7 @@ from state.execute import (
     apply_transaction,
     query_context,
 )
-from state.finality import Certificate, Header, Validator, ValidatorSet, set_hash
+from state.finality import Finalization, Header, Validator, ValidatorSet, set_hash
 from state.genesis import Genesis
 from state.modules import chain
 from state.modules.all import MESSAGES, MODULES
@@ -173,7 +173,7 @@ class Application:
         self._candidates[block_id] = candidate
         return candidate
 
-    def commit(self, header: Header, block_id: Hash, finalization: Certificate) -> Candidate:
+    def commit(self, header: Header, block_id: Hash, finalization: Finalization) -> Candidate:
         """Make an executed block final: one durable batch, then the caches follow."""
         candidate = self._candidates.pop(block_id)
         assert candidate.header == header, "the block that was executed becomes final"

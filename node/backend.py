@@ -25,7 +25,7 @@ from state.block import Outcome
 from state.codec import encode
 from state.errors import NotFound, Rejected
 from state.execute import check_static, verify_signatures
-from state.finality import Certificate, Header
+from state.finality import Finalization, Header
 from state.modules.chain import NonceUsed
 from state.transaction import Transaction
 from state.types import Hash
@@ -110,7 +110,7 @@ class NodeBackend:
             implementation=cython_ext.IMPLEMENTATION,
         )
 
-    def header(self, height: int) -> tuple[Header, Certificate]:
+    def header(self, height: int) -> tuple[Header, Finalization]:
         """Return a final header and its certificate; raises NotFound for genesis, too."""
         row = self._store.header(height)
         if row.finalization is None:
@@ -175,7 +175,7 @@ class NodeBackend:
     def committed(
         self,
         candidate: Candidate,
-        finalization: Certificate,
+        finalization: Finalization,
         dropped: Sequence[tuple[Transaction, Rejected]],
     ) -> None:
         """Tell subscribers of a final block, and remember why transactions were dropped."""

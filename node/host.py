@@ -8,7 +8,8 @@ import asyncio
 from collections import deque
 from typing import Protocol, assert_never
 
-from consensus.effects import (
+from consensus.solo import Solo
+from consensus.solo_effects import (
     BuildBlock,
     CommitBlock,
     Effect,
@@ -16,7 +17,7 @@ from consensus.effects import (
     SetTimer,
     SignVote,
 )
-from consensus.inputs import (
+from consensus.solo_inputs import (
     BlockBuilt,
     BlockExecuted,
     Input,
@@ -27,7 +28,6 @@ from consensus.inputs import (
     TransactionsPending,
     VoteSigned,
 )
-from consensus.solo import Solo
 from node.application import Application
 from node.backend import NodeBackend
 from node.clock import Clock

@@ -12,7 +12,6 @@ from node.application import Application, validators_of
 from node.storage.chain_store import ChainStore
 from node.storage.kv import KeyValueStore
 from state.block import check_body
-from state.crypto import Tag
 from state.errors import InvalidBlock
 from state.execute import check_block
 from state.finality import verify_certificate
@@ -74,7 +73,7 @@ def _execute(store: ChainStore, application: Application, height: int) -> None:
     if (
         finalization is None
         or finalization.subject.block_id != row.block_id
-        or not verify_certificate(Tag.FINALIZE, application.genesis_hash, finalization, validators)
+        or not verify_certificate(application.genesis_hash, finalization, validators)
     ):
         raise InvalidBlock(f"Block {height} has no valid finalization; sync again.")
     body = store.body(height)

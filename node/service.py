@@ -15,8 +15,8 @@ from typing import Any
 
 import uvloop
 
-from consensus.inputs import Pacing
 from consensus.solo import Solo
+from consensus.solo_inputs import Pacing
 from node.application import Application
 from node.backend import NodeBackend
 from node.clock import Clock, SystemClock

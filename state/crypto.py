@@ -40,6 +40,7 @@ class Tag(Enum):
     VOUCHER = b"voucher"
     BATCH = b"batch"
     LANE = b"lane"
+    LEADER = b"leader"
     CLOSE = b"close"
     CONTRIBUTORS = b"contributors"
     ORDER_ID = b"order-id"

@@ -5,13 +5,13 @@ Consensus produces these values and state verifies them, so they stand here, whe
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 from msgspec import Meta
 
 from state import crypto
 from state.codec import Struct, encode
-from state.crypto import Tag
+from state.crypto import SignatureClaim, Tag
 from state.types import Address, Amount, Hash, Height, PublicKey, Signature, TimestampMs
 
 VALIDATORS_MAX = 200
@@ -76,28 +76,89 @@ class Vote(Struct):
     signature: Signature
 
 
-class Certificate(Struct):
-    """Votes of more than two thirds of the stake for one subject, in ascending validator order."""
+Votes = Annotated[tuple[Vote, ...], Meta(min_length=1, max_length=VALIDATORS_MAX)]
+"""Votes for one subject in strictly ascending order of their indices.
+
+Index and signature together are the bitmap and the list beside it: no bit without a signature, no
+signature twice, and none of a validator that the set does not have.
+"""
+
+
+class Notarize(Struct, tag=4):
+    """A validator's vote that a proposal may stand in its view."""
 
     subject: Proposal
-    votes: Annotated[tuple[Vote, ...], Meta(min_length=1, max_length=VALIDATORS_MAX)]
+    vote: Vote
 
 
-class Nullification(Struct):
-    """Votes of a quorum to abandon a view."""
+class Nullify(Struct, tag=5):
+    """A validator's vote to abandon a view."""
 
     subject: Nullified
-    votes: Annotated[tuple[Vote, ...], Meta(min_length=1, max_length=VALIDATORS_MAX)]
+    vote: Vote
+
+
+class Finalize(Struct, tag=6):
+    """A validator's vote that a notarized proposal is final."""
+
+    subject: Proposal
+    vote: Vote
+
+
+class Notarization(Struct, tag=1):
+    """Votes of a quorum that a proposal may stand in its view: others may build on it."""
+
+    subject: Proposal
+    votes: Votes
+
+
+class Nullification(Struct, tag=2):
+    """Votes of a quorum to abandon a view: others may build past it."""
+
+    subject: Nullified
+    votes: Votes
+
+
+class Finalization(Struct, tag=3):
+    """Votes of a quorum that a proposal, and all that it stands on, is final."""
+
+    subject: Proposal
+    votes: Votes
+
+
+SignedVote = Notarize | Nullify | Finalize
+Certificate = Notarization | Nullification | Finalization
+
+NULLIFICATIONS_MAX = 4_096
+"""Views in a row that a justification can skip."""
 
 
 class Justify(Struct):
     """Why a proposal may stand on its parent: the parent's certificate and the skipped views.
 
-    The certificate is absent only over genesis (consensus settled point 5).
+    The certificate is absent only over genesis; over the boundary block of the epoch before it is
+    that block's finalization (consensus settled point 5).
     """
 
-    parent: Certificate | None
-    nullifications: tuple[Nullification, ...]
+    parent: Notarization | Finalization | None
+    nullifications: Annotated[tuple[Nullification, ...], Meta(max_length=NULLIFICATIONS_MAX)]
+
+
+class Conflict(Struct, tag=0):
+    """Two votes of one validator in one view of which an honest one signs at most one (E1-E4)."""
+
+    first: SignedVote
+    second: SignedVote
+
+
+class Misfit(Struct, tag=1):
+    """A vote for a proposal that its own header contradicts (E5)."""
+
+    vote: Notarize | Finalize
+    header: Header
+
+
+Evidence = Conflict | Misfit
 
 
 ValidatorSet = tuple[Validator, ...]
@@ -128,20 +189,127 @@ def vote_digest(tag: Tag, genesis_hash: Hash, subject: Proposal | Nullified) -> 
     return crypto.sign_hash(tag, genesis_hash, encode(subject))
 
 
-def verify_certificate(
-    tag: Tag, genesis_hash: Hash, certificate: Certificate, validators: ValidatorSet
-) -> bool:
-    """Tell whether ascending, distinct, valid votes of a quorum of `validators` stand in it."""
-    digest = vote_digest(tag, genesis_hash, certificate.subject)
-    claims: list[Any] = []
+def kind_of(value: SignedVote | Certificate) -> Tag:
+    """Return the tag under which a vote, or the votes of a certificate, were signed."""
+    match value:
+        case Notarize() | Notarization():
+            return Tag.NOTARIZE
+        case Nullify() | Nullification():
+            return Tag.NULLIFY
+        case Finalize() | Finalization():
+            return Tag.FINALIZE
+
+
+def certificate_claims(
+    genesis_hash: Hash, certificate: Certificate, validators: ValidatorSet
+) -> list[SignatureClaim]:
+    """Return the signatures that a well-formed certificate of a quorum claims, else an empty list.
+
+    Its votes must ascend strictly, and all be of members (consensus 2.1).
+    """
+    digest = vote_digest(kind_of(certificate), genesis_hash, certificate.subject)
+    claims: list[SignatureClaim] = []
     stake = 0
     last = -1
     for vote in certificate.votes:
         if vote.validator <= last or vote.validator >= len(validators):
-            return False
+            return []
         last = vote.validator
         member = validators[vote.validator]
         claims.append((member.public_key, digest, vote.signature))
         stake += member.stake
-    total = sum(member.stake for member in validators)
-    return is_quorum(stake, total) and all(crypto.verify_many(claims))
+    total = sum([member.stake for member in validators])
+    return claims if is_quorum(stake, total) else []
+
+
+def verify_certificate(
+    genesis_hash: Hash, certificate: Certificate, validators: ValidatorSet
+) -> bool:
+    """Tell whether ascending, distinct, valid votes of a quorum of `validators` stand in it."""
+    claims = certificate_claims(genesis_hash, certificate, validators)
+    return bool(claims) and all(crypto.verify_many(claims))
+
+
+def boundary_height(epoch: int, epoch_blocks: int) -> int:
+    """Return the height of an epoch's last block; genesis is the one before epoch 0."""
+    return (epoch + 1) * epoch_blocks
+
+
+def fits(proposal: Proposal, header: Header, epoch_blocks: int) -> bool:
+    """Tell whether a proposal is one that honest validators may sign for this header (R2, E5).
+
+    A re-proposal of the boundary block keeps the header of its first view, so there only the
+    order of views is bound (consensus settled points 6 and 9).
+    """
+    boundary = boundary_height(header.epoch, epoch_blocks)
+    if proposal.epoch != header.epoch or not boundary - epoch_blocks < header.height <= boundary:
+        return False
+    if proposal.view == header.view:
+        return (
+            proposal.parent_view == header.parent_view < header.view
+            and proposal.justify_hash == header.justify_hash
+        )
+    again = header.view <= proposal.parent_view < proposal.view
+    return header.height == boundary and again
+
+
+def clash(first: SignedVote, second: SignedVote) -> str:
+    """Return which offence two votes of one validator prove: E1 to E4, or nothing.
+
+    Nullify beside Notarize is legal. Subjects are compared whole, parent view included.
+    """
+    one, two = first.subject, second.subject
+    if first.vote.validator != second.vote.validator:
+        return ""
+    if (one.epoch, one.view) != (two.epoch, two.view):
+        return ""
+    match first, second:
+        case (Notarize(), Notarize()):
+            return "E1" if one != two else ""
+        case (Finalize(), Finalize()):
+            return "E2" if one != two else ""
+        case (Nullify(), Finalize()) | (Finalize(), Nullify()):
+            return "E3"
+        case (Notarize(), Finalize()) | (Finalize(), Notarize()):
+            return "E4" if one != two else ""
+    return ""
+
+
+def vote_claim(
+    genesis_hash: Hash, signed: SignedVote, validators: ValidatorSet
+) -> SignatureClaim | None:
+    """Return the signature that a vote claims, None if the set has no such member."""
+    if signed.vote.validator >= len(validators):
+        return None
+    digest = vote_digest(kind_of(signed), genesis_hash, signed.subject)
+    return validators[signed.vote.validator].public_key, digest, signed.vote.signature
+
+
+def offender(evidence: Evidence) -> int:
+    """Return the index of the validator whom evidence accuses."""
+    vote = evidence.vote if isinstance(evidence, Misfit) else evidence.first
+    return vote.vote.validator
+
+
+def verify_evidence(
+    evidence: Evidence, genesis_hash: Hash, validators: ValidatorSet, epoch_blocks: int
+) -> str:
+    """Return the offence that is proven, E1 to E5, or nothing.
+
+    `validators` is the set of the votes' epoch. Age, and whether the offender was punished before,
+    are for the caller to judge (consensus 2.10, settled points 6 and 20).
+    """
+    votes: tuple[SignedVote, ...]
+    if isinstance(evidence, Conflict):
+        offence = clash(evidence.first, evidence.second)
+        votes = (evidence.first, evidence.second)
+    else:
+        subject, votes = evidence.vote.subject, (evidence.vote,)
+        about = evidence.header.id == subject.block_id
+        offence = "E5" if about and not fits(subject, evidence.header, epoch_blocks) else ""
+    if not offence:
+        return ""
+    claims = [vote_claim(genesis_hash, vote, validators) for vote in votes]
+    known = [claim for claim in claims if claim is not None]
+    proven = len(known) == len(votes) and all(crypto.verify_many(known))
+    return offence if proven else ""

@@ -100,8 +100,18 @@ class AssetParams(Struct):
     transfer_blocks: Blocks = 7_200
 
 
+CLAIM_WEIGHT_MIN = 625
+"""No claim or answer, whatever it shares its envelope with, weighs less; each causes a release."""
+
+ENTRY_WEIGHT_MIN = 160
+"""No demand, and nothing that opens a channel or asks a bond back, weighs less than this."""
+
+
 class InferenceParams(Struct):
-    """Channels, claims and disputes (assets C.1, C.2)."""
+    """Channels, claims and disputes (assets C.1, C.2).
+
+    release_batches_max and due_entries_max bound what one block serves of each queue.
+    """
 
     lanes_max: Annotated[int, Meta(ge=1, le=32)] = 32
     expiry_blocks: Blocks = 2_592_000
@@ -110,7 +120,8 @@ class InferenceParams(Struct):
     leaf_answer_blocks: Blocks = 100
     leaf_demands_max: Annotated[int, Meta(ge=1, le=64)] = 8
     direct_timeout_blocks: Blocks = 600
-    release_batches_max: Annotated[int, Meta(ge=1, le=10_000)] = 500
+    release_batches_max: Annotated[int, Meta(ge=1, le=10**6)] = 16_000
+    due_entries_max: Annotated[int, Meta(ge=1, le=10**6)] = 62_500
     operator_unbonding_blocks: Blocks = 14_400
     operator_slash_bps: Bps = 2_000
     reporter_bps: Bps = 1_000
@@ -217,6 +228,23 @@ class Params(Struct):
         self.split.check()
         self.inference.check()
         self.futures.check()
+        self._check_queues()
+
+    def _check_queues(self) -> None:
+        """Raise Malformed unless a block serves whatever one block can bring into a queue.
+
+        Otherwise a flood of cheap claims would hold back everybody's releases, past the height at
+        which a future settles on them.
+        """
+        weight = self.fees.block_weight_max
+        _require(
+            self.inference.release_batches_max * CLAIM_WEIGHT_MIN >= weight,
+            f"inference.release_batches_max x {CLAIM_WEIGHT_MIN} >= fees.block_weight_max",
+        )
+        _require(
+            self.inference.due_entries_max * ENTRY_WEIGHT_MIN >= weight,
+            f"inference.due_entries_max x {ENTRY_WEIGHT_MIN} >= fees.block_weight_max",
+        )
 
 
 def _require(holds: bool, relation: str) -> None:

@@ -121,10 +121,13 @@ class _Keys:
 class State:
     """One layer of decoded rows over another layer or over the finalized base."""
 
-    __slots__ = ("_keys", "_undo", "below", "rows")
+    __slots__ = ("_keys", "_undo", "below", "derived", "rows")
 
     def __init__(self, below: "State | Base") -> None:
         self.below = below
+        self.derived: dict[tuple[str, int], object] = {}
+        """What a module worked out from the rows as this layer leaves them, for the next block to
+        start from. It is no state: whoever keeps something here can also make it from the rows."""
         self.rows: dict[bytes, Row] = {}
         self._keys: dict[bytes, _Keys] = {}
         self._undo: list[tuple[bytes, Row]] | None = None
@@ -149,6 +152,15 @@ class State:
                 self._keys[key[:2]].discard(key)
             else:
                 self.rows[key] = row
+
+    def inherited(self, name: tuple[str, int]) -> object | None:
+        """Return what the layer below derived from its rows under this name, or None."""
+        return self.below.derived.get(name) if isinstance(self.below, State) else None
+
+    def written(self, prefix: bytes) -> list[bytes]:
+        """Return the keys under a table's prefix that this layer wrote, in order."""
+        index = self._keys.get(prefix)
+        return [] if index is None else index.between(prefix, _successor(prefix))
 
     def row(self, key: bytes, decoder: Decoder[Any]) -> Row:
         """Return the decoded row under `key` as this layer sees it, or None."""
@@ -259,6 +271,13 @@ class Table(Generic[K, R]):
                 f"A row of {self.name} would leave its bounds; use smaller amounts."
             ) from error
         state.write(self._pack(key), row)
+
+    def written(self, state: State) -> list[tuple[K, R | None]]:
+        """Return (key, row) for every key that the top layer wrote, None where it deleted."""
+        return [
+            (self.shape.unpack(key[2:]), cast("R | None", state.rows[key]))
+            for key in state.written(self.prefix)
+        ]
 
     def delete(self, state: State, key: K) -> None:
         """Remove the row under `key`, if there is one."""

@@ -11,7 +11,7 @@ from state.codec import Decoder
 from state.crypto import Tag
 from state.errors import Malformed
 from state.finality import (
-    Certificate,
+    Finalization,
     Header,
     Validator,
     ValidatorSet,
@@ -33,14 +33,14 @@ def validators_of(genesis: Genesis) -> ValidatorSet:
 
 
 def verify_finalization(
-    header: Header, finalization: Certificate, validators: ValidatorSet, genesis_hash: Hash
+    header: Header, finalization: Finalization, validators: ValidatorSet, genesis_hash: Hash
 ) -> None:
     """Raise ProofInvalid unless a quorum of `validators` finalized this header."""
     if set_hash(validators) != header.validators_hash:
         raise ProofInvalid("The header names another validator set than the one trusted.")
     if finalization.subject.block_id != header.id:
         raise ProofInvalid("The certificate finalizes another block than this header's.")
-    if not verify_certificate(Tag.FINALIZE, genesis_hash, finalization, validators):
+    if not verify_certificate(genesis_hash, finalization, validators):
         raise ProofInvalid("The certificate has no valid votes of more than 2/3 of the stake.")
 
 

@@ -104,12 +104,10 @@ async def list_futures(
     return found
 
 
-async def deposit_margin(
-    client: SaharaClient, cast: Cast, plan: DemoPlan, markets: Mapping[str, Market]
-) -> None:
-    """Let every trader put its margin into a subaccount for each market."""
+async def deposit_margin(client: SaharaClient, cast: Cast, plan: DemoPlan) -> None:
+    """Let every trader put its margin into a subaccount for each market to come."""
     sendings = [
-        (trader, tuple(DepositMargin(markets[name].number, MARGIN) for name in plan.names))
+        (trader, tuple(DepositMargin(number, MARGIN) for number, _ in enumerate(plan.names)))
         for trader in cast.traders.values()
     ]
     await perform(client, "depositing margin", sendings)

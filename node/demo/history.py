@@ -8,7 +8,7 @@ from node.demo.plot import Moment
 from node.demo.steps import event_from
 from node.rpc.methods import BlockView
 from state.context import Event
-from state.modules.futures.events import Cleared, Filled, Marked, StatusChanged
+from state.modules.futures.events import Cleared, Filled, Marked, Settled, StatusChanged
 from state.modules.futures.records import Status
 from state.types import Address
 
@@ -39,6 +39,9 @@ class MarketTale:
             case Cleared():
                 self.open_interest = event.open_interest
                 return event.price, event.lots
+            case Settled():
+                self.mark = self.accrued = event.price
+                self.open_interest = 0
             case _:
                 pass
         return None

@@ -15,7 +15,7 @@ from node.demo.cast import Cast, cast_of
 from node.demo.errors import MachineTooSlow
 from node.demo.exchange import all_settled
 from node.demo.heights import Heights, following
-from node.demo.pace import FAST_MS, interval_ms_of, keep_pace, set_pace
+from node.demo.pace import FAST_MS, keep_pace, set_pace
 from node.demo.plot import MarketHistory
 from node.demo.profile import DemoOptions, DemoPlan
 from node.demo.progress import ModelProgress, ProgressView, Status
@@ -24,12 +24,12 @@ from node.demo.serving import Serving
 from node.demo.stage import Stage, set_stage
 from node.demo.trading import Floor
 from node.demo.verify import Closing, verify
-from node.devnet import NodeProcess, NodeWishes, start_node
+from node.devnet import NodeDied, NodeProcess, NodeSilent, NodeWishes, start_node
 from state.genesis import Allocation
 from state.types import GRAINS_PER_SAHARA
 
 FAUCET_GRAINS = 10**8 * GRAINS_PER_SAHARA
-SECONDS_AROUND = 8
+SECONDS_AROUND = 12
 """What setting up and settling take besides the window, roughly; for the progress view."""
 
 REFRESH_SECONDS = 0.25
@@ -55,23 +55,31 @@ async def run_demo(plan: DemoPlan, options: DemoOptions, view: ProgressView) -> 
     folder = Path(tempfile.mkdtemp(prefix="sahara-demo-"))
     home = folder / "node"
     view.show(Status("starting a node", 0, expected_seconds(plan)))
+    keep = options.keep
     try:
-        wishes = NodeWishes(
-            funds=(Allocation(cast.faucet.address, FAUCET_GRAINS),),
-            rpc_port=options.rpc_port or 0,
-            block_interval_ms_min=FAST_MS,
-            idle_interval_ms=FAST_MS,
-        )
-        node = await start_node(home, wishes)
+        node = await start_node(home, node_wishes(cast, options))
         try:
             show = Show(plan, view, began)
             report, histories = await while_alive(node, play(node, cast, plan, show))
         finally:
             await node.stop()
+    except (NodeDied, NodeSilent):
+        keep = True  # its log is what tells why
+        raise
     finally:
-        if not options.keep:
+        if not keep:
             shutil.rmtree(folder, ignore_errors=True)
     return Result(report, histories, home if options.keep else None)
+
+
+def node_wishes(cast: Cast, options: DemoOptions) -> NodeWishes:
+    """A node of this run: all coins are the faucet's, and blocks follow each other quickly."""
+    return NodeWishes(
+        funds=(Allocation(cast.faucet.address, FAUCET_GRAINS),),
+        rpc_port=options.rpc_port or 0,
+        block_interval_ms_min=FAST_MS,
+        idle_interval_ms=FAST_MS,
+    )
 
 
 async def while_alive(node: NodeProcess, work: Coroutine[Any, Any, T]) -> T:
@@ -137,8 +145,6 @@ async def open_window(
 ) -> None:
     """Calls are served and claimed while the agents trade, at the trace's pace."""
     window = stage.window
-    blocks = window.height_stop - window.height_first
-    await set_pace(client, interval_ms_of(plan.window_seconds, blocks))
     show.stage("serving calls and trading futures on them", heights)
     tasks = [
         asyncio.ensure_future(work)

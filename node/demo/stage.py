@@ -1,4 +1,4 @@
-"""Setting the stage: accounts funded, assets registered, lanes open, futures listed, margin in.
+"""Setting the stage: accounts funded, assets registered, lanes open, margin in, futures listed.
 
 All of it happens before the first call.
 """
@@ -10,6 +10,7 @@ from node.demo.cast import Cast, funding
 from node.demo.exchange import Market, deposit_margin, list_futures
 from node.demo.heights import Heights
 from node.demo.lanes import Lanes, open_lanes
+from node.demo.pace import interval_ms_of, set_pace
 from node.demo.profile import DemoPlan
 from node.demo.readings import insurance_coins
 from node.demo.registry import Registered, register
@@ -18,8 +19,8 @@ from node.demo.steps import perform
 from state.maths import ceil_div
 from state.transaction import MESSAGES_MAX
 
-BLOCKS_BEFORE_WINDOW = 8
-"""Blocks between now and the window at least: for listing, margin, and a first auction or two."""
+BLOCKS_BEFORE_WINDOW = 6
+"""Blocks between now and the window at least: for listing, the opening, and an auction or two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,11 @@ class Stage:
 
 
 async def set_stage(client: SaharaClient, heights: Heights, cast: Cast, plan: DemoPlan) -> Stage:
-    """Bring everything onto the chain, in the fast pace that the node was started with."""
+    """Bring everything onto the chain, in the fast pace that the node was started with.
+
+    The futures come last and in the pace of the window, so that the traders meet every block of
+    theirs.
+    """
     params = await client.params()
     transfers = funding(cast, plan, params.futures.listing_bond)
     parts = [transfers[at : at + MESSAGES_MAX] for at in range(0, len(transfers), MESSAGES_MAX)]
@@ -47,13 +52,15 @@ async def set_stage(client: SaharaClient, heights: Heights, cast: Cast, plan: De
     registered = await register(client, cast, plan)
     await heights.reach(max(model.price_height for model in registered.models.values()))
     lanes = await open_lanes(client, cast, plan, registered)
-    status = await client.status()
+    await deposit_margin(client, cast, plan)
+    insurance = await insurance_coins(client)
     bucket_blocks = params.index.bucket_blocks
+    await set_pace(client, interval_ms_of(plan.window_seconds, plan.buckets * bucket_blocks))
+    status = await client.status()
     first = ceil_div(status.height + BLOCKS_BEFORE_WINDOW, bucket_blocks)
     window = Window(first, plan.buckets, bucket_blocks)
     markets = await list_futures(client, cast, plan, registered, window)
-    await deposit_margin(client, cast, plan, markets)
+    insurance += params.futures.listing_bond * len(markets)
     listed = heights.height
     dispute = params.inference.dispute_window_blocks
-    insurance = await insurance_coins(client)
     return Stage(registered, lanes, window, markets, listed, dispute, insurance, status.time_ms)

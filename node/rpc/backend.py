@@ -13,7 +13,7 @@ import msgspec
 from state.block import Outcome
 from state.codec import Struct
 from state.errors import SaharaError
-from state.finality import Certificate, Header
+from state.finality import Finalization, Header
 from state.genesis import Genesis
 from state.types import Amount, Hash, Height, TimestampMs
 
@@ -54,7 +54,7 @@ class OutcomeProof(Struct):
     count: int
     path: tuple[Hash, ...]
     header: Header
-    finalization: Certificate
+    finalization: Finalization
 
 
 class StateProof(Struct):
@@ -68,14 +68,14 @@ class StateProof(Struct):
     value: bytes | None
     proof: bytes
     header: Header
-    finalization: Certificate
+    finalization: Finalization
 
 
 class BlockRecord(Struct):
     """A finalized block: header, certificate, transactions, outcomes, and end-of-block events."""
 
     header: Header
-    finalization: Certificate
+    finalization: Finalization
     transactions: tuple[bytes, ...]
     outcomes: tuple[Outcome, ...]
     events: tuple[msgspec.Raw, ...]
@@ -118,7 +118,7 @@ class Backend(Protocol):
         """Return the node at a glance."""
         ...
 
-    def header(self, height: int) -> tuple[Header, Certificate]:
+    def header(self, height: int) -> tuple[Header, Finalization]:
         """Return a finalized header and its certificate; raises NotFound above the head."""
         ...
 

@@ -10,7 +10,7 @@ from node.rpc.jsonform import FORMS, FormError
 from state.block import Outcome
 from state.codec import Struct, encode
 from state.errors import NotFound
-from state.finality import Certificate, Header
+from state.finality import Finalization, Header
 from state.genesis import Genesis
 from state.modules.all import MESSAGES, MODULES
 from state.registry import Message
@@ -65,7 +65,7 @@ class BlockView(Struct):
 
     block_id: Hash
     header: Header
-    finalization: Certificate
+    finalization: Finalization
     transactions: tuple[TransactionView, ...]
     outcomes: tuple[Outcome, ...]
     events: tuple[Raw, ...]
@@ -120,7 +120,7 @@ class NodeMethods:
         header, _ = self._backend.header(height)
         return HeaderView(header.id, header)
 
-    def finalization(self, height: Height) -> Certificate:
+    def finalization(self, height: Height) -> Finalization:
         """Return the certificate that finalized a block."""
         return self._backend.header(height)[1]
 

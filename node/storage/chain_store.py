@@ -16,7 +16,7 @@ from node.storage.kv import KeyValueStore, Row
 from state.block import Body, Result, bodies, results
 from state.codec import Decoder, Struct, encode
 from state.errors import NotFound
-from state.finality import Certificate, Header
+from state.finality import Finalization, Header
 from state.genesis import Genesis
 from state.tree import Change, Tree, TreeProof
 from state.types import ZERO_HASH, Hash, Height
@@ -45,7 +45,7 @@ class Head(Struct):
     state_root: Hash
     outcomes_root: Hash
     changed: bool
-    finalization: Certificate | None
+    finalization: Finalization | None
 
 
 class HeaderRow(Struct):
@@ -53,7 +53,7 @@ class HeaderRow(Struct):
 
     header: Header
     block_id: Hash
-    finalization: Certificate | None
+    finalization: Finalization | None
 
 
 class Place(Struct):

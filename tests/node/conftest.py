@@ -9,8 +9,8 @@ import pytest
 from nacl.signing import SigningKey
 
 import cython_ext
-from consensus.inputs import Pacing
 from consensus.solo import Solo
+from consensus.solo_inputs import Pacing
 from node.application import Application, Candidate
 from node.backend import NodeBackend
 from node.client import Account
@@ -36,7 +36,7 @@ from state.context import BlockContext
 from state.crypto import Tag
 from state.errors import NotFound
 from state.finality import (
-    Certificate,
+    Finalization,
     Header,
     Nullified,
     Proposal,
@@ -162,10 +162,10 @@ class MemoryNode:
             crypto.hash_bytes(Tag.PARAMS, encode(self.genesis.params)),
         )
 
-    def _finalize(self, header: Header) -> Certificate:
+    def _finalize(self, header: Header) -> Finalization:
         subject = Proposal(0, header.view, header.parent_view, header.id, ZERO_HASH)
         digest = vote_digest(Tag.FINALIZE, self._hash, subject)
-        return Certificate(subject, (Vote(0, self.validator.sign(digest)),))
+        return Finalization(subject, (Vote(0, self.validator.sign(digest)),))
 
     # --- what the server asks --------------------------------------------------------------------
 
@@ -223,7 +223,7 @@ class MemoryNode:
             cython_ext.IMPLEMENTATION,
         )
 
-    def header(self, height: int) -> tuple[Header, Certificate]:
+    def header(self, height: int) -> tuple[Header, Finalization]:
         record = self.block(height)
         return record.header, record.finalization
 
@@ -315,7 +315,7 @@ class LocalChain:
 
     def execute(
         self, application: Application, *transactions: Transaction
-    ) -> tuple[Header, Hash, Certificate]:
+    ) -> tuple[Header, Hash, Finalization]:
         tip = application.tip()
         height = tip.header.height + 1
         built = application.build(transactions, height * INTERVAL_MS)
@@ -339,7 +339,7 @@ class LocalChain:
         application.execute(header, header.id)
         subject = Proposal(0, height, height - 1, header.id, ZERO_HASH)
         digest = vote_digest(Tag.FINALIZE, self.genesis.hash, subject)
-        return header, header.id, Certificate(subject, (Vote(0, self.accounts[0].sign(digest)),))
+        return header, header.id, Finalization(subject, (Vote(0, self.accounts[0].sign(digest)),))
 
     def step(self, application: Application, *transactions: Transaction) -> Candidate:
         return application.commit(*self.execute(application, *transactions))

@@ -15,7 +15,15 @@ from state.block import Body
 from state.codec import encode, replace
 from state.crypto import Tag, sign_hash
 from state.errors import InvalidBlock, NotFound
-from state.finality import Certificate, Header, Justify, Proposal, Vote, evidence_root, justify_hash
+from state.finality import (
+    Finalization,
+    Header,
+    Justify,
+    Proposal,
+    Vote,
+    evidence_root,
+    justify_hash,
+)
 from state.genesis import Allocation, Genesis, GenesisValidator
 from state.modules.bank import Transfer
 from state.params import Params
@@ -68,10 +76,10 @@ def grow(store: ChainStore) -> None:
         application.commit(header, header.id, finalize(header, justify))
 
 
-def finalize(header: Header, justify: bytes) -> Certificate:
+def finalize(header: Header, justify: bytes) -> Finalization:
     proposal = Proposal(0, header.view, header.parent_view, header.id, justify)
     digest = sign_hash(Tag.FINALIZE, GENESIS.hash, encode(proposal))
-    return Certificate(proposal, (Vote(0, KEY.sign(digest)),))
+    return Finalization(proposal, (Vote(0, KEY.sign(digest)),))
 
 
 @pytest.fixture

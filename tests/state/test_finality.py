@@ -12,8 +12,9 @@ from state.codec import Decoder, encode
 from state.crypto import Tag
 from state.errors import Malformed
 from state.finality import (
-    Certificate,
+    Finalization,
     Header,
+    Notarization,
     Nullified,
     Proposal,
     Validator,
@@ -28,7 +29,7 @@ from state.finality import (
 NETWORK = bytes([9]) * 32
 KEYS = [SigningKey(bytes([number]) * 32) for number in range(1, 8)]
 SUBJECT = Proposal(1, 7, 6, bytes([4]) * 32, bytes([5]) * 32)
-CERTIFICATES: Decoder[Certificate] = Decoder(Certificate)
+CERTIFICATES: Decoder[Finalization] = Decoder(Finalization)
 
 _hashes = [bytes([number]) * 32 for number in range(3, 11)]
 HEADER = Header(5, 0, 7, 6, bytes([1]) * 32, 1_000, bytes([2]) * 20, *_hashes)
@@ -51,7 +52,8 @@ def vote(
 
 
 def holds(votes: list[Vote], validators: ValidatorSet, *, tag: Tag = Tag.FINALIZE) -> bool:
-    return verify_certificate(tag, NETWORK, Certificate(SUBJECT, tuple(votes)), validators)
+    kind = Notarization if tag is Tag.NOTARIZE else Finalization
+    return verify_certificate(NETWORK, kind(SUBJECT, tuple(votes)), validators)
 
 
 def test_the_header_is_an_array_in_this_order_and_its_id_is_pinned() -> None:
@@ -140,8 +142,8 @@ def test_another_subject_needs_other_votes() -> None:
     for name in Proposal.__struct_fields__:
         value = getattr(SUBJECT, name)
         other = value + 1 if isinstance(value, int) else bytes(32)
-        forged = Certificate(replace(SUBJECT, **{name: other}), votes)
-        assert not verify_certificate(Tag.FINALIZE, NETWORK, forged, members(1, 1, 1, 1))
+        forged = Finalization(replace(SUBJECT, **{name: other}), votes)
+        assert not verify_certificate(NETWORK, forged, members(1, 1, 1, 1))
 
 
 def test_stake_counts_and_heads_do_not() -> None:
@@ -170,8 +172,8 @@ def test_an_empty_set_certifies_nothing() -> None:
 
 
 def test_certificates_without_votes_or_with_an_index_beyond_the_largest_set_do_not_decode() -> None:
-    wire = encode(Certificate(SUBJECT, (vote(0),)))
+    wire = encode(Finalization(SUBJECT, (vote(0),)))
     assert CERTIFICATES.decode(wire).votes[0] == vote(0)
     for votes in ((), (Vote(200, bytes(64)),), (Vote(0, bytes(63)),), (vote(0),) * 201):
         with pytest.raises(Malformed):
-            CERTIFICATES.decode(encode(Certificate(SUBJECT, votes)))
+            CERTIFICATES.decode(encode(Finalization(SUBJECT, votes)))

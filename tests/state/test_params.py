@@ -45,6 +45,8 @@ RELATIONS = [
     Relation("staking", {"unbonding_blocks": 599}, {"unbonding_blocks": 600}),
     Relation("split", {"burn_bps": 1_201}, {"burn_bps": 1_200}),
     Relation("inference", {"leaf_answer_blocks": 1_798}, {"leaf_answer_blocks": 1_797}),
+    Relation("inference", {"release_batches_max": 15_999}, {"release_batches_max": 16_000}),
+    Relation("inference", {"due_entries_max": 62_499}, {"due_entries_max": 62_500}),
     Relation("futures", {"maintenance_margin_ppm": 200_000}, {"maintenance_margin_ppm": 199_999}),
     Relation("futures", {"band_ppm": 100_001}, {"band_ppm": 100_000}),
     Relation("futures", {"mark_clamp_ppm": 50_001}, {"mark_clamp_ppm": 50_000}),

@@ -117,15 +117,14 @@ class Admission:
         """Note the best prices of the resting book, and whose orders are in it."""
         best_bid, best_ask = self.best
         here = {batch.owner: True for batch in self.batches}
-        for key, view in self.desk.views():
-            if view.orders:
-                if key[:20] in here:
-                    self.owners.setdefault(key[:20], []).append(self.desk.at(key))
-                for order in view.orders:
-                    if order.side == BUY:
-                        best_bid = max(best_bid, order.limit)
-                    else:
-                        best_ask = min(best_ask, order.limit)
+        for key, view in self.desk.quoting():
+            if key[:20] in here:
+                self.owners.setdefault(key[:20], []).append(self.desk.at(key))
+            for order in view.orders:
+                if order.side == BUY:
+                    best_bid = max(best_bid, order.limit)
+                else:
+                    best_ask = min(best_ask, order.limit)
         self.best = (best_bid, best_ask)
 
     def _execute(self, account: Account, batch: Batch, position: int) -> OperationResult:

@@ -28,8 +28,8 @@ from state.types import PPM
 
 def cancel_uncovered(desk: Desk) -> None:
     """Cancel opening orders without initial margin, and reducing ones beyond bankruptcy."""
-    for key, view in desk.views():
-        if view.orders and not _surely_covered(desk, view):
+    for key, view in desk.quoting():
+        if not _surely_covered(desk, view):
             account = desk.at(key)
             buys, sells = desk.load(account, BUY), desk.load(account, SELL)
             left = scan_initial(
@@ -86,7 +86,7 @@ def _cancel_side(desk: Desk, account: Account, side: int, *, uncovered: bool) ->
 
 def run(desk: Desk) -> None:
     """Clear the market, apply the fills, and let the orders that may not rest lapse."""
-    orders: list[Resting] = [order for _, view in desk.views() for order in view.orders]
+    orders: list[Resting] = [order for _, view in desk.quoting() for order in view.orders]
     if not orders:
         return
     orders.sort(key=BY_ID)
@@ -110,7 +110,7 @@ def _lapse(desk: Desk, clearing: Clearing) -> None:
     """Cancel what the clear dropped and what may not rest, one event an account and reason."""
     if not clearing.cancelled:
         return
-    owner_of = {order.order_id: key for key, view in desk.views() for order in view.orders}
+    owner_of = {order.order_id: key for key, view in desk.quoting() for order in view.orders}
     grouped: dict[tuple[AccountKey, str], list[bytes]] = {}
     for order_id, reason in clearing.cancelled:
         if order_id in owner_of:
@@ -320,7 +320,7 @@ def set_mark(desk: Desk, price: int) -> None:
 def _levels(desk: Desk, side: int) -> list[tuple[int, int]]:
     """Return (price, lots) of one side of the resting book, the best first."""
     levels: dict[int, int] = {}
-    for _, view in desk.views():
+    for _, view in desk.quoting():
         for order in view.orders:
             if order.side == side:
                 levels[order.limit] = levels.get(order.limit, 0) + order.lots

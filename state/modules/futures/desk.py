@@ -4,7 +4,6 @@ It holds the rows of all members as they were when the step began, and a working
 account that the step has touched. Only touched accounts are written back.
 """
 
-from bisect import insort
 from collections.abc import Iterator
 from operator import attrgetter
 
@@ -12,7 +11,7 @@ from state.codec import replace
 from state.context import BlockContext
 from state.maths import mul_div_floor
 from state.modules import bank, chain
-from state.modules.futures import events
+from state.modules.futures import events, members
 from state.modules.futures.events import Reason
 from state.modules.futures.margin import NO_LOAD, Load, Position, load, order_fee, order_loss
 from state.modules.futures.orders import BUY, REDUCE_ONLY, SELL
@@ -31,7 +30,6 @@ from state.modules.futures.records import (
     Resting,
     Status,
     Subaccount,
-    account_key,
     account_of,
 )
 from state.types import PPM, Height
@@ -161,10 +159,11 @@ class Desk:
     __slots__ = (
         "contract",
         "ctx",
+        "drift",
         "initial",
         "is_live",
-        "keys",
         "market",
+        "members",
         "outlook",
         "prices",
         "rows",
@@ -179,11 +178,10 @@ class Desk:
         self.market = self.initial = MARKETS.require(ctx.state, market_id)
         self.is_live = LIVE.get(ctx.state, market_id) is not None
         self.outlook = outlook(ctx, self.contract)
-        self.rows: dict[AccountKey, Subaccount] = {}
-        for (_, owner, number), _ in MEMBERS.scan(ctx.state, under=(market_id,)):
-            row = SUBACCOUNTS.require(ctx.state, (owner, number))
-            self.rows[account_key(owner, number)] = row
-        self.keys = list(self.rows)
+        self.members = members.load(ctx.state, market_id)
+        self.rows = self.members.rows
+        self.drift = [0, 0, 0]
+        """What this step added to the sums of lots, of quotes and of longs, once stored."""
         self.touched: dict[AccountKey, Account] = {}
         self.prices = ranges_of(self.contract, self.market, self.outlook, ctx.height)
 
@@ -218,7 +216,25 @@ class Desk:
     def views(self) -> Iterator[tuple[AccountKey, Account | Subaccount]]:
         """Yield every member by ascending key, as it stands now."""
         touched, rows = self.touched, self.rows
-        for key in self.keys:
+        for key in self.members.keys:
+            yield key, touched.get(key) or rows[key]
+
+    def quoting(self) -> Iterator[tuple[AccountKey, Account | Subaccount]]:
+        """Yield every member that has open orders by ascending key, as it stands now."""
+        touched, rows = self.touched, self.rows
+        for key in sorted({**self.members.quoting, **touched}):
+            view = touched.get(key) or rows[key]
+            if view.orders:
+                yield key, view
+
+    def unsettled(self) -> Iterator[tuple[AccountKey, Account | Subaccount]]:
+        """Yield the members whose health is not known to be what it was at the last sweep."""
+        swept = (self.prices.mark, self.prices.maintenance_low, self.prices.maintenance_high)
+        if self.members.swept != swept:
+            yield from self.views()
+            return
+        touched, rows = self.touched, self.rows
+        for key in sorted({**self.members.changed, **touched}):
             yield key, touched.get(key) or rows[key]
 
     def standing(self, key: AccountKey) -> Account | Subaccount:
@@ -259,9 +275,9 @@ class Desk:
             return None
         if row.market_id:
             MEMBERS.delete(self.ctx.state, (row.market_id, owner, number))
+            members.forget(self.ctx.state, row.market_id)
         MEMBERS.put(self.ctx.state, (self.market_id, owner, number), Member())
-        self.rows[key] = row
-        insort(self.keys, key)
+        self.members.put(key, row)
         account = self.at(key)
         account.market_id = self.market_id
         account.liquidating = False
@@ -331,12 +347,17 @@ class Desk:
         state = self.ctx.state
         for key, account in sorted(self.touched.items()):
             row = account.row()
-            if row != self.rows[key]:
+            before = self.rows[key]
+            if row != before:
+                self.drift[0] += row.lots - before.lots
+                self.drift[1] += row.quote - before.quote
+                self.drift[2] += max(0, row.lots) - max(0, before.lots)
                 SUBACCOUNTS.put(state, (account.owner, account.number), row)
-                self.rows[key] = row
+                self.members.put(key, row)
         if self.market != self.initial:
             MARKETS.put(state, self.market_id, self.market)
-        live = any(not row.is_idle for row in self.rows.values())
+        live = bool(self.members.quoting) or self.market.open_interest > 0
+        live = live or any(row.quote for row in self.rows.values())
         if live != self.is_live:
             if live:
                 LIVE.put(state, self.market_id, Live())

@@ -28,15 +28,15 @@ from state.types import PPM
 def place_orders(desk: Desk) -> None:
     """Put liquidation orders of flagged accounts into the coming auction, the worst off first."""
     flagged: list[tuple[int, AccountKey]] = []
-    for key, view in desk.views():
-        if view.liquidating:
-            left = scan_maintenance(
-                view.cash, Position(view.lots, view.quote), desk.prices, desk.tick_value
-            )
-            if left >= 0:
-                _flag(desk, desk.at(key), liquidating=False)
-            elif view.lots:
-                flagged.append((floor_div(left, abs(view.lots)), key))
+    for key in sorted(desk.members.flagged):
+        view = desk.standing(key)
+        left = scan_maintenance(
+            view.cash, Position(view.lots, view.quote), desk.prices, desk.tick_value
+        )
+        if left >= 0:
+            _flag(desk, desk.at(key), liquidating=False)
+        elif view.lots:
+            flagged.append((floor_div(left, abs(view.lots)), key))
     if not flagged:
         return
     depths = [_depth(desk, BUY), _depth(desk, SELL)]
@@ -67,7 +67,7 @@ def _depth(desk: Desk, side: int) -> int:
     bounds = desk.prices
     return sum(
         order.lots
-        for _, view in desk.views()
+        for _, view in desk.quoting()
         for order in view.orders
         if order.side == side
         and (order.limit >= bounds.band_low if side == BUY else order.limit <= bounds.band_high)
@@ -90,8 +90,8 @@ def _order(desk: Desk, account: Account, lots: int) -> Resting:
 
 def _make_way(desk: Desk, account: Account, order: Resting) -> None:
     """Cancel what the owner's other subaccounts would trade against the liquidation order."""
-    for key, view in desk.views():
-        if key[:20] == account.owner and view.orders:
+    for key, view in desk.quoting():
+        if key[:20] == account.owner:
             crossed = [
                 other.order_id
                 for other in view.orders
@@ -109,7 +109,7 @@ def sweep(desk: Desk) -> None:
     low, high = bounds.maintenance_low * value, bounds.maintenance_high * value
     mark = bounds.mark * value
     insolvent: list[AccountKey] = []
-    for key, view in desk.views():
+    for key, view in desk.unsettled():
         lots, funds = view.lots, view.cash + view.quote
         if not lots and not view.quote:
             if view.liquidating:
@@ -120,6 +120,8 @@ def sweep(desk: Desk) -> None:
             _flag(desk, desk.at(key), liquidating=below)
         if funds + lots * mark < 0:
             insolvent.append(key)
+    desk.members.swept = (bounds.mark, bounds.maintenance_low, bounds.maintenance_high)
+    desk.members.changed.clear()
     if insolvent:
         close(desk, [key for key in insolvent if desk.at(key).lots >= 0])
         close(desk, [key for key in insolvent if desk.at(key).lots < 0])

@@ -187,6 +187,5 @@ def _turn(ctx: BlockContext, contract: Contract, settlement: Settlement) -> Sett
 
 def cancel_everything(desk: Desk, reason: Reason) -> None:
     """Cancel all orders of the market."""
-    for key, view in desk.views():
-        if view.orders:
-            desk.cancel_all(desk.at(key), reason)
+    for key, _ in desk.quoting():
+        desk.cancel_all(desk.at(key), reason)

@@ -10,7 +10,7 @@ from functools import partial
 from state.codec import replace
 from state.context import BlockContext
 from state.errors import Rejected
-from state.modules.futures import admission, auction, liquidation, payment
+from state.modules.futures import admission, auction, liquidation, members, payment
 from state.modules.futures.desk import Desk
 from state.modules.futures.events import Quarantined, Reason
 from state.modules.futures.invariants import assert_sound
@@ -103,6 +103,7 @@ def _step(ctx: BlockContext, market_id: int, batches: list[Batch]) -> None:
         payment.settle_variation(desk)
     desk.store()
     assert_sound(desk)
+    members.keep(ctx.state, market_id, desk.members)
 
 
 def _enter(desk: Desk) -> None:
@@ -137,9 +138,7 @@ def _trade(desk: Desk, batches: list[Batch]) -> None:
 
 def _expire(desk: Desk) -> None:
     """Cancel orders whose last height is over, and all orders of clients that fell silent."""
-    for key, view in desk.views():
-        if not view.orders:
-            continue
+    for key, view in desk.quoting():
         if 0 < view.cancel_at <= desk.height:
             account = desk.at(key)
             desk.cancel_all(account, Reason.DEAD_MAN)

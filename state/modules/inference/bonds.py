@@ -60,7 +60,7 @@ def slash(ctx: BlockContext, operator: Address, reporter: Address, reason: str) 
 
 def unbond_due(ctx: BlockContext) -> None:
     """Pay out the unbondings whose time has come."""
-    limit = ctx.params.inference.release_batches_max
+    limit = ctx.params.inference.due_entries_max
     for operator in UNBONDINGS.take(ctx.state, ctx.height, limit=limit):
         row = BONDS.require(ctx.state, operator)
         bank.move(ctx.state, BONDS_POT, operator, row.unbonding)

@@ -161,7 +161,7 @@ def close_channel(ctx: BlockContext, channel_id: Hash, channel: Channel) -> None
 
 def close_due(ctx: BlockContext) -> None:
     """Close the channels whose last height for claims ends with this block."""
-    limit = ctx.params.inference.release_batches_max
+    limit = ctx.params.inference.due_entries_max
     for channel_id in CLOSINGS.take(ctx.state, ctx.height, limit=limit):
         close_channel(ctx, channel_id, CHANNELS.require(ctx.state, channel_id))
 

@@ -59,7 +59,7 @@ def bond_min(state: State, row: BatchRow) -> int:
 
 def settle_unanswered(ctx: BlockContext) -> None:
     """Refund the demanded leaves whose time to be shown ends with this block."""
-    limit = ctx.params.inference.release_batches_max
+    limit = ctx.params.inference.due_entries_max
     for entry in ANSWERS.take(ctx.state, ctx.height, limit=limit):
         key: DemandKey = DEMANDS.shape.unpack(entry)
         _withheld(ctx, key, DEMANDS.require(ctx.state, key))

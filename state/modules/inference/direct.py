@@ -143,14 +143,17 @@ class DirectInferOpen(Message, tag=0x0540):
 
 @MODULE.tx
 class DirectInferClose(Message, tag=0x0541):
-    """Claim a direct call with the operator's signed response; the rest goes back at once."""
+    """Claim a direct call with the operator's signed response; the rest goes back at once.
+
+    The weight covers the release that the claim will cause.
+    """
 
     channel_id: Hash
     response: Response
     operator_key: PublicKey
     operator_signature: Signature
 
-    WEIGHT = 300
+    WEIGHT = 400
 
     def claims(self, genesis_hash: Hash) -> list[SignatureClaim]:
         """The operator's signature of the response."""

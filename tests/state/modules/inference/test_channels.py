@@ -249,9 +249,8 @@ def test_an_unknown_channel_is_not_found(shop: Any) -> None:
     shop.chain.refuse("state.not_found", UniClose(b"\x01" * 32), by=PAYER)
 
 
-def test_a_closing_that_waits_for_its_turn_takes_no_claims(make_shop: Any, params: Params) -> None:
-    tight = replace(params.inference, release_batches_max=1)
-    shop = make_shop(replace(params, inference=tight))
+def test_a_closing_that_waits_for_its_turn_takes_no_claims(shop: Any) -> None:
+    shop.bend(due_entries_max=1)
     expiry = shop.chain.height + 5
     ids = sorted([shop.open(10**9, expiry=expiry) for _ in range(2)])
     for channel_id in ids:

@@ -42,9 +42,8 @@ def test_a_release_pays_the_split_exactly(shop: Any) -> None:
     assert totals_of(shop.chain.state).paid == value
 
 
-def test_what_exceeds_the_budget_waits_for_the_next_block(make_shop: Any, params: Any) -> None:
-    tight = replace(params.inference, release_batches_max=2)
-    shop = make_shop(replace(params, inference=tight))
+def test_what_exceeds_the_budget_waits_for_the_next_block(shop: Any) -> None:
+    shop.bend(release_batches_max=2)
     others = [shop.open(10**9) for _ in range(4)]
     for channel_id in others:
         shop.add_lane(0, channel_id)

@@ -1,0 +1,68 @@
+"""A node as the demo starts it: a process of its own that is waited for, stopped, and missed."""
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from node import devnet
+from node.client import Account, SaharaClient
+from node.devnet import NodeDied, NodeSilent, NodeWishes, PortInUse, start_node
+from state.genesis import Allocation
+
+RICH = Account.from_seed(b"r" * 32)
+WISHES = NodeWishes((Allocation(RICH.address, 5_000),), block_interval_ms_min=5, idle_interval_ms=5)
+
+
+async def test_a_node_starts_funded_answers_and_stops_in_order(tmp_path: Path) -> None:
+    node = await start_node(tmp_path / "node", WISHES)
+    async with SaharaClient(node.url, genesis_hash=node.genesis_hash) as client:
+        assert (await client.query("bank.balance", address=RICH.address)).amount == 5_000
+        assert (await client.status()).height >= 1
+    assert node.pid != os.getpid()
+    assert await node.stop() == 0
+    assert await node.stop() == 0
+    assert not (node.home / "run.json").exists()
+    assert (node.home / devnet.LOG_FILE).read_text()
+    assert "exit code 0" in (await node.death()).sentence
+
+
+async def test_a_process_that_ends_at_once_is_told_with_its_last_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = "import sys; print('a long story'); print('no such luck'); sys.exit(3)"
+    monkeypatch.setattr(devnet, "command", lambda *_: [sys.executable, "-c", script])
+    with pytest.raises(NodeDied, match=r"exit code 3; its log is .*last words: no such luck"):
+        await start_node(tmp_path / "node", WISHES)
+
+
+async def test_a_process_that_never_answers_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sleeper = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+    monkeypatch.setattr(devnet, "command", lambda *_: [sys.executable, "-c", sleeper])
+    monkeypatch.setattr(devnet, "START_SECONDS_MAX", 1)
+    with pytest.raises(NodeSilent, match="did not answer within 1 s"):
+        await start_node(tmp_path / "node", WISHES)
+    pid = int((tmp_path / "node" / devnet.LOG_FILE).read_text())
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+async def test_a_port_in_use_is_told_before_a_home_is_made(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(PortInUse, match=f"Port {port} cannot be had"):
+            await start_node(tmp_path / "node", NodeWishes((), rpc_port=port))
+    assert not (tmp_path / "node").exists()
+
+
+def test_settings_of_another_node_do_not_reach_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAHARA_RPC_PORT", "1")
+    monkeypatch.setenv("SAHARA_PURE_PYTHON", "1")
+    found = devnet.environment()
+    assert "SAHARA_RPC_PORT" not in found
+    assert found["SAHARA_PURE_PYTHON"] == "1"
+    assert found["PATH"] == os.environ["PATH"]
