@@ -22,7 +22,7 @@ GuardError                     NodeError (node/errors.py)
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from hashlib import blake2b
 from io import FileIO
@@ -36,7 +36,18 @@ from node.keystore import sync_folder
 from state.codec import Decoder, Struct, encode
 from state.crypto import Tag
 from state.errors import Malformed
-from state.finality import Epoch, Nullified, Proposal, View, vote_digest
+from state.finality import (
+    Epoch,
+    Finalize,
+    Notarize,
+    Nullified,
+    Nullify,
+    Proposal,
+    SignedVote,
+    View,
+    Vote,
+    vote_digest,
+)
 from state.types import Hash, PublicKey, Signature
 
 GUARD_VERSION: Final = 1
@@ -142,6 +153,30 @@ _entries: Decoder[_Floor | _Vote] = Decoder(_Floor | _Vote)
 _proposals: Decoder[Proposal] = Decoder(Proposal)
 
 
+class GuardStore(Protocol):
+    """Where a guard keeps its records: a file, or what stands for one in a simulation."""
+
+    payloads: list[bytes]
+    """What was there when it was opened."""
+
+    @property
+    def size_bytes(self) -> int:
+        """How large it has become."""
+        ...
+
+    def append(self, payload: bytes) -> None:
+        """Make a record durable."""
+        ...
+
+    def rewrite(self, payloads: list[bytes]) -> None:
+        """Replace all records by these, atomically."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it."""
+        ...
+
+
 class _GuardFile:
     """Records on disk, under an exclusive lock, synced one by one."""
 
@@ -238,10 +273,16 @@ class GuardedSigner:
     Raises GuardMissing, GuardLocked, GuardCorrupt or GuardOfAnother.
     """
 
-    def __init__(self, key: Signer, path: Path, genesis_hash: Hash) -> None:
+    def __init__(
+        self,
+        key: Signer,
+        path: Path,
+        genesis_hash: Hash,
+        open_store: Callable[[Path], GuardStore] = _GuardFile,
+    ) -> None:
         self._key = key
         self._genesis_hash = genesis_hash
-        self._file = _GuardFile(path)
+        self._file = open_store(path)
         self._votes: dict[Round, dict[Tag, _Vote]] = {}
         self._compact_bytes = COMPACT_BYTES
         self._floor: Round = (0, 0)
@@ -304,6 +345,16 @@ class GuardedSigner:
     def view_floor(self) -> int:
         """The view of the highest round: whoever starts anew begins above it."""
         return self._highest[1]
+
+    def votes(self, validator: int) -> tuple[SignedVote, ...]:
+        """Return the remembered votes, as those of the validator with this index."""
+        return tuple(
+            [
+                _signed(vote, validator)
+                for at in sorted(self._votes)
+                for vote in self._votes[at].values()
+            ]
+        )
 
     @property
     def parent_highest(self) -> Round:
@@ -374,6 +425,22 @@ class GuardedSigner:
     def close(self) -> None:
         """Let go of the guard; another process may take it."""
         self._file.close()
+
+
+def _signed(vote: _Vote, validator: int) -> SignedVote:
+    by = Vote(validator, vote.signature)
+    match _KINDS[vote.kind]:
+        case Tag.NOTARIZE:
+            return Notarize(_proposals.trusted(vote.subject), by)
+        case Tag.FINALIZE:
+            return Finalize(_proposals.trusted(vote.subject), by)
+        case _:
+            return Nullify(Nullified(vote.epoch, vote.view), by)
+
+
+def guard_head(public_key: PublicKey, genesis_hash: Hash) -> bytes:
+    """Return the first record of a new guard."""
+    return encode(_Head(GUARD_VERSION, public_key, genesis_hash))
 
 
 def create_guard(

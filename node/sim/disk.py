@@ -38,6 +38,16 @@ class SimulatedFile:
     _synced: int = 0
     syncs: int = 0
 
+    @property
+    def is_synced(self) -> bool:
+        """Whether everything that was written is durable."""
+        return self._synced == len(self._stored)
+
+    @property
+    def size_bytes(self) -> int:
+        """The bytes of all records."""
+        return sum(len(stored) for stored in self._stored)
+
     def append(self, payload: bytes) -> None:
         """Write a record into the cache of the operating system."""
         before = self._stored[-1][:CHECKSUM_BYTES] if self._stored else b""
