@@ -76,7 +76,7 @@ class Chronicle:
     """Proposals of every block with what justifies them, by block id."""
     final: dict[int, dict[Hash, set[int]]] = field(default_factory=dict)
     """Honest validators that hold a block as final, by height and block."""
-    _known: set[Signature] = field(default_factory=set)
+    _known: dict[Signature, SignedVote] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -90,7 +90,7 @@ class Chronicle:
     def add_vote(self, signed: SignedVote) -> bool:
         """Take in a vote; return whether its signature is valid."""
         vote = signed.vote
-        if vote.signature in self._known:
+        if self._known.get(vote.signature) == signed:
             return True
         if vote.validator >= len(self.stakes):
             return False
@@ -98,7 +98,7 @@ class Chronicle:
         claim = (self.scheme.keys[vote.validator], digest, vote.signature)
         if not all(self.scheme.verify_many([claim])):
             return False
-        self._known.add(vote.signature)
+        self._known[vote.signature] = signed
         spoken = self.statements.setdefault(round_of(signed), {})
         spoken.setdefault(vote.validator, []).append(signed)
         return True

@@ -36,6 +36,8 @@ class SimulatedFile:
     faults: DiskFaults
     _stored: list[bytes] = field(default_factory=list)
     _synced: int = 0
+    size_bytes: int = 0
+    """The bytes of all records."""
     syncs: int = 0
 
     @property
@@ -43,15 +45,11 @@ class SimulatedFile:
         """Whether everything that was written is durable."""
         return self._synced == len(self._stored)
 
-    @property
-    def size_bytes(self) -> int:
-        """The bytes of all records."""
-        return sum(len(stored) for stored in self._stored)
-
     def append(self, payload: bytes) -> None:
         """Write a record into the cache of the operating system."""
         before = self._stored[-1][:CHECKSUM_BYTES] if self._stored else b""
         self._stored.append(_checksum(before, payload) + payload)
+        self.size_bytes += CHECKSUM_BYTES + len(payload)
 
     def sync(self) -> None:
         """Make everything written durable; raises PowerFailed when a fault strikes."""
@@ -92,6 +90,7 @@ class SimulatedFile:
     def rewrite(self, payloads: list[bytes]) -> None:
         """Replace all records at once, as a rename of a synced draft does."""
         self._stored = []
+        self.size_bytes = 0
         for payload in payloads:
             self.append(payload)
         self._synced = len(self._stored)

@@ -83,6 +83,14 @@ class Ledger:
             self.boundary = self.tip
             self.boundaries[header.epoch] = effect.finalization
 
+    def restart(self) -> None:
+        """Forget what a crash makes a node forget: the blocks that were executed and not final."""
+        self._candidates.clear()
+
+    def holds(self, block_id: Hash) -> bool:
+        """Tell whether a block is final here, or genesis."""
+        return block_id in self._final or block_id == self.genesis.block_id
+
     def blocks_from(self, block_id: Hash, count: int) -> tuple[Block, ...]:
         """Return a final block and its ancestors, newest first, as far as they are asked for."""
         found: list[Block] = []

@@ -15,12 +15,11 @@ from node.sim.world import US_PER_MS, World
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """A message under way: its value, the digest of its bytes, and how many they are."""
+    """A message under way: its value, or bytes that may be none, their digest, and their number."""
 
     message: Any
     digest: bytes
     size: int
-    to_bytes: bytes
 
 
 @dataclass(frozen=True, slots=True)

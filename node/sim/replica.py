@@ -7,7 +7,6 @@ the guard's record of a vote, before a send, before a commit (consensus settled 
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from random import Random
 from typing import Protocol, assert_never
 
@@ -69,6 +68,11 @@ ENGINE_FAILURES = (
 
 class Engine(Protocol):
     """The consensus engine."""
+
+    @property
+    def round(self) -> tuple[int, int]:
+        """The epoch and view that it is in."""
+        ...
 
     def handle(self, event: Input) -> list[Effect]:
         """Return what is to be done because of `event`, in order."""
@@ -132,6 +136,7 @@ class Parts:
     transmit: Callable[[int, bytes, Message], None]
     """Called with endpoint, peer and message."""
     on_power_failure: Callable[["Replica"], None]
+    on_step: Callable[["Replica"], None]
     epoch_blocks: int
     costs: Costs = field(default_factory=Costs)
 
@@ -146,6 +151,7 @@ class Replica:
         self.public_key = parts.public_key
         self.storage = parts.storage
         self.ledger = parts.ledger
+        self.disk = parts.disk
         self._chance: Random = parts.world.chance(f"replica {parts.endpoint}")
         self._engine: Engine | None = None
         self._signer: GuardedSigner | None = None
@@ -212,6 +218,7 @@ class Replica:
         self.crashes += 1
         self._parts.storage.crash(self._parts.disk.strikes())
         self._parts.machine.restart()
+        self._parts.ledger.restart()
 
     def _break(self, reason: str) -> None:
         self._engine = None
@@ -269,6 +276,7 @@ class Replica:
             self._parts.on_power_failure(self)
         except ENGINE_FAILURES as error:
             self._break(f"{type(error).__name__}: {error}")
+        self._parts.on_step(self)
 
     # --- what it does ---------------------------------------------------------------------------
 
@@ -293,7 +301,7 @@ class Replica:
             case CommitBlock():
                 return self._commit(effect)
             case RaiseFloor():
-                parts.storage.raise_floor(effect.epoch, effect.view)
+                self._raise_floor(effect.epoch, effect.view)
             case EvidenceFound():
                 parts.ledger.evidence.append(effect.evidence)
             case ServeBlocks() | ServeBoundary():
@@ -365,6 +373,15 @@ class Replica:
         if header.height == boundary_height(header.epoch, parts.epoch_blocks):
             return EpochBegun(parts.world.now_ms, parts.ledger.epoch_info())
         return None
+
+    def _raise_floor(self, epoch: int, view: int) -> None:
+        """Forget what nobody needs any more, in the journal, among the blocks, and in the guard."""
+        storage = self._parts.storage
+        assert self._signer is not None, "who runs has a signer"
+        storage.sync()
+        storage.raise_floor(epoch, view)
+        storage.forget_blocks(self._parts.ledger.height)
+        self._signer.raise_floor(epoch, view + 1)
 
     def _serve(self, effect: ServeBlocks | ServeBoundary) -> None:
         parts = self._parts

@@ -67,8 +67,7 @@ class Storage:
         for record in records:
             self._journal.append(encode_record(record))
             self._rounds.append(round_of_record(record))
-            if isinstance(record, Propose | Notarize | Nullify | Finalize):
-                self._pending.append(record.vote.signature)
+        self._pending.extend(own_signatures(records))
 
     def store_block(self, block: Block) -> None:
         """Keep an unfinal block."""
@@ -100,6 +99,8 @@ class Storage:
         blocks = [_blocks.trusted(data) for data in self._blocks.read()]
         self._rounds = [round_of_record(record) for record in records]
         self._heights = [block.header.height for block in blocks]
+        self.durable.update(own_signatures(records))
+        self.durable_blocks.update([block.header.id for block in blocks])
         unfinal = {block.header.id: block for block in blocks if block.header.height > height}
         return records, tuple(unfinal.values())
 
@@ -120,6 +121,12 @@ class Storage:
         pairs = list(zip(payloads, self._heights, strict=True))
         self._blocks.rewrite([data for data, at in pairs if at > height])
         self._heights = [at for _, at in pairs if at > height]
+
+
+def own_signatures(records: Sequence[Record]) -> list[Signature]:
+    """Return the signatures of the node's own votes among records."""
+    kinds = Propose | Notarize | Nullify | Finalize
+    return [record.vote.signature for record in records if isinstance(record, kinds)]
 
 
 def round_of_record(record: Record) -> tuple[int, int]:
