@@ -42,9 +42,7 @@ def _directly_final(chronicle: Chronicle) -> list[Finalization]:
     ]
 
 
-def _tip_of(
-    chronicle: Chronicle, tips: list[Finalization], block_id: Hash
-) -> Finalization | None:
+def _tip_of(chronicle: Chronicle, tips: list[Finalization], block_id: Hash) -> Finalization | None:
     """Return the first finalization of the block or of a descendant of it."""
     header = chronicle.headers.get(block_id)
     if header is None:
@@ -58,9 +56,7 @@ def _tip_of(
     return None
 
 
-def _blame(
-    chronicle: Chronicle, height: int, tips: list[Finalization | None]
-) -> Blame | None:
+def _blame(chronicle: Chronicle, height: int, tips: list[Finalization | None]) -> Blame | None:
     held = [tip for tip in tips if tip is not None]
     if len(held) < 2:
         return None
@@ -77,9 +73,7 @@ def _blame(
     return Blame(height, at[0], at[1], offenders)
 
 
-def _contradicting(
-    chronicle: Chronicle, late: Proposal, at: tuple[int, int]
-) -> set[int] | None:
+def _contradicting(chronicle: Chronicle, late: Proposal, at: tuple[int, int]) -> set[int] | None:
     """Walk down from `late` to the lowest proposal above `at`; return who signed against it."""
     proposal = late
     for _ in range(len(chronicle.headers) + len(chronicle.links) + 1):
@@ -108,4 +102,3 @@ def _link(chronicle: Chronicle, proposal: Proposal) -> Justify | None:
 
 def _signers(certificate: Certificate) -> set[int]:
     return {vote.validator for vote in certificate.votes}
-

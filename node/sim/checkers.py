@@ -167,7 +167,9 @@ AS_IT_RUNS = (
 )
 """Invariants that are checked while a run goes on, by those who see them broken."""
 
-NAMES = tuple(sorted([check.__name__.replace("_", "-") for check in SAFETY + ALWAYS] + [*AS_IT_RUNS]))
+NAMES = tuple(
+    sorted([check.__name__.replace("_", "-") for check in SAFETY + ALWAYS] + [*AS_IT_RUNS])
+)
 
 
 class HonestVotes:
@@ -190,7 +192,9 @@ class HonestVotes:
     def _compare(self, earlier: SignedVote, statement: SignedVote) -> None:
         who = f"honest validator {statement.vote.validator}"
         if offence_of_pair(earlier, statement) is not None:
-            text = f"{who} signed {kind_of(earlier).name} and a conflicting {kind_of(statement).name}"
+            text = (
+                f"{who} signed {kind_of(earlier).name} and a conflicting {kind_of(statement).name}"
+            )
             self._report(_at("one-vote-of-a-kind", round_of(statement), text))
         if kind_of(earlier) is Tag.NULLIFY and kind_of(statement) is Tag.NOTARIZE:
             text = f"{who} signed NOTARIZE after NULLIFY"

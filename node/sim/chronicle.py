@@ -6,6 +6,7 @@ strangers count only when their signature is valid; a vote stands in it once, wh
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from node.sim.signatures import Scheme
 from state.crypto import Tag
@@ -106,7 +107,7 @@ class Chronicle:
     def add_certificate(self, certificate: Certificate) -> bool:
         """Take in a certificate and its votes; return whether it is valid."""
         indices = [vote.validator for vote in certificate.votes]
-        ascending = all(low < high for low, high in zip(indices, indices[1:], strict=False))
+        ascending = all(low < high for low, high in pairwise(indices))
         if not ascending or not indices or indices[-1] >= len(self.stakes):
             return False
         valid = [self.add_vote(vote) for vote in votes_of(certificate)]

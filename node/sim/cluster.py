@@ -7,6 +7,7 @@ from pathlib import Path
 from consensus.inputs import Tip
 from consensus.messages import Message, decode, encode
 from consensus.settings import Settings
+from node.signer import GuardedSigner, guard_head
 from node.sim.byzantine import KINDS
 from node.sim.byzantine.actor import Actor, Behaviour, Cohort
 from node.sim.disk import DiskFaults
@@ -20,7 +21,6 @@ from node.sim.signatures import Scheme
 from node.sim.storage import Storage
 from node.sim.watch import Watch
 from node.sim.world import US_PER_MS, World
-from node.signer import GuardedSigner, guard_head
 from state.crypto import SignatureClaim, Tag, hash_bytes
 from state.errors import Malformed
 from state.finality import (
@@ -249,4 +249,3 @@ def genesis_tip(members: ValidatorSet, genesis: Executed) -> Tip:
         params_hash=PARAMS_HASH,
     )
     return Tip(header, header.id, genesis.state_root, genesis.outcomes_root, True, None)
-

@@ -6,6 +6,7 @@ redrawn, or lifted where it was specified.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 from node.sim.network import Network
 from node.sim.partitions import REDRAWN_EVERY_VIEWS, Cut, Sides, cut_at, draw_partition
@@ -53,7 +54,7 @@ class Faults:
             for replica in self._replicas:
                 if self._crashes.random() < probability:
                     # Never in the middle of a step: the disk's own faults strike there.
-                    self._world.after(0, lambda struck=replica: self._crash(struck))
+                    self._world.after(0, partial(self._crash, replica))
 
     def _crash(self, replica: Replica) -> None:
         if self.enabled and replica.is_up:

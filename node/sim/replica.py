@@ -1,4 +1,4 @@
-"""A simulated node: the engine that real nodes run, over a disk that forgets and a network that errs.
+"""A simulated node: the engine that real nodes run, over a disk that forgets.
 
 It carries out effects in order, and syncs what is pending before anything that rests on it: before
 the guard's record of a vote, before a send, before a commit (consensus settled points 1 and 11).
@@ -40,12 +40,12 @@ from consensus.inputs import (
     VoteSigned,
 )
 from consensus.messages import BlockReply, Message
+from node.signer import GuardedSigner, GuardRefused
 from node.sim.disk import DiskFaults, PowerFailed
 from node.sim.ledger import Ledger
 from node.sim.machine import Machine
 from node.sim.storage import Storage
 from node.sim.world import US_PER_MS, World
-from node.signer import GuardedSigner, GuardRefused
 from state.crypto import Tag
 from state.errors import SaharaError
 from state.finality import Nullified, Proposal, SignedVote, boundary_height
@@ -319,14 +319,22 @@ class Replica:
             case BuildBlock():
                 built = parts.machine.build(effect, self._chance.randbytes(8))
                 return BlockBuilt(
-                    now_ms, effect.view, WALL_MS + now_ms, built.body, built.tx_root,
+                    now_ms,
+                    effect.view,
+                    WALL_MS + now_ms,
+                    built.body,
+                    built.tx_root,
                     built.params_hash,
                 )
             case ExecuteBlock():
                 done = parts.machine.execute(effect)
                 parts.ledger.executed(effect, done)
                 return BlockExecuted(
-                    now_ms, effect.block_id, done.is_valid, done.state_root, done.outcomes_root,
+                    now_ms,
+                    effect.block_id,
+                    done.is_valid,
+                    done.state_root,
+                    done.outcomes_root,
                     done.changed,
                 )
             case SignVote():

@@ -1,14 +1,16 @@
-"""A run from beginning to end: the schedule of faults, the liveness phase, the checks, the report."""
+"""A run from beginning to end: the schedule of faults, the liveness phase, the report."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from consensus.driver import Driver
+
 from node.sim.accountability import blame_forks
 from node.sim.checkers import ALWAYS, SAFETY, Evidence, Violation
 from node.sim.chronicle import Chronicle
 from node.sim.cluster import Cluster, MakeEngine, genesis_tip, make_members
+from node.sim.ending import Ending, make_report
 from node.sim.faults import Faults
 from node.sim.liveness import Patient, run_liveness
 from node.sim.machines import machines_of
@@ -21,7 +23,6 @@ from node.sim.report import Liveness, Report
 from node.sim.scenario import Options, Scenario, make_scenario
 from node.sim.settings import timeouts_for
 from node.sim.signatures import make_scheme
-from node.sim.ending import Ending, make_report
 from node.sim.watch import Watch
 from node.sim.world import US_PER_MS, Account, World
 from state.crypto import Tag, hash_bytes

@@ -81,9 +81,7 @@ class Watch:
                 if message.vote.validator == replica.validator:
                     self._own_vote(replica, message)
 
-    def _own_vote(
-        self, replica: Replica, message: Notarize | Nullify | Finalize | Propose
-    ) -> None:
+    def _own_vote(self, replica: Replica, message: Notarize | Nullify | Finalize | Propose) -> None:
         who = f"endpoint {replica.endpoint}"
         if message.vote.signature not in replica.storage.durable:
             text = f"{who} sends a {type(message).__name__} that its journal does not hold"
@@ -93,7 +91,9 @@ class Watch:
             return
         self._votes.signed(message)
         if isinstance(message, Finalize) and not self._is_durable(replica, message):
-            text = f"{who} finalizes {message.subject.block_id.hex()[:8]} without its blocks on disk"
+            text = (
+                f"{who} finalizes {message.subject.block_id.hex()[:8]} without its blocks on disk"
+            )
             self._found(replica, "durable-before-send", text)
 
     def _is_durable(self, replica: Replica, message: Finalize) -> bool:

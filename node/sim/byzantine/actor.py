@@ -93,6 +93,10 @@ class Actor:
         subject = Nullified(epoch, view)
         return Nullify(subject, Vote(self.validator, self.raw_sign(Tag.NULLIFY, subject)))
 
+    def support(self, proposal: Proposal) -> list[SignedVote]:
+        """Sign Notarize and Finalize for a proposal, whatever was signed before."""
+        return [self.notarize(proposal), self.finalize(proposal)]
+
     def tell_side(self, at: Round, side: int, votes: list[SignedVote]) -> None:
         """Send votes to those honest endpoints that are told this story, and to the cohort."""
         for endpoint in self.others:

@@ -25,5 +25,4 @@ class DoubleVoter(Behaviour):
         known = self.actor.cohort.proposals[at]
         if len(known) > 1:
             for side, story in enumerate(known[:2]):
-                votes = [self.actor.notarize(story), self.actor.finalize(story)]
-                self.actor.tell_side(at, side, [*votes])
+                self.actor.tell_side(at, side, self.actor.support(story))

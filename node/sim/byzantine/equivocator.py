@@ -42,8 +42,7 @@ class Equivocator(Behaviour):
         at = (proposal.epoch, proposal.view)
         side = actor.cohort.proposals[at].index(proposal) % 2
         alone = len(actor.cohort.proposals[at]) == 1
-        votes = [actor.notarize(proposal), actor.finalize(proposal)]
-        actor.tell_side(at, side, [*votes])
+        actor.tell_side(at, side, actor.support(proposal))
         if alone:
             actor.later(actor.delta_ms, lambda: self._tell_rest(proposal))
 
@@ -51,8 +50,7 @@ class Equivocator(Behaviour):
         """No second story came up: stay with the others, or the view fails by itself."""
         at = (proposal.epoch, proposal.view)
         if len(self.actor.cohort.proposals.get(at, [])) == 1:
-            votes = [self.actor.notarize(proposal), self.actor.finalize(proposal)]
-            self.actor.tell_side(at, 1, [*votes])
+            self.actor.tell_side(at, 1, self.actor.support(proposal))
 
     def _rival(self, message: Propose) -> Propose:
         """Make a second block for the view, over the same parent and as valid as the first."""

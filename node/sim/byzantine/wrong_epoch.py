@@ -1,4 +1,4 @@
-"""Votes in the wrong epoch: for blocks of this epoch as if they were of the next one, or the last."""
+"""Votes in the wrong epoch: for blocks of this epoch as if they were of another."""
 
 from consensus.messages import Message, Propose, Status
 from node.sim.byzantine.actor import Behaviour, own_vote
