@@ -52,7 +52,8 @@ class Ledger:
         """Return the epoch after the last final boundary; its set is always the same."""
         boundary = self.boundary
         epoch = 0 if boundary is self.genesis else boundary.header.epoch + 1
-        return EpochInfo(epoch, self.validators, self.validators, boundary)
+        previous = self.validators if epoch else ()
+        return EpochInfo(epoch, self.validators, self.validators, boundary, previous)
 
     def executed(self, block: ExecuteBlock, done: Executed) -> None:
         """Remember a block that was executed here."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol, assert_never
 
+from consensus.core import Core
 from consensus.effects import (
     BuildBlock,
     CommitBlock,
@@ -70,8 +71,8 @@ class Engine(Protocol):
     """The consensus engine."""
 
     @property
-    def round(self) -> tuple[int, int]:
-        """The epoch and view that it is in."""
+    def core(self) -> Core:
+        """What it knows; to be looked at, never written."""
         ...
 
     def handle(self, event: Input) -> list[Effect]:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from consensus.driver import Driver
-
 from node.sim.accountability import blame_forks
 from node.sim.checkers import ALWAYS, SAFETY, Evidence, Violation
 from node.sim.chronicle import Chronicle
@@ -110,8 +109,8 @@ class Simulation:
     def _stepped(self, replica: Replica) -> None:
         """A replica has done something: see how far it is."""
         if replica.is_up and self.watch.is_honest(replica):
-            epoch, view = replica.engine.round
-            self.views.entered(replica.validator, epoch, view)
+            epoch = replica.engine.core.epoch
+            self.views.entered(replica.validator, epoch.number, epoch.view)
 
     def _schedule_ended(self) -> bool:
         """Tell whether the views are done, or nothing goes on any more."""
