@@ -206,7 +206,9 @@ class Replica:
 
     def _guarded(self, members: tuple[object, ...]) -> tuple[SignedVote, ...]:
         assert self._signer is not None and self.validator < len(members), "it is a member"
-        return self._signer.votes(self.validator)
+        votes = self._signer.votes(self.validator)
+        self.storage.durable.update([signed.vote.signature for signed in votes])
+        return votes
 
     def crash(self) -> None:
         """Lose power now."""

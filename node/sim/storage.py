@@ -55,7 +55,7 @@ class Storage:
         self._pending: list[Signature] = []
         self._pending_blocks: list[Hash] = []
         self.durable: set[Signature] = set()
-        """Signatures of own votes that the journal is certain to hold."""
+        """Signatures of own votes that the journal is certain to hold, or the guard at a start."""
         self.durable_blocks: set[Hash] = set()
 
     def open_guard(self, _: Path) -> GuardRecords:
