@@ -44,7 +44,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     real_signatures: bool = False
     epoch_length: Annotated[int, Meta(ge=2)] = 1_000_000
     delta_ms: Annotated[int, Meta(ge=0, le=600_000)] = 0
-    """The timeout bound Δ; 0 chooses 200 ms, or twice the longest delay if that is more."""
+    """The timeout bound Δ; 0 chooses 200 ms, or five times the longest delay if that is more."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def make_scenario(options: Options) -> Scenario:
     )
     if options.app not in ("none", "full"):
         raise WrongUsage(f"--app {options.app} is neither none nor full.")
-    delta_ms = options.delta_ms or max(200, math.ceil(2 * latency.largest_us / 1_000))
+    delta_ms = options.delta_ms or max(200, math.ceil(5 * latency.largest_us / 1_000))
     return Scenario(options, stakes, byzantine, endpoints, latency, cuts, delta_ms)
 
 

@@ -103,8 +103,9 @@ class Simulation:
         self.world.run(2**62, self._schedule_ended)
         views = self.views.completed
         traffic = (self.network.messages, self.network.bytes)
+        crashes = sum(replica.crashes for replica in self.replicas)
         liveness = self._liveness()
-        return self._report(views, traffic, liveness, time.perf_counter() - started)
+        return self._report(views, (*traffic, crashes), liveness, time.perf_counter() - started)
 
     def _stepped(self, replica: Replica) -> None:
         """A replica has done something: see how far it is."""
@@ -134,7 +135,7 @@ class Simulation:
         return run_liveness(patient)
 
     def _report(
-        self, views: int, traffic: tuple[int, int], liveness: Liveness, seconds: float
+        self, views: int, counts: tuple[int, int, int], liveness: Liveness, seconds: float
     ) -> Report:
         blames = tuple(blame_forks(self.chronicle))
         offences = tuple(find_offences(self.chronicle, self.scenario.options.epoch_length))
@@ -145,7 +146,7 @@ class Simulation:
             evidence=evidence,
             violations=tuple(self._violations(views, liveness, evidence)),
             views=views,
-            traffic=traffic,
+            traffic=counts[:2],
             liveness=liveness,
             figures=self.measures.figures(),
             heights=tuple(
@@ -153,7 +154,7 @@ class Simulation:
                 for replica in self.replicas
                 if replica.is_up and self.watch.is_honest(replica)
             ),
-            crashes=sum(replica.crashes for replica in self.replicas),
+            crashes=counts[2],
             virtual_ms=self.world.now_ms,
             trace=self.world.trace,
             seconds=seconds,
