@@ -93,9 +93,14 @@ class Ledger:
         return block_id in self._final or block_id == self.genesis.block_id
 
     def blocks_from(self, block_id: Hash, count: int) -> tuple[Block, ...]:
-        """Return a final block and its ancestors, newest first, as far as they are asked for."""
+        """Return a final block and ancestors of its epoch, newest first, as far as asked for.
+
+        Whoever asks goes from epoch to epoch (settled 7), and has no use for an earlier one.
+        """
         found: list[Block] = []
         while len(found) < count and (block := self._final.get(block_id)) is not None:
+            if found and block.header.epoch != found[0].header.epoch:
+                break
             found.append(block)
             block_id = block.header.parent_id
         return tuple(found)
