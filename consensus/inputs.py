@@ -21,7 +21,7 @@ Peer = bytes
 class Tip:
     """The last final block, what executing it gave, and why it is final (None at genesis).
 
-    A block that became final with a descendant has that descendant's finalization beside it.
+    After a crash between the commits of several blocks at once it may have no finalization.
     """
 
     header: Header
@@ -42,6 +42,8 @@ class EpochInfo:
     next_validators: ValidatorSet
     boundary: Tip
     """The block before the epoch's first, by which its leaders are shuffled."""
+    previous_validators: ValidatorSet = ()
+    """The set that finalized the boundary; none before epoch 0."""
 
 
 @dataclass(frozen=True, slots=True)

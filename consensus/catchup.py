@@ -1,0 +1,137 @@
+"""What to ask whom for, what to pass on to whom, and what to tell who lags behind.
+
+Nothing here is a proof of delivery: whatever matters is asked for or sent again until something
+later shows that it arrived (consensus 2.6 e). Every table is bounded.
+"""
+
+from dataclasses import dataclass
+
+from consensus.inputs import Peer
+from consensus.messages import (
+    BLOCKS_SENT_MAX,
+    BlockRequest,
+    CertificateRequest,
+    JustifyRequest,
+    Message,
+)
+from state.finality import Certificate
+from state.types import Hash
+
+WANTS_MAX = 256
+"""Things that are asked for at the same time; what is left out is wanted again later."""
+RELAYS_MAX = 32
+PEERS_REMEMBERED_MAX = 1_024
+
+Asked = BlockRequest | CertificateRequest | JustifyRequest
+
+
+@dataclass(slots=True)
+class _Want:
+    """Something asked for, whom it may be had from, and when it is asked for next."""
+
+    request: Asked
+    sources: tuple[Peer, ...]
+    due_ms: int
+    attempts: int = 0
+
+
+class Catchup:
+    """Requests under way, certificates to pass on, and where each peer was last seen."""
+
+    def __init__(self, delta_ms: int, retry_ms: int) -> None:
+        self._delta_ms = delta_ms
+        self._retry_ms = retry_ms
+        self._wants: dict[Hash | int, _Want] = {}
+        self._relays: list[tuple[int, Certificate]] = []
+        self._helped: dict[tuple[Peer, int], int] = {}
+        self.seen: dict[Peer, int] = {}
+        """The highest view of the epoch in which a validator was seen."""
+
+    def begin(self) -> None:
+        """Forget everything about the epoch before."""
+        self._wants.clear()
+        self._relays.clear()
+        self.seen.clear()
+
+    def saw(self, peer: Peer, view: int) -> None:
+        """Note that a validator has shown something of a view."""
+        if view > self.seen.get(peer, 0):
+            self.seen[peer] = view
+
+    # --- asking -----------------------------------------------------------------------------------
+
+    def want(self, key: Hash | int, request: Asked, sources: tuple[Peer, ...], due_ms: int) -> None:
+        """Ask for something from `due_ms` on until it is forgotten: the first source first."""
+        if key not in self._wants and sources and len(self._wants) < WANTS_MAX:
+            self._wants[key] = _Want(request, sources, due_ms)
+
+    def wants(self, key: Hash | int) -> bool:
+        """Tell whether this is being asked for."""
+        return key in self._wants
+
+    def forget(self, key: Hash | int) -> None:
+        """Stop asking: it has come, or is needed no more."""
+        self._wants.pop(key, None)
+
+    def forget_views(self, view: int) -> None:
+        """Stop asking for certificates of views up to this one; its finality settles them."""
+        for key in [one for one in self._wants if isinstance(one, int) and one <= view]:
+            del self._wants[key]
+
+    def asking(self, now_ms: int) -> list[tuple[Peer, Message]]:
+        """Return the requests that are due; each goes to the next source in turn."""
+        found: list[tuple[Peer, Message]] = []
+        for want in self._wants.values():
+            if want.due_ms <= now_ms:
+                source = want.sources[want.attempts % len(want.sources)]
+                want.attempts += 1
+                want.due_ms = now_ms + self._delta_ms
+                found.append((source, want.request))
+        return found
+
+    # --- passing on -------------------------------------------------------------------------------
+
+    def relay(self, certificate: Certificate, due_ms: int) -> None:
+        """Pass a certificate on later, to those who seem to lack it by then (settled 13)."""
+        if len(self._relays) < RELAYS_MAX:
+            self._relays.append((due_ms, certificate))
+
+    def forget_relays(self, view: int) -> None:
+        """Pass nothing on that the finality of `view` settles."""
+        self._relays = [one for one in self._relays if one[1].subject.view >= view]
+
+    def relaying(self, now_ms: int, peers: list[Peer]) -> list[tuple[Peer, Message]]:
+        """Return the certificates that are due, for each peer that showed nothing later."""
+        due = [certificate for due_ms, certificate in self._relays if due_ms <= now_ms]
+        self._relays = [one for one in self._relays if one[0] > now_ms]
+        return [
+            (peer, certificate)
+            for certificate in due
+            for peer in peers
+            if self.seen.get(peer, 0) <= certificate.subject.view
+        ]
+
+    def next_ms(self) -> int | None:
+        """Return when something is due next."""
+        times = [want.due_ms for want in self._wants.values()]
+        times.extend([due_ms for due_ms, _ in self._relays])
+        return min(times, default=None)
+
+    # --- helping ----------------------------------------------------------------------------------
+
+    def may_help(self, peer: Peer, what: int, now_ms: int) -> bool:
+        """Tell whether a peer may be told again: one answer of a kind in half a retry."""
+        key = (peer, what)
+        last = self._helped.get(key)
+        if last is not None and now_ms < last + self._retry_ms // 2:
+            return False
+        self._helped.pop(key, None)
+        if len(self._helped) >= PEERS_REMEMBERED_MAX:
+            del self._helped[next(iter(self._helped))]
+        self._helped[key] = now_ms
+        return True
+
+
+def block_request(block_id: Hash, *, deep: bool) -> BlockRequest:
+    """Return a request for a block, with ancestors when several are missing."""
+    return BlockRequest(block_id, BLOCKS_SENT_MAX if deep else 1)

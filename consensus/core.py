@@ -1,0 +1,348 @@
+"""The state that the rules work on, and the few things that can be done to it.
+
+Votes are counted, certificates learned and blocks added here, whoever brought them; what follows
+from that is decided in rules.py once everything has been taken in.
+"""
+
+from consensus.blocks import Blocks, Standing
+from consensus.catchup import Catchup, block_request
+from consensus.effects import (
+    ALL,
+    Effect,
+    EvidenceFound,
+    ExecuteBlock,
+    Halt,
+    Journal,
+    Send,
+    SignVote,
+)
+from consensus.epoch import Epoch
+from consensus.evidence import misfits, votes_in
+from consensus.inputs import EpochInfo, Peer, Tip
+from consensus.journal import Record
+from consensus.links import certificates_in, justifies
+from consensus.messages import Block, CertificateRequest, JustifyRequest, Message
+from consensus.settings import Judgement, Settings
+from consensus.view import Occurrence, View
+from state.crypto import Tag
+from state.finality import (
+    Certificate,
+    Finalization,
+    Finalize,
+    Justify,
+    Notarization,
+    Notarize,
+    Nullification,
+    Nullified,
+    Nullify,
+    Proposal,
+    SignedVote,
+    Vote,
+    fits,
+    justify_hash,
+    kind_of,
+)
+from state.types import Hash
+
+NEVER = 2**62
+"""A time that does not come."""
+
+
+class Core:
+    """Everything that a node knows about the current epoch, and the effects of the current step."""
+
+    def __init__(self, settings: Settings, info: EpochInfo, tip: Tip) -> None:
+        self.settings = settings
+        self.pacing = settings.pacing
+        self.out: list[Effect] = []
+        self.now_ms = 0
+        self.wall_offset_ms = 0
+        self.has_transactions = False
+        self.is_halted = False
+        self.is_replaying = False
+        """While the journal is replayed nothing is journalled or sent."""
+        self.awaits_epoch = False
+        """The boundary block is final here and the next epoch is not yet known."""
+        self.catchup = Catchup(settings.timeouts.delta_ms, settings.timeouts.retry_ms)
+        self.is_lost = False
+        self.votes_above: tuple[int, int] = (0, -1)
+        """No vote is cast up to this round (settled 10)."""
+        self.proved: dict[Peer, int] = {}
+        self.hints: dict[Peer, Message] = {}
+        """One message of the next epoch per validator (settled 7)."""
+        self.begin(info, tip)
+
+    def begin(self, info: EpochInfo, tip: Tip) -> None:
+        """Enter an epoch: nothing of the one before is carried over but its boundary block."""
+        settings = self.settings
+        self.epoch = Epoch(info, settings.public_key, settings.genesis_hash, settings.epoch_blocks)
+        self.blocks = Blocks(tip, settings.epoch_blocks)
+        self.links: dict[Hash, tuple[int, Justify]] = {}
+        """Justifications by their hash, each with the view that brought it (settled 4)."""
+        self.catchup.begin()
+        self.awaits_epoch = False
+        self.asked_view = 0
+        """The highest view for which a block was asked to be built, or re-proposed."""
+        self.build: tuple[int, Justify, int, Hash] | None = None
+        """What is being built: view, justification, parent view and parent id."""
+        self.entered_ms = self.now_ms
+        self.late_ms = self.leave_ms = self.propose_ms = self.judge_ms = NEVER
+        self.is_dirty = True
+
+    # --- effects ----------------------------------------------------------------------------------
+
+    def emit(self, effect: Effect) -> None:
+        """Ask for something."""
+        self.out.append(effect)
+
+    def send(self, to: Peer, message: Message) -> None:
+        """Send a message, unless the journal is only being replayed."""
+        if not self.is_replaying:
+            self.out.append(Send(to, message))
+
+    def journal(self, record: Record) -> None:
+        """Make a record durable before whatever is sent after it."""
+        if not self.is_replaying:
+            self.out.append(Journal((record,)))
+
+    def halt(self, reason: str) -> None:
+        """Stop for good: what is final contradicts itself, or this node's own execution."""
+        self.is_halted = True
+        self.out.append(Halt(reason))
+
+    def key_of(self, index: int) -> Peer:
+        """Return the name of a validator of this epoch."""
+        return self.epoch.validators.members[index].public_key
+
+    def others(self) -> list[Peer]:
+        """Return every other validator, in the order of the set."""
+        me = self.epoch.me
+        members = self.epoch.validators.members
+        return [member.public_key for at, member in enumerate(members) if at != me]
+
+    # --- own votes --------------------------------------------------------------------------------
+
+    def occur(self, view: View, occurrence: Occurrence) -> None:
+        """Ask the signer for the vote that the rules want now, if any."""
+        kind = view.wanted(occurrence, is_current=view.number == self.epoch.view)
+        if kind is None or self.epoch.me is None or self.is_replaying:
+            return
+        if self.is_lost or (self.epoch.number, view.number) <= self.votes_above:
+            return  # settled 10
+        proposal = view.proposal
+        if kind is Tag.FINALIZE and view.notarization is not None:
+            proposal = view.notarization.subject
+        view.cast(kind, proposal)
+        if kind is Tag.NULLIFY:
+            self.emit(SignVote(kind, Nullified(self.epoch.number, view.number)))
+        else:
+            assert proposal is not None, "there is something to vote for"
+            self.emit(SignVote(kind, proposal))
+
+    # --- votes and certificates -------------------------------------------------------------------
+
+    def count(self, vote: SignedVote) -> None:
+        """Count a verified vote of this epoch, and learn the certificate that it completes."""
+        subject, kind = vote.subject, kind_of(vote)
+        view = self.epoch.at(subject.view)
+        conflict = view.tally.add(vote)
+        if conflict is not None:
+            self.emit(EvidenceFound(conflict))
+        if vote.vote.validator != self.epoch.me:
+            self.catchup.saw(self.key_of(vote.vote.validator), subject.view)
+        if isinstance(subject, Proposal):
+            self._accuse([vote], subject.block_id)
+        if vote.vote.validator == view.leader:
+            self._follow_leader(view, vote)
+        if view.tally.has_quorum(kind, subject) and not view.is_certified(kind, subject):
+            self.learn(view.tally.certificate(kind, subject))
+
+    def _follow_leader(self, view: View, vote: SignedVote) -> None:
+        """The leader's Notarize is its proposal, its Nullify ends the view (settled 14, R4)."""
+        if isinstance(vote, Notarize):
+            view.propose(vote.subject)
+            self.is_dirty = True
+            if view.number > self.epoch.final_view:
+                self.want_block(vote.subject, (view.leader,))
+        elif isinstance(vote, Nullify) and vote.vote.validator != self.epoch.me:
+            self.occur(view, Occurrence.LEADER_GAVE_UP)
+
+    def _accuse(self, votes: list[SignedVote], block_id: Hash) -> None:
+        """Report votes that the header of their block contradicts (E5)."""
+        entry = self.blocks.get(block_id)
+        if entry is None:
+            return
+        blocks = self.settings.epoch_blocks
+        for misfit in misfits(votes, entry.header, block_id, blocks):
+            self.emit(EvidenceFound(misfit))
+
+    def take_in(self, certificate: Certificate) -> None:
+        """Count each vote of a verified certificate, then learn it: both may name offenders."""
+        subject = certificate.subject
+        if subject.epoch != self.epoch.number:
+            return  # settled 7
+        if subject.view >= self.epoch.floor:
+            tally = self.epoch.at(subject.view).tally
+            for vote in votes_in(certificate):
+                if not tally.knows(vote):
+                    self.count(vote)
+            self.learn(certificate)
+
+    def learn(self, certificate: Certificate) -> None:
+        """Take in a certificate that holds: persist it, pass it on, and let it move us (R5)."""
+        if self.epoch.holds(certificate):
+            return
+        view = self.epoch.at(certificate.subject.view)
+        match certificate:
+            case Notarization():
+                self._learn_notarization(view, certificate)
+            case Nullification():
+                view.nullification = certificate
+                self.epoch.nullified_highest = max(self.epoch.nullified_highest, view.number)
+            case Finalization():
+                if view.finalization is not None:
+                    self.halt("two blocks of one view are final")
+                    return
+                view.finalization = certificate
+                self._learn_finalization(view, certificate)
+        self.catchup.forget(view.number)
+        self.journal(certificate)  # R5: persist at once
+        self._pass_on(certificate)
+        self.is_dirty = True
+
+    def _learn_notarization(self, view: View, certificate: Notarization) -> None:
+        is_first = view.notarization is None
+        view.certify(certificate)
+        if is_first and view.number > self.epoch.final_view:
+            self.epoch.undecided.append(view.number)
+            if view.number >= self.epoch.view:
+                self.epoch.notarized[view.number] = certificate
+        if view.number > self.epoch.final_view:
+            self.want_block(certificate.subject, tuple([v.validator for v in certificate.votes]))
+
+    def _learn_finalization(self, view: View, certificate: Finalization) -> None:
+        if view.number <= self.epoch.final_view:
+            return
+        self.epoch.final_view = view.number
+        self.epoch.final = certificate
+        self.catchup.forget_views(view.number)
+        self.catchup.forget_relays(view.number)
+        self.want_block(certificate.subject, tuple([v.validator for v in certificate.votes]))
+
+    def _pass_on(self, certificate: Certificate) -> None:
+        """Give a new certificate to the next leader now, to laggards later (R5, settled 13)."""
+        if self.is_replaying or self.epoch.me is None:
+            return
+        number = certificate.subject.view
+        leader = self.epoch.validators.leader(number + 1)
+        key = self.key_of(leader)
+        is_behind = self.catchup.seen.get(key, 0) <= number
+        if leader != self.epoch.me and is_behind and not isinstance(certificate, Finalization):
+            self.send(key, certificate)
+        self.catchup.relay(certificate, self.now_ms + self.settings.timeouts.relay_ms)
+
+    # --- blocks and links -------------------------------------------------------------------------
+
+    def want_block(
+        self, proposal: Proposal, holders: tuple[int, ...], *, deep: bool = False
+    ) -> None:
+        """Ask for a block that is not held: the leader first, then those who voted for it."""
+        if self.blocks.get(proposal.block_id) is not None or self.is_replaying:
+            return
+        order = (self.epoch.validators.leader(proposal.view), *holders)
+        sources = tuple([self.key_of(at) for at in order if at != self.epoch.me])
+        due_ms = self.now_ms + self.settings.timeouts.relay_ms
+        request = block_request(proposal.block_id, deep=deep)
+        self.catchup.want(proposal.block_id, request, sources, due_ms)
+
+    def want_view(self, number: int) -> None:
+        """Ask what settles a view without which this node cannot propose (R1)."""
+        request = CertificateRequest(self.epoch.number, number)
+        self.catchup.want(number, request, tuple(self.others()), self.now_ms)
+
+    def add_block(self, block_id: Hash, block: Block) -> None:
+        """Add a block that was asked for or proposed, its justification's signatures verified."""
+        judgement = self.settings.judge_body(block.header, block.body)
+        if judgement is Judgement.FOREIGN:
+            return  # another body belongs to the header: whoever sent this one changed it
+        if not self.blocks.add(block_id, block, judgement):
+            return
+        self.catchup.forget(block_id)
+        self.links.setdefault(block.header.justify_hash, (block.header.view, block.justify))
+        for number in sorted(self.epoch.views):
+            about = self.epoch.views[number].tally.about(block_id)
+            if about:
+                self._accuse(about, block_id)
+        self.advance(block_id)
+        self.is_dirty = True
+
+    def add_link(self, justify: Justify, view: int) -> None:
+        """Keep a verified justification and take in its certificates."""
+        digest = justify_hash(justify)
+        self.links.setdefault(digest, (view, justify))
+        self.catchup.forget(digest)
+        for certificate in certificates_in(justify):
+            self.take_in(certificate)
+        self.is_dirty = True
+
+    def advance(self, block_id: Hash) -> None:
+        """Ask for the execution of whatever can be executed now."""
+        epoch = self.epoch
+        for runnable in self.blocks.advance(block_id, epoch.validators, epoch.next_hash):
+            entry = self.blocks.get(runnable)
+            assert entry is not None, "a block that can be executed is held"
+            assert entry.block is not None, "the tip was executed before"
+            block = entry.block
+            self.emit(ExecuteBlock(block.header, runnable, block.justify, block.body))
+
+    def standing(self, proposal: Proposal) -> Standing:
+        """Return how far a proposal has come: its block, and the link under which it stands."""
+        entry = self.blocks.get(proposal.block_id)
+        if entry is None:
+            return Standing.WAITING
+        if not fits(proposal, entry.header, self.settings.epoch_blocks):
+            return Standing.INVALID  # settled 6: honest nodes never sign these
+        if proposal.view != entry.header.view:
+            link = self.links.get(proposal.justify_hash)
+            if link is None:
+                self._want_link(proposal)
+                return Standing.WAITING
+            if not justifies(link[1], proposal, proposal.block_id, self.epoch.number):
+                return Standing.INVALID
+        return entry.standing
+
+    def _want_link(self, proposal: Proposal) -> None:
+        sources = (self.key_of(self.epoch.validators.leader(proposal.view)), *self.others())
+        me = self.settings.public_key
+        self.catchup.want(
+            proposal.justify_hash,
+            JustifyRequest(proposal.justify_hash),
+            tuple([one for one in sources if one != me]),
+            self.now_ms + self.settings.timeouts.relay_ms,
+        )
+
+    def forget_links(self) -> None:
+        """Drop what only views below the floor needed; what is certified was stored."""
+        floor = self.epoch.floor
+        self.links = {key: one for key, one in self.links.items() if one[0] >= floor}
+
+    def own_vote(self, kind: Tag, subject: Proposal | Nullified, signature: bytes) -> SignedVote:
+        """Return this node's vote with its index in the epoch's set."""
+        assert self.epoch.me is not None, "only validators vote"
+        vote = Vote(self.epoch.me, signature)
+        return make_vote(kind, subject, vote)
+
+    def broadcast(self, message: Message) -> None:
+        """Send a message to every validator."""
+        self.send(ALL, message)
+
+
+def make_vote(kind: Tag, subject: Proposal | Nullified, vote: Vote) -> SignedVote:
+    """Return the vote of a kind for a subject."""
+    match subject:
+        case Nullified():
+            return Nullify(subject, vote)
+        case Proposal() if kind is Tag.NOTARIZE:
+            return Notarize(subject, vote)
+        case Proposal():
+            return Finalize(subject, vote)

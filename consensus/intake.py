@@ -1,0 +1,366 @@
+"""What comes from peers: which of it is looked at, what must be verified, and what it then does.
+
+Whatever is cheap to refuse is refused before its signatures are looked at; whatever has signatures
+is taken in only after all of them were verified, those of a whole batch at once. Messages of other
+epochs are hints and nothing else (settled point 7).
+"""
+
+from consensus.blocks import Standing
+from consensus.core import Core
+from consensus.effects import ServeBlocks, ServeBoundary
+from consensus.inputs import Peer
+from consensus.links import certificates_in
+from consensus.messages import (
+    NULLIFICATIONS_SENT_MAX,
+    Block,
+    BlockReply,
+    BlockRequest,
+    BoundaryRequest,
+    CertificateRequest,
+    JustifyReply,
+    JustifyRequest,
+    Message,
+    Propose,
+    Status,
+)
+from state.codec import encode
+from state.crypto import SignatureClaim, Tag
+from state.finality import (
+    Certificate,
+    Finalization,
+    Finalize,
+    Justify,
+    Notarization,
+    Notarize,
+    Nullification,
+    Nullify,
+    SignedVote,
+    justify_hash,
+    kind_of,
+)
+from state.types import Hash
+
+REPLY_BYTES_MAX = 2**24
+"""Blocks are added to a reply until it reaches this size."""
+MESSAGES_MAX = 4_096
+"""Messages of one batch; a caller that hands over more has forgotten to bound its queue."""
+
+_BOUNDARY, _FINAL, _ENTRY, _STATUS, _ASK = range(5)
+"""Kinds of unasked help, each limited by itself."""
+
+
+def receive(core: Core, messages: tuple[tuple[Peer, Message], ...]) -> None:
+    """Verify a batch of messages at once, and take in those that hold, in their order."""
+    assert len(messages) <= MESSAGES_MAX, "batches are bounded by whoever makes them"
+    waiting: list[tuple[Peer, Message, int]] = []
+    claims: list[SignatureClaim] = []
+    for peer, message in messages:
+        found = _claims(core, peer, message)
+        if found is not None:
+            waiting.append((peer, message, len(found)))
+            claims += found
+    verdicts = core.settings.verify(claims) if claims else []
+    at = 0
+    for peer, message, count in waiting:
+        if all(verdicts[at : at + count]):
+            _take_in(core, peer, message)
+        elif isinstance(message, Propose) and verdicts[at]:
+            _note_invalid(core, message)
+        at += count
+
+
+# --- before verification --------------------------------------------------------------------------
+
+
+def _claims(core: Core, peer: Peer, message: Message) -> list[SignatureClaim] | None:
+    """Return the signatures to verify, or None if the message is of no use."""
+    match message:
+        case Notarize() | Nullify() | Finalize():
+            return _vote_claims(core, peer, message)
+        case Notarization() | Nullification() | Finalization():
+            return _certificate_claims(core, peer, message)
+        case Propose():
+            return _propose_claims(core, peer, message)
+        case BlockReply():
+            return _block_claims(core, message)
+        case JustifyReply(justify):
+            if not core.catchup.wants(justify_hash(justify)):
+                return None
+            return _justify_claims(core, justify)
+        case Status() | CertificateRequest() | BlockRequest() | JustifyRequest():
+            return []
+        case BoundaryRequest():
+            return []
+
+
+def _vote_claims(core: Core, peer: Peer, vote: SignedVote) -> list[SignatureClaim] | None:
+    epoch = core.epoch
+    subject = vote.subject
+    if not _is_of_epoch(core, peer, subject.epoch):
+        return None
+    if isinstance(vote, Nullify) and subject.view < epoch.view:
+        _help_forward(core, peer)  # consensus 2.6 f: what let us leave frees whoever is stuck
+    if not epoch.counts(subject.view) or vote.vote.validator >= len(epoch.validators):
+        return None
+    view = epoch.views.get(subject.view)
+    if view is not None:
+        tally = view.tally
+        if tally.knows(vote) or tally.is_full(vote.vote.validator, kind_of(vote)):
+            return None
+    claim = epoch.claim_of(vote)
+    return None if claim is None else [claim]
+
+
+def _certificate_claims(
+    core: Core, peer: Peer, certificate: Certificate
+) -> list[SignatureClaim] | None:
+    subject = certificate.subject
+    if isinstance(certificate, Finalization) and subject.epoch < core.epoch.number:
+        return None  # most likely an answer that came late: no reason to answer it
+    if not _is_of_epoch(core, peer, subject.epoch) or subject.view < core.epoch.floor:
+        return None
+    claims = core.epoch.claims_of(certificate)
+    if claims == [] and core.epoch.holds(certificate):
+        _saw(core, peer, certificate)
+        return None
+    return claims
+
+
+def _saw(core: Core, peer: Peer, certificate: Certificate) -> None:
+    """Note where a validator is by the certificate it sends; others are not remembered."""
+    view = certificate.subject.view
+    if core.epoch.validators.index_of(peer) is not None:
+        core.catchup.saw(peer, view)
+        if core.is_lost:
+            core.proved[peer] = max(core.proved.get(peer, 0), view + 1)  # settled 10
+
+
+def _propose_claims(core: Core, peer: Peer, message: Propose) -> list[SignatureClaim] | None:
+    epoch, proposal = core.epoch, message.proposal
+    if proposal.epoch == epoch.number + 1 and message.justify is not None:
+        _follow_boundary(core, peer, message, message.justify)
+        return None
+    if not _is_of_epoch(core, peer, proposal.epoch):
+        return None
+    if proposal.view <= epoch.final_view or not epoch.counts(proposal.view):
+        return None
+    # R3: only the elected leader's; only what hangs together by its hashes
+    if message.vote.validator != epoch.validators.leader(proposal.view):
+        return None
+    if message.header.id != proposal.block_id:
+        return None
+    justify = message.justify
+    if justify is not None and justify_hash(justify) != proposal.justify_hash:
+        return None
+    vote = Notarize(proposal, message.vote)
+    view = epoch.at(proposal.view)
+    is_known = view.tally.knows(vote)
+    if is_known and core.standing(proposal) is not Standing.WAITING:
+        return None
+    if not is_known and view.tally.is_full(message.vote.validator, Tag.NOTARIZE):
+        return None
+    claim = epoch.claim_of(vote)
+    links = [] if justify is None else _justify_claims(core, justify)
+    if claim is None:
+        return None
+    # a justification that cannot hold is the leader's fault: its claim must come out false
+    return [claim, *(links if links is not None else [(claim[0], claim[1], bytes(64))])]
+
+
+def _justify_claims(core: Core, justify: Justify) -> list[SignatureClaim] | None:
+    """Return what is to be verified of a justification, None if some certificate cannot hold."""
+    claims: list[SignatureClaim] = []
+    for certificate in certificates_in(justify):
+        found = core.epoch.claims_of(certificate)
+        if found is None:
+            return None
+        claims += found
+    return claims
+
+
+def _block_claims(core: Core, message: BlockReply) -> list[SignatureClaim] | None:
+    """Return what is to be verified of blocks that were asked for; each must follow its child."""
+    claims: list[SignatureClaim] = []
+    expected: Hash | None = None
+    for block in message.blocks:
+        block_id = block.header.id
+        if expected is None and not core.catchup.wants(block_id):
+            return None
+        if expected is not None and block_id != expected:
+            return None
+        expected = block.header.parent_id
+        if block.header.epoch != core.epoch.number:
+            return None
+        if justify_hash(block.justify) != block.header.justify_hash:
+            return None
+        found = _justify_claims(core, block.justify)
+        if found is None:
+            return None
+        claims += found
+    return claims
+
+
+def _is_of_epoch(core: Core, peer: Peer, epoch: int) -> bool:
+    """Tell whether this is our epoch; otherwise see to it that one of us catches up (settled 7)."""
+    if epoch < core.epoch.number:
+        _help_boundary(core, peer, epoch)
+    elif epoch > core.epoch.number and core.catchup.may_help(peer, _ASK, core.now_ms):
+        core.send(peer, BoundaryRequest(core.epoch.number))
+    return epoch == core.epoch.number
+
+
+def _follow_boundary(core: Core, peer: Peer, message: Propose, justify: Justify) -> None:
+    """Settled 5: a proposal of the next epoch may bring the finalization that ends ours."""
+    if core.epoch.validators.index_of(peer) is not None:
+        core.hints[peer] = message  # judged after the switch; one for each validator
+    boundary = justify.parent
+    if isinstance(boundary, Finalization) and boundary.subject.epoch == core.epoch.number:
+        receive(core, ((peer, boundary),))
+    elif core.catchup.may_help(peer, _ASK, core.now_ms):
+        core.send(peer, BoundaryRequest(core.epoch.number))
+
+
+def _note_invalid(core: Core, message: Propose) -> None:
+    """The leader signed a proposal whose justification does not hold: give the view up (R4)."""
+    core.count(Notarize(message.proposal, message.vote))
+    view = core.epoch.at(message.proposal.view)
+    if view.proposal == message.proposal:
+        view.proposal_invalid = True
+        core.is_dirty = True
+
+
+# --- after verification ---------------------------------------------------------------------------
+
+
+def _take_in(core: Core, peer: Peer, message: Message) -> None:
+    """Let a message that holds take effect."""
+    match message:
+        case Notarize() | Nullify() | Finalize():
+            core.count(message)
+        case Notarization() | Nullification() | Finalization():
+            _saw(core, peer, message)
+            core.take_in(message)
+        case Propose():
+            _take_proposal(core, message)
+        case BlockReply():
+            _take_blocks(core, message)
+        case JustifyReply(justify):
+            core.add_link(justify, core.epoch.view)
+        case Status():
+            _compare(core, peer, message)
+        case CertificateRequest():
+            _serve_certificate(core, peer, message)
+        case BlockRequest():
+            _serve_blocks(core, peer, message)
+        case JustifyRequest(digest):
+            link = core.links.get(digest)
+            if link is not None:
+                core.send(peer, JustifyReply(link[1]))
+        case BoundaryRequest(epoch):
+            _help_boundary(core, peer, epoch)
+
+
+def _take_proposal(core: Core, message: Propose) -> None:
+    proposal, justify = message.proposal, message.justify
+    if justify is not None:
+        core.add_link(justify, proposal.view)
+    core.count(Notarize(proposal, message.vote))
+    link = core.links.get(proposal.justify_hash)
+    if link is not None and message.header.view == proposal.view:
+        core.add_block(proposal.block_id, Block(message.header, link[1], message.body))
+
+
+def _take_blocks(core: Core, message: BlockReply) -> None:
+    for block in message.blocks:
+        core.add_link(block.justify, block.header.view)
+        core.add_block(block.header.id, block)
+
+
+def _compare(core: Core, peer: Peer, status: Status) -> None:
+    """Push what a peer that is behind lacks; tell one that is ahead where we are (2.6 d)."""
+    epoch = core.epoch
+    if not _is_of_epoch(core, peer, status.epoch):
+        return
+    if epoch.validators.index_of(peer) is not None:
+        core.catchup.saw(peer, status.view)
+    is_behind = (status.final_epoch, status.final_view) < (epoch.number, epoch.final_view)
+    if is_behind and epoch.final is not None and core.catchup.may_help(peer, _FINAL, core.now_ms):
+        core.send(peer, epoch.final)
+    if status.view < epoch.view:
+        _help_forward(core, peer)
+    elif status.view > epoch.view and core.catchup.may_help(peer, _STATUS, core.now_ms):
+        core.send(peer, status_of(core))
+
+
+def status_of(core: Core) -> Status:
+    """Return where this node stands."""
+    epoch, tip = core.epoch, core.blocks.tip
+    return Status(
+        epoch.number,
+        epoch.view,
+        epoch.number,
+        epoch.final_view,
+        tip.header.height,
+        core.blocks.tip_id,
+    )
+
+
+# --- helping --------------------------------------------------------------------------------------
+
+
+def _help_forward(core: Core, peer: Peer) -> None:
+    """Send the certificate by which this node entered its view."""
+    entry = core.epoch.entry
+    if entry is not None and core.catchup.may_help(peer, _ENTRY, core.now_ms):
+        core.send(peer, entry)
+
+
+def _help_boundary(core: Core, peer: Peer, epoch: int) -> None:
+    """Answer whatever is of an older epoch with the finalization that ended it (settled 7)."""
+    if epoch >= core.epoch.number or not core.catchup.may_help(peer, _BOUNDARY, core.now_ms):
+        return
+    boundary = core.epoch.boundary.finalization
+    if boundary is not None and boundary.subject.epoch == epoch:
+        core.send(peer, boundary)
+    else:
+        core.emit(ServeBoundary(peer, epoch))
+
+
+def _serve_certificate(core: Core, peer: Peer, request: CertificateRequest) -> None:
+    """Answer with what settles a view best (consensus 2.7)."""
+    if not _is_of_epoch(core, peer, request.epoch):
+        return
+    found = core.epoch.certificate_for(request.view)
+    if found is not None:
+        core.send(peer, found)
+        view = core.epoch.views.get(request.view)
+        if isinstance(found, Notarization) and view is not None and view.nullification is not None:
+            core.send(peer, view.nullification)  # the asker may find the notarized block invalid
+
+
+def _serve_blocks(core: Core, peer: Peer, request: BlockRequest) -> None:
+    """Answer with a block and its ancestors as far as they are above the tip."""
+    blocks: list[Block] = []
+    size = 0
+    at = request.block_id
+    while len(blocks) < request.count:
+        entry = core.blocks.get(at)
+        if entry is None or entry.block is None:
+            break
+        size += len(entry.block.body) + len(encode(entry.block.justify))
+        if blocks and size > REPLY_BYTES_MAX:
+            break
+        blocks.append(entry.block)
+        at = entry.header.parent_id
+    if blocks:
+        core.send(peer, BlockReply(tuple(blocks)))
+    else:
+        core.emit(ServeBlocks(peer, request.block_id, request.count))
+
+
+def shortened(message: Propose) -> Propose:
+    """Leave a justification out that is too long to travel with its proposal (settled 17)."""
+    justify = message.justify
+    if justify is None or len(justify.nullifications) <= NULLIFICATIONS_SENT_MAX:
+        return message
+    return Propose(message.proposal, message.vote, message.header, None, message.body)

@@ -1,0 +1,104 @@
+"""The votes of one view: who voted what, which quorum stands, and who contradicted himself.
+
+Only votes whose signatures were verified come here, whether they travelled alone or inside a
+certificate: an equivocator may show each node one vote, and the second only in a certificate.
+"""
+
+from consensus.evidence import found
+from consensus.validators import Validators
+from state.crypto import Tag
+from state.finality import (
+    Certificate,
+    Conflict,
+    Finalization,
+    Notarization,
+    Nullification,
+    Nullified,
+    Proposal,
+    SignedVote,
+    Vote,
+    kind_of,
+)
+from state.types import Hash
+
+Subject = Proposal | Nullified
+
+VOTES_MAX = 2
+"""Of one kind a validator's first vote is kept and one that contradicts it: enough to prove it."""
+
+
+class Tally:
+    """Verified votes of one view; at most two of a kind and validator, so memory is bounded."""
+
+    __slots__ = ("_accused", "_stakes", "_validators", "_votes")
+
+    def __init__(self, validators: Validators) -> None:
+        self._validators = validators
+        self._votes: dict[tuple[Tag, int], list[SignedVote]] = {}
+        self._stakes: dict[tuple[Tag, Subject], int] = {}
+        self._accused: set[int] = set()
+
+    def knows(self, vote: SignedVote) -> bool:
+        """Tell whether exactly this vote, signature included, was verified before."""
+        return vote in self._votes.get((kind_of(vote), vote.vote.validator), ())
+
+    def votes_of(self, validator: int, kind: Tag) -> list[SignedVote]:
+        """Return the votes of one kind that a validator has cast, the first one first."""
+        return self._votes.get((kind, validator), [])
+
+    def about(self, block_id: Hash) -> list[SignedVote]:
+        """Return the votes that name a block."""
+        return [
+            vote
+            for votes in self._votes.values()
+            for vote in votes
+            if isinstance(vote.subject, Proposal) and vote.subject.block_id == block_id
+        ]
+
+    def is_full(self, validator: int, kind: Tag) -> bool:
+        """Tell whether no further vote of this validator and kind would be kept."""
+        return len(self.votes_of(validator, kind)) >= VOTES_MAX
+
+    def add(self, vote: SignedVote) -> Conflict | None:
+        """Count a verified vote; return the first proof that its validator broke the rules."""
+        kind, validator = kind_of(vote), vote.vote.validator
+        mine = self._votes.setdefault((kind, validator), [])
+        if len(mine) >= VOTES_MAX or any(one.subject == vote.subject for one in mine):
+            return None
+        conflict = self._conflict(vote)
+        mine.append(vote)
+        key = (kind, vote.subject)
+        self._stakes[key] = self._stakes.get(key, 0) + self._validators.stakes[validator]
+        return conflict
+
+    def _conflict(self, vote: SignedVote) -> Conflict | None:
+        """Compare with what this validator voted before; accuse nobody twice in a view."""
+        validator = vote.vote.validator
+        if validator in self._accused:
+            return None
+        for kind in (Tag.NOTARIZE, Tag.NULLIFY, Tag.FINALIZE):
+            for earlier in self.votes_of(validator, kind):
+                conflict = found(earlier, vote)
+                if conflict is not None:
+                    self._accused.add(validator)
+                    return conflict
+        return None
+
+    def has_quorum(self, kind: Tag, subject: Subject) -> bool:
+        """Tell whether more than two thirds of the stake voted so (consensus 2.1)."""
+        return self._validators.is_quorum(self._stakes.get((kind, subject), 0))
+
+    def certificate(self, kind: Tag, subject: Subject) -> Certificate:
+        """Return a certificate of every such vote that is held (settled 12)."""
+        votes: list[Vote] = []
+        for validator in range(len(self._validators)):
+            for one in self.votes_of(validator, kind):
+                if one.subject == subject:
+                    votes.append(one.vote)
+        match subject:
+            case Nullified():
+                return Nullification(subject, tuple(votes))
+            case Proposal() if kind is Tag.NOTARIZE:
+                return Notarization(subject, tuple(votes))
+            case Proposal():
+                return Finalization(subject, tuple(votes))
