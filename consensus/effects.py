@@ -136,6 +136,14 @@ class ServeBoundary:
 
 
 @dataclass(frozen=True, slots=True)
+class ServeJustify:
+    """Send a stored justification by its hash: links outlive their epoch (settled 19)."""
+
+    to: Peer
+    justify_hash: Hash
+
+
+@dataclass(frozen=True, slots=True)
 class Halt:
     """Stop and keep everything: going on would contradict what is final."""
 
@@ -156,5 +164,6 @@ Effect = (
     | EvidenceFound
     | ServeBlocks
     | ServeBoundary
+    | ServeJustify
     | Halt
 )

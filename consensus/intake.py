@@ -7,7 +7,7 @@ epochs are hints and nothing else (settled point 7).
 
 from consensus.blocks import Standing
 from consensus.core import Core
-from consensus.effects import ServeBlocks, ServeBoundary
+from consensus.effects import ServeBlocks, ServeBoundary, ServeJustify
 from consensus.inputs import Peer
 from consensus.links import certificates_in
 from consensus.messages import (
@@ -256,6 +256,8 @@ def _take_in(core: Core, peer: Peer, message: Message) -> None:
             link = core.links.get(digest)
             if link is not None:
                 core.send(peer, JustifyReply(link[1]))
+            else:
+                core.emit(ServeJustify(peer, digest))
         case BoundaryRequest(epoch):
             _help_boundary(core, peer, epoch)
 

@@ -14,7 +14,6 @@ from state.finality import (
     Finalization,
     Header,
     Justify,
-    Proposal,
     ValidatorSet,
     boundary_height,
 )
@@ -35,7 +34,7 @@ class Ledger:
     """The block before the present epoch's first."""
     boundaries: dict[int, Finalization] = field(default_factory=dict)
     evidence: list[Evidence] = field(default_factory=list)
-    links: dict[Proposal, Justify] = field(default_factory=dict)
+    justifies: dict[Hash, Justify] = field(default_factory=dict)
     _final: dict[Hash, Block] = field(default_factory=dict)
     _candidates: dict[Hash, tuple[Block, Executed]] = field(default_factory=dict)
 

@@ -23,6 +23,7 @@ from consensus.effects import (
     Send,
     ServeBlocks,
     ServeBoundary,
+    ServeJustify,
     SetTimer,
     SignVote,
     StoreBlock,
@@ -40,7 +41,7 @@ from consensus.inputs import (
     VoteRefused,
     VoteSigned,
 )
-from consensus.messages import BlockReply, Message
+from consensus.messages import BlockReply, JustifyReply, Message
 from node.signer import GuardedSigner, GuardRefused
 from node.sim.disk import DiskFaults, PowerFailed
 from node.sim.ledger import Ledger
@@ -180,7 +181,7 @@ class Replica:
 
     def start(self) -> None:
         """Start, or start again with what the disk still holds."""
-        assert not self.is_up, "it starts when it is down"
+        assert self._engine is None, "it starts when it is down"
         if self.is_broken:
             return
         parts = self._parts
@@ -266,12 +267,12 @@ class Replica:
         """Let the engine handle an input, and carry out everything that follows from it."""
         waiting = deque([event])
         try:
-            while waiting and self._engine is not None:
-                for effect in self._engine.handle(waiting.popleft()):
+            while waiting and self.is_up:
+                for effect in self.engine.handle(waiting.popleft()):
                     answer = self._carry_out(effect)
                     if answer is not None:
                         waiting.append(answer)
-                    if self._engine is None:
+                    if not self.is_up:
                         return
             self._parts.storage.sync()
         except PowerFailed:
@@ -300,14 +301,14 @@ class Replica:
             case StoreBlock():
                 parts.storage.store_block(effect.block)
             case StoreLink():
-                parts.ledger.links[effect.proposal] = effect.justify
+                parts.ledger.justifies[effect.proposal.justify_hash] = effect.justify
             case CommitBlock():
                 return self._commit(effect)
             case RaiseFloor():
                 self._raise_floor(effect.epoch, effect.view)
             case EvidenceFound():
                 parts.ledger.evidence.append(effect.evidence)
-            case ServeBlocks() | ServeBoundary():
+            case ServeBlocks() | ServeBoundary() | ServeJustify():
                 self._serve(effect)
             case Halt():
                 self._break(f"halted: {effect.reason}")
@@ -394,12 +395,17 @@ class Replica:
         storage.forget_blocks(self._parts.ledger.height)
         self._signer.raise_floor(epoch, view + 1)
 
-    def _serve(self, effect: ServeBlocks | ServeBoundary) -> None:
+    def _serve(self, effect: ServeBlocks | ServeBoundary | ServeJustify) -> None:
         parts = self._parts
         if isinstance(effect, ServeBlocks):
             blocks = parts.ledger.blocks_from(effect.block_id, effect.count)
             if blocks:
                 parts.transmit(self.endpoint, effect.to, BlockReply(blocks))
+            return
+        if isinstance(effect, ServeJustify):
+            justify = parts.ledger.justifies.get(effect.justify_hash)
+            if justify is not None:
+                parts.transmit(self.endpoint, effect.to, JustifyReply(justify))
             return
         finalization = parts.ledger.boundaries.get(effect.epoch)
         if finalization is not None:

@@ -14,6 +14,7 @@ from consensus.effects import (
     Send,
     ServeBlocks,
     ServeBoundary,
+    ServeJustify,
     SetTimer,
     SignVote,
     StoreBlock,
@@ -32,24 +33,18 @@ def effect_digest(effect: Effect) -> bytes:
 
 def _content(effect: Effect) -> bytes:
     match effect:
-        case SetTimer():
-            return effect.at_ms.to_bytes(8, "big", signed=True)
-        case BuildBlock():
-            return effect.view.to_bytes(8, "big") + effect.parent_id[:24]
+        case SetTimer() | RaiseFloor() | BuildBlock() | ServeBoundary():
+            return _numbers(effect)
         case ExecuteBlock() | CommitBlock() | StoreBlock() | ServeBlocks():
             return effect.block_id
         case SignVote():
             return effect.kind.value[:4] + encode(effect.subject)[:28]
         case Journal():
             return b"".join([encode_record(record)[-8:] for record in effect.records[:4]])
-        case StoreLink():
-            return effect.proposal.justify_hash
-        case RaiseFloor():
-            return encode((effect.epoch, effect.view))
+        case StoreLink() | ServeJustify():
+            return _justify_hash(effect)
         case EvidenceFound():
             return encode(effect.evidence)[-32:]
-        case ServeBoundary():
-            return effect.epoch.to_bytes(8, "big")
         case Halt():
             return effect.reason.encode()
         case Send():
@@ -58,10 +53,28 @@ def _content(effect: Effect) -> bytes:
             assert_never(effect)
 
 
+def _justify_hash(effect: StoreLink | ServeJustify) -> bytes:
+    if isinstance(effect, StoreLink):
+        return effect.proposal.justify_hash
+    return effect.justify_hash
+
+
+def _numbers(effect: SetTimer | RaiseFloor | BuildBlock | ServeBoundary) -> bytes:
+    match effect:
+        case SetTimer():
+            return effect.at_ms.to_bytes(8, "big")
+        case RaiseFloor():
+            return encode((effect.epoch, effect.view))
+        case BuildBlock():
+            return effect.view.to_bytes(8, "big") + effect.parent_id[:24]
+        case ServeBoundary():
+            return effect.epoch.to_bytes(8, "big")
+
+
 _NAMES = {
     kind: kind.__name__.encode()[:16]
     for kind in (
         *(Send, SetTimer, BuildBlock, ExecuteBlock, SignVote, Journal, StoreBlock, StoreLink),
-        *(CommitBlock, RaiseFloor, EvidenceFound, ServeBlocks, ServeBoundary, Halt),
+        *(CommitBlock, RaiseFloor, EvidenceFound, ServeBlocks, ServeBoundary, ServeJustify, Halt),
     )
 }
