@@ -65,7 +65,7 @@ class Cluster:
     genesis: Tip
     genesis_hash: Hash
     make_engine: MakeEngine
-    make_machine: Callable[[Tip], Machine]
+    make_machine: Callable[[Hash], Machine]
     replicas: list[Replica] = field(default_factory=list)
     behaviours: dict[int, Behaviour] = field(default_factory=dict)
     network: Network = field(init=False)
@@ -92,7 +92,7 @@ class Cluster:
         world, options = self.world, self.scenario.options
         disk = DiskFaults(world.chance(f"disk {endpoint}"), options.disk_faults)
         key = SimulatedKey(self.scheme.keys[validator], self.scheme.signers[validator])
-        machine = self.make_machine(self.genesis)
+        machine = self.make_machine(self.genesis.block_id)
 
         def make_engine(meter: Meter) -> Engine:
             return self.make_engine(self._settings(key.public_key, machine, meter))
@@ -153,6 +153,7 @@ class Cluster:
             chance=self.world.chance(f"actor {endpoint}"),
             cohort=cohort,
             raw_sign=raw_sign,
+            rival=self.replicas[endpoint].machine.rival,
             send=lambda to, message: self._send(endpoint, to, message),
             send_bytes=lambda to, data: self.network.send(endpoint, to, noise_packet(data)),
             later=later,

@@ -49,6 +49,10 @@ class Machine(Protocol):
         """Choose a body over a block that was executed here; `salt` makes it unlike others."""
         ...
 
+    def rival(self, header: Header, salt: bytes) -> Built:
+        """Return another body that would fit the same header; only a Byzantine leader asks."""
+        ...
+
     def judge(self, header: Header, body: bytes) -> Judgement:
         """Tell what a body is to a header, by static rules alone."""
         ...
@@ -80,7 +84,14 @@ class Counter:
     def build(self, wanted: BuildBlock, salt: bytes) -> Built:
         """Choose a body over a block that was executed here."""
         assert wanted.parent_id in self._roots, "a parent is executed before one builds on it"
-        body = wanted.height.to_bytes(8, "big") + salt
+        return self._built(wanted.height, salt)
+
+    def rival(self, header: Header, salt: bytes) -> Built:
+        """Return another body that would fit the same header."""
+        return self._built(header.height, salt)
+
+    def _built(self, height: int, salt: bytes) -> Built:
+        body = height.to_bytes(8, "big") + salt
         return Built(body, body_root(body), PARAMS_HASH)
 
     def judge(self, header: Header, body: bytes) -> Judgement:

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from consensus.inputs import Tip
 from node.sim.machine import Counter, Executed, Machine
 from node.sim.scenario import Options
 from state.finality import ValidatorSet
+from state.types import Hash
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Machines:
     """What genesis gives, and how a node's application is made."""
 
     genesis: Executed
-    make: Callable[[Tip], Machine]
+    make: Callable[[Hash], Machine]
 
 
 def machines_of(options: Options, members: ValidatorSet) -> Machines:
@@ -23,4 +23,4 @@ def machines_of(options: Options, members: ValidatorSet) -> Machines:
         from node.sim.full import full_machines
 
         return Machines(*full_machines(options, members))
-    return Machines(Counter(bytes(32)).genesis(), lambda tip: Counter(tip.block_id))
+    return Machines(Counter(bytes(32)).genesis(), Counter)

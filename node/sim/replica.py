@@ -154,6 +154,7 @@ class Replica:
         self.storage = parts.storage
         self.ledger = parts.ledger
         self.disk = parts.disk
+        self.machine = parts.machine
         self._chance: Random = parts.world.chance(f"replica {parts.endpoint}")
         self._engine: Engine | None = None
         self._signer: GuardedSigner | None = None
@@ -268,11 +269,12 @@ class Replica:
         waiting = deque([event])
         try:
             while waiting and self.is_up:
-                for effect in self.engine.handle(waiting.popleft()):
+                engine = self.engine
+                for effect in engine.handle(waiting.popleft()):
                     answer = self._carry_out(effect)
                     if answer is not None:
                         waiting.append(answer)
-                    if not self.is_up:
+                    if self._engine is not engine:
                         return
             self._parts.storage.sync()
         except PowerFailed:

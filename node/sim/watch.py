@@ -12,6 +12,7 @@ from node.sim.replica import Replica
 from node.sim.scenario import Scenario
 from node.sim.tracing import effect_digest
 from node.sim.world import World
+from state.errors import InvariantBroken
 from state.finality import Finalize, Notarize, Nullify, offender
 from state.types import Hash
 
@@ -110,7 +111,9 @@ class Watch:
         """A replica's engine raised, or halted."""
         self.world.record("failed", replica.endpoint, -1, reason.encode()[:64], reason)
         if self.is_honest(replica) and not self.is_forked:
-            self._found(replica, "engine-never-fails", f"endpoint {replica.endpoint}: {reason}")
+            is_state = reason.startswith(InvariantBroken.__name__)
+            name = "application-invariants" if is_state else "engine-never-fails"
+            self._found(replica, name, f"endpoint {replica.endpoint}: {reason}")
 
     def _final(self, replica: Replica, effect: CommitBlock) -> None:
         header = effect.header

@@ -11,8 +11,18 @@ from random import Random
 from typing import Any
 
 from consensus.messages import Message, Propose
+from node.sim.machine import Built
 from state.crypto import Tag
-from state.finality import Finalize, Notarize, Nullified, Nullify, Proposal, SignedVote, Vote
+from state.finality import (
+    Finalize,
+    Header,
+    Notarize,
+    Nullified,
+    Nullify,
+    Proposal,
+    SignedVote,
+    Vote,
+)
 from state.types import Signature
 
 Round = tuple[int, int]
@@ -67,6 +77,8 @@ class Actor:
     chance: Random
     cohort: Cohort
     raw_sign: Callable[[Tag, Proposal | Nullified], Signature]
+    rival: Callable[[Header, bytes], Built]
+    """Makes another body for a header, from a salt."""
     send: Callable[[int, Message], None]
     """Send a message to an endpoint."""
     send_bytes: Callable[[int, bytes], None]

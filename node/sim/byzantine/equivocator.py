@@ -5,7 +5,6 @@ It votes for either story where that story is told, and so do its like in views 
 
 from consensus.messages import Message, Propose
 from node.sim.byzantine.actor import Behaviour, own_vote
-from node.sim.machine import body_root
 from state.codec import replace
 from state.finality import Finalize, Notarize, Proposal
 
@@ -57,8 +56,8 @@ class Equivocator(Behaviour):
         first = message.header
         if first.view != message.proposal.view:
             return message  # a boundary block is proposed again as it is
-        body = first.height.to_bytes(8, "big") + self.actor.chance.randbytes(8)
-        header = replace(first, tx_root=body_root(body))
+        built = self.actor.rival(first, self.actor.chance.randbytes(8))
+        header = replace(first, tx_root=built.tx_root)
         proposal = replace(message.proposal, block_id=header.id)
         vote = self.actor.notarize(proposal).vote
-        return Propose(proposal, vote, header, message.justify, body)
+        return Propose(proposal, vote, header, message.justify, built.body)
