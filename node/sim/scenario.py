@@ -28,7 +28,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     validators: Annotated[int, Meta(ge=1, le=VALIDATORS_MAX)] = 4
     stakes: str = "equal"
     views: Annotated[int, Meta(ge=1, le=10_000_000)] = 100
-    seed: Annotated[int, Meta(ge=0, lt=2**63)] = 1
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 1
     latency: str = "10"
     jitter: Annotated[float, Meta(ge=0, le=60_000)] = 0.0
     loss: Probability = 0.0
