@@ -137,7 +137,7 @@ class ServeBoundary:
 
 @dataclass(frozen=True, slots=True)
 class ServeJustify:
-    """Send a stored justification by its hash: links outlive their epoch (settled 19)."""
+    """Send a justification that was kept with StoreLink, or that of a final block."""
 
     to: Peer
     justify_hash: Hash

@@ -182,15 +182,13 @@ def _block_claims(core: Core, message: BlockReply) -> list[SignatureClaim] | Non
     """Return what is to be verified of blocks that were asked for; each must follow its child."""
     claims: list[SignatureClaim] = []
     expected: Hash | None = None
-    for block in message.blocks:
+    for block in _of_use(core, message):
         block_id = block.header.id
         if expected is None and not core.catchup.wants(block_id):
             return None
         if expected is not None and block_id != expected:
             return None
         expected = block.header.parent_id
-        if block.header.epoch != core.epoch.number:
-            return None
         if justify_hash(block.justify) != block.header.justify_hash:
             return None
         found = _justify_claims(core, block.justify)
@@ -198,6 +196,15 @@ def _block_claims(core: Core, message: BlockReply) -> list[SignatureClaim] | Non
             return None
         claims += found
     return claims
+
+
+def _of_use(core: Core, message: BlockReply) -> list[Block]:
+    """Return the blocks of a reply that lie above the tip: a peer cannot know where it ends."""
+    height = core.blocks.tip.header.height
+    number = core.epoch.number
+    return [
+        one for one in message.blocks if one.header.height > height and one.header.epoch == number
+    ]
 
 
 def _is_of_epoch(core: Core, peer: Peer, epoch: int) -> bool:
@@ -273,7 +280,7 @@ def _take_proposal(core: Core, message: Propose) -> None:
 
 
 def _take_blocks(core: Core, message: BlockReply) -> None:
-    for block in message.blocks:
+    for block in _of_use(core, message):
         core.add_link(block.justify, block.header.view)
         core.add_block(block.header.id, block)
 

@@ -24,6 +24,7 @@ from consensus.effects import (
     Send,
     ServeBlocks,
     ServeBoundary,
+    ServeJustify,
     SetTimer,
     SignVote,
     StoreBlock,
@@ -43,7 +44,7 @@ from consensus.inputs import (
     VoteRefused,
     VoteSigned,
 )
-from consensus.messages import Block, BlockReply, decode, encode
+from consensus.messages import Block, BlockReply, JustifyReply, decode, encode
 from consensus.settings import Judgement, Settings
 from consensus.timeouts import Pacing, Timeouts
 from state.crypto import SignatureClaim, Tag, address_of
@@ -65,6 +66,9 @@ GENESIS = b"g" * 32
 WALL = 1_000_000
 TIMEOUTS = Timeouts(200, 500, 4_000, 1_000, 500)
 PACING = Pacing(0, 1_000)
+
+
+DURABLE = (Journal, StoreBlock, SignVote, CommitBlock)
 
 
 def digest(*parts: bytes) -> bytes:
@@ -126,6 +130,8 @@ class Node:
         self.seen: dict[bytes, Block] = {}
         self.halted: str | None = None
         self.effects: list[Effect] = []
+        self.crash_after: int | None = None
+        """The power fails before the next durable effect but so many."""
 
     @property
     def core(self) -> Any:
@@ -185,6 +191,12 @@ class Node:
         life = self.life
         while waiting and self.driver is not None and self.life == life:
             for effect in self.driver.handle(waiting.popleft()):
+                if self.crash_after is not None and isinstance(effect, DURABLE):
+                    self.crash_after -= 1
+                    if self.crash_after < 0:
+                        self.crash_after = None
+                        self.crash()
+                        return  # what was durable stays, what was to be sent is lost
                 self.effects.append(effect)
                 waiting.extend(self.carry_out(effect, sends))
         for send in sends:
@@ -200,7 +212,7 @@ class Node:
                 self.network.at(at_ms, self.fire, self.life, at_ms)
             case EvidenceFound(evidence):
                 self.evidence.append(evidence)
-            case ServeBlocks() | ServeBoundary():
+            case ServeBlocks() | ServeBoundary() | ServeJustify():
                 sends.extend(self.serve(effect))
             case Halt(reason):
                 self.halted = reason
@@ -242,15 +254,19 @@ class Node:
             case RaiseFloor(epoch, view):
                 self.prune(epoch, view)
 
-    def serve(self, effect: ServeBlocks | ServeBoundary) -> list[Send]:
+    def serve(self, effect: ServeBlocks | ServeBoundary | ServeJustify) -> list[Send]:
+        if isinstance(effect, ServeJustify):
+            links = {one.proposal.justify_hash: one.justify for one in self.disk.links}
+            found = links.get(effect.justify_hash)
+            return [] if found is None else [Send(effect.to, JustifyReply(found))]
         if isinstance(effect, ServeBoundary):
             return [Send(effect.to, self.disk.boundaries[effect.epoch])]
-        found: list[Block] = []
+        blocks: list[Block] = []
         block_id = effect.block_id
-        while len(found) < effect.count and block_id in self.disk.bodies:
-            found.append(self.disk.bodies[block_id])
-            block_id = found[-1].header.parent_id
-        return [Send(effect.to, BlockReply(tuple(found)))] if found else []
+        while len(blocks) < effect.count and block_id in self.disk.bodies:
+            blocks.append(self.disk.bodies[block_id])
+            block_id = blocks[-1].header.parent_id
+        return [Send(effect.to, BlockReply(tuple(blocks)))] if blocks else []
 
     def sign_vote(self, kind: Tag, subject: Proposal | Nullified) -> Input:
         """The guard: what contradicts an earlier vote is refused, the same one signed again."""
@@ -324,6 +340,7 @@ class Network:
         loss: int = 0,
         epoch_blocks: int = 1_000,
         stakes: tuple[int, ...] | None = None,
+        twins: tuple[int, ...] = (),
         timeouts: Timeouts = TIMEOUTS,
         pacing: Pacing = PACING,
     ) -> None:
@@ -347,8 +364,12 @@ class Network:
         self.filter: Callable[[int, int, Any], bool] = lambda _from, _to, _message: True
         self.body: Callable[[Node, int], bytes] = lambda node, height: b"%d" % height
         self.bytes = 0
+        self.forks_allowed = False
+        self.forks = 0
         self.messages = 0
-        self.nodes = [Node(self, at) for at in range(count)]
+        self.nodes = [Node(self, at) for at in (*range(count), *twins)]
+        self.hears: dict[tuple[int, int], bool] = {}
+        """Whether the node at one place is connected with that at another; default yes."""
 
     def verify(self, claims: Any) -> list[bool]:
         self.claims += len(claims)
@@ -364,13 +385,18 @@ class Network:
         heapq.heappush(self.events, (at_ms, self.count, call, arguments))
 
     def agree(self, tip: Tip) -> None:
+        if self.forks_allowed:
+            self.forks += self.agreed.setdefault(tip.header.height, tip.block_id) != tip.block_id
+            return
         known = self.agreed.setdefault(tip.header.height, tip.block_id)
         assert known == tip.block_id, f"two final blocks at height {tip.header.height}"
 
     def deliver(self, node: Node, send: Send) -> None:
         wire = encode(send.message)
         for other in self.nodes:
-            if other is node or send.to not in (ALL, other.key):
+            if other.key == node.key or send.to not in (ALL, other.key):
+                continue
+            if not self.connected(node, other):
                 continue
             self.messages += 1
             self.bytes += len(wire)
@@ -380,6 +406,10 @@ class Network:
                 continue
             delay = self.random.randint(*self.delay)
             self.at(self.now + delay, self.arrive, other, node.key, wire)
+
+    def connected(self, node: Node, other: Node) -> bool:
+        places = sorted((self.nodes.index(node), self.nodes.index(other)))
+        return self.hears.get((places[0], places[1]), True)
 
     def arrive(self, node: Node, sender: bytes, wire: bytes) -> None:
         if node.driver is not None:
