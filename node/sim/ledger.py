@@ -70,6 +70,7 @@ class Ledger:
         assert header.parent_id == self.tip.block_id, "blocks become final in order"
         block, done = self._candidates.pop(effect.block_id)
         self._final[effect.block_id] = block
+        self.justifies[header.justify_hash] = block.justify
         self.tip = Tip(
             header,
             effect.block_id,
