@@ -160,7 +160,6 @@ AS_IT_RUNS = (
     "durable-before-send",
     "certificates-have-quorum",
     "finality-is-kept",
-    "bounded-memory",
     "engine-never-fails",
     "application-invariants",
     "progress",
