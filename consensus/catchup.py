@@ -62,7 +62,12 @@ class Catchup:
 
     def want(self, key: Hash | int, request: Asked, sources: tuple[Peer, ...], due_ms: int) -> None:
         """Ask for something from `due_ms` on until it is forgotten: the first source first."""
-        if key not in self._wants and sources and len(self._wants) < WANTS_MAX:
+        known = self._wants.get(key)
+        if known is not None:
+            # Whoever voted since may hold it, when those that were known first answer no more.
+            new = [one for one in sources if one not in known.sources]
+            known.sources = (*known.sources, *new)
+        elif sources and len(self._wants) < WANTS_MAX:
             self._wants[key] = _Want(request, sources, due_ms)
 
     def wants(self, key: Hash | int) -> bool:

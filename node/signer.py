@@ -2,47 +2,48 @@
 
 Whatever would be slashable is refused, and every vote is durable before its signature leaves this
 file, so that no crash and no restart makes the node contradict itself (consensus 2.5, settled
-points 3 and 11). The guard file is append-only. Each record is
-
-    length (4 bytes) || checksum of the length (4) || payload || checksum (16)
-
-where the checksum covers the payload and the checksum before it: a record that is changed, missing
-or out of place breaks the chain. What a crash leaves half-written at the end was never signed for
-anyone, and is dropped; damage anywhere else is an error.
-
-GuardError                     NodeError (node/errors.py)
-├── GuardRefused               guard.refused     already voted otherwise: never retried, never fatal
-├── GuardMissing               guard.missing
-├── GuardExists                guard.exists
-├── GuardLocked                guard.locked
-├── GuardCorrupt               guard.corrupt
-├── GuardOfAnother             guard.other_key
-└── GuardFailed                guard.failed      the disk refuses: the node must stop
+points 3 and 11). The guard's file and its errors are those of node/guard_file.py.
 """
 
-import fcntl
-import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from hashlib import blake2b
-from io import FileIO
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, BinaryIO, ClassVar, Final, Literal, Protocol
+from typing import Annotated, Final, Literal, Protocol
 
 from msgspec import Meta
 
-from node.errors import NodeError
-from node.keystore import sync_folder
+from node.guard_file import (
+    GuardCorrupt,
+    GuardError,
+    GuardExists,
+    GuardFailed,
+    GuardFile,
+    GuardLocked,
+    GuardMissing,
+    GuardOfAnother,
+    GuardRefused,
+    GuardStore,
+    disk_errors,
+    lock_guard,
+    write_new,
+)
 from state.codec import Decoder, Struct, encode
 from state.crypto import Tag
 from state.errors import Malformed
-from state.finality import Epoch, Nullified, Proposal, View, vote_digest
+from state.finality import (
+    Epoch,
+    Finalize,
+    Notarize,
+    Nullified,
+    Nullify,
+    Proposal,
+    SignedVote,
+    View,
+    Vote,
+    vote_digest,
+)
 from state.types import Hash, PublicKey, Signature
 
 GUARD_VERSION: Final = 1
-PAYLOAD_BYTES_MAX = 1_024
-LENGTH_BYTES = 4
-CHECKSUM_BYTES = 16
 COMPACT_BYTES = 2**22
 """A guard file larger than this is written anew when its floor rises."""
 
@@ -54,58 +55,13 @@ Subject = Proposal | Nullified
 _KINDS = (Tag.NOTARIZE, Tag.NULLIFY, Tag.FINALIZE)
 
 
-class GuardError(NodeError):
-    """The guard does not let the node sign."""
-
-    code: ClassVar[str] = "guard.error"
-
-
-class GuardRefused(GuardError):
-    """The vote would contradict one that was signed before."""
-
-    code: ClassVar[str] = "guard.refused"
-
-
-class GuardMissing(GuardError):
-    """There is no guard file where one was expected."""
-
-    code: ClassVar[str] = "guard.missing"
-
-
-class GuardExists(GuardError):
-    """There is a guard file where a new one was to be made."""
-
-    code: ClassVar[str] = "guard.exists"
-
-
-class GuardLocked(GuardError):
-    """Another process signs with this guard."""
-
-    code: ClassVar[str] = "guard.locked"
-
-
-class GuardCorrupt(GuardError):
-    """The guard file does not hold what was written to it."""
-
-    code: ClassVar[str] = "guard.corrupt"
-
-
-class GuardOfAnother(GuardError):
-    """The guard file belongs to another key or network."""
-
-    code: ClassVar[str] = "guard.other_key"
-
-
-class GuardFailed(GuardError):
-    """The disk refuses to make a vote durable."""
-
-    code: ClassVar[str] = "guard.failed"
-
-
 class Signer(Protocol):
     """A key that signs digests."""
 
-    public_key: PublicKey
+    @property
+    def public_key(self) -> PublicKey:
+        """The key that verifies its signatures."""
+        ...
 
     def sign(self, digest: Hash) -> Signature:
         """Return the signature of a 32-byte digest."""
@@ -142,106 +98,22 @@ _entries: Decoder[_Floor | _Vote] = Decoder(_Floor | _Vote)
 _proposals: Decoder[Proposal] = Decoder(Proposal)
 
 
-class _GuardFile:
-    """Records on disk, under an exclusive lock, synced one by one."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = _lock(path)
-        self._chain = b""
-        self._broken = False
-        with ExitStack() as on_error:
-            on_error.callback(self._lock.close)
-            with _disk_errors(path):
-                self._file = on_error.enter_context(_open(path))
-                self.payloads = self._read()
-            on_error.pop_all()
-
-    def _read(self) -> list[bytes]:
-        """Return the payloads, and cut off what a crash left half-written at the end."""
-        data = self._path.read_bytes()
-        payloads: list[bytes] = []
-        offset = 0
-        while offset < len(data):
-            payload = self._next(data, offset)
-            if payload is None:
-                self._file.truncate(offset)
-                os.fsync(self._file.fileno())
-                break
-            self._chain = _chained(self._chain, payload)
-            payloads.append(payload)
-            offset += _size(payload)
-        self._file.seek(0, os.SEEK_END)
-        return payloads
-
-    def _next(self, data: bytes, offset: int) -> bytes | None:
-        """Return the record at `offset`, None when it is torn; raises GuardCorrupt."""
-        rest = memoryview(data)[offset:]
-        if not any(rest):
-            return None  # the file grew before its bytes reached the disk
-        start = 2 * LENGTH_BYTES
-        if len(rest) < start:
-            return None
-        length = int.from_bytes(rest[:LENGTH_BYTES], "big")
-        if rest[LENGTH_BYTES:start] != _length_check(length):
-            raise self._corrupt(offset)
-        end = start + length + CHECKSUM_BYTES
-        if len(rest) < end:
-            return None
-        payload = bytes(rest[start : start + length])
-        if rest[start + length : end] != _chained(self._chain, payload):
-            raise self._corrupt(offset)
-        return payload
-
-    def _corrupt(self, offset: int) -> GuardCorrupt:
-        return GuardCorrupt(
-            f"The guard file {self._path} is damaged at byte {offset}; restore an exact copy of "
-            "its newest state. Never sign with an older one."
-        )
-
-    def append(self, payload: bytes) -> None:
-        """Make a record durable; after a failure nothing more can be appended."""
-        if self._broken:
-            raise GuardFailed(f"The guard file {self._path} could not be written; restart.")
-        self._broken = True
-        chain = _chained(self._chain, payload)
-        with _disk_errors(self._path):
-            _write_all(self._file, _framed(payload, chain))
-            os.fdatasync(self._file.fileno())
-        self._chain = chain
-        self._broken = False
-
-    @property
-    def size_bytes(self) -> int:
-        """The size of the file."""
-        return self._file.tell()
-
-    def rewrite(self, payloads: list[bytes]) -> None:
-        """Replace all records by these, atomically."""
-        self._broken = True
-        with _disk_errors(self._path):
-            self._chain = _write_new(self._path, payloads)
-            self._file.close()
-            self._file = _open(self._path)
-            self._file.seek(0, os.SEEK_END)
-        self._broken = False
-
-    def close(self) -> None:
-        """Let go of the file and of its lock."""
-        self._file.close()
-        self._lock.close()
-
-
 class GuardedSigner:
     """Signs votes with one key on one network, none that contradicts another.
 
     Raises GuardMissing, GuardLocked, GuardCorrupt or GuardOfAnother.
     """
 
-    def __init__(self, key: Signer, path: Path, genesis_hash: Hash) -> None:
+    def __init__(
+        self,
+        key: Signer,
+        path: Path,
+        genesis_hash: Hash,
+        open_store: Callable[[Path], GuardStore] = GuardFile,
+    ) -> None:
         self._key = key
         self._genesis_hash = genesis_hash
-        self._file = _GuardFile(path)
+        self._file = open_store(path)
         self._votes: dict[Round, dict[Tag, _Vote]] = {}
         self._compact_bytes = COMPACT_BYTES
         self._floor: Round = (0, 0)
@@ -304,6 +176,16 @@ class GuardedSigner:
     def view_floor(self) -> int:
         """The view of the highest round: whoever starts anew begins above it."""
         return self._highest[1]
+
+    def votes(self, validator: int) -> tuple[SignedVote, ...]:
+        """Return the remembered votes, as those of the validator with this index."""
+        return tuple(
+            [
+                _signed(vote, validator)
+                for at in sorted(self._votes)
+                for vote in self._votes[at].values()
+            ]
+        )
 
     @property
     def parent_highest(self) -> Round:
@@ -376,95 +258,49 @@ class GuardedSigner:
         self._file.close()
 
 
+def _signed(vote: _Vote, validator: int) -> SignedVote:
+    by = Vote(validator, vote.signature)
+    match _KINDS[vote.kind]:
+        case Tag.NOTARIZE:
+            return Notarize(_proposals.trusted(vote.subject), by)
+        case Tag.FINALIZE:
+            return Finalize(_proposals.trusted(vote.subject), by)
+        case _:
+            return Nullify(Nullified(vote.epoch, vote.view), by)
+
+
+def guard_head(public_key: PublicKey, genesis_hash: Hash) -> bytes:
+    """Return the first record of a new guard."""
+    return encode(_Head(GUARD_VERSION, public_key, genesis_hash))
+
+
 def create_guard(
     path: Path, public_key: PublicKey, genesis_hash: Hash, floor: Round = (0, 0)
 ) -> None:
     """Make the guard of a key that has signed nothing at or above `floor`; raises GuardExists."""
-    lock = _lock(path)
+    lock = lock_guard(path)
     try:
         if path.exists():
             raise GuardExists(f"There is a guard file {path} already; it is never overwritten.")
         head = _Head(GUARD_VERSION, public_key, genesis_hash)
-        with _disk_errors(path):
-            _write_new(path, [encode(head), encode(_Floor(*floor))])
+        with disk_errors(path):
+            write_new(path, [encode(head), encode(_Floor(*floor))])
     finally:
         lock.close()
 
 
-def _lock(path: Path) -> BinaryIO:
-    """Return the open lock file; the lock ends with it, also when the process is killed."""
-    with _disk_errors(path):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = path.with_name(path.name + ".lock").open("ab")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        lock.close()
-        raise GuardLocked(
-            f"Another process signs with {path}; two that vote with one key contradict each "
-            "other. Stop the other one first."
-        ) from error
-    return lock
-
-
-def _length_check(length: int) -> bytes:
-    return blake2b(length.to_bytes(LENGTH_BYTES, "big"), digest_size=LENGTH_BYTES).digest()
-
-
-def _chained(previous: bytes, payload: bytes) -> bytes:
-    return blake2b(previous + payload, digest_size=CHECKSUM_BYTES, person=b"guard").digest()
-
-
-def _framed(payload: bytes, checksum: bytes) -> bytes:
-    length = len(payload)
-    assert length <= PAYLOAD_BYTES_MAX, "a record is small"
-    return length.to_bytes(LENGTH_BYTES, "big") + _length_check(length) + payload + checksum
-
-
-def _size(payload: bytes) -> int:
-    return 2 * LENGTH_BYTES + len(payload) + CHECKSUM_BYTES
-
-
-def _open(path: Path) -> FileIO:
-    return path.open("r+b", buffering=0)
-
-
-def _write_all(file: FileIO, data: bytes) -> None:
-    """Write all of it; an unbuffered file may take less at a time."""
-    rest = memoryview(data)
-    while rest:
-        rest = rest[file.write(rest) :]
-
-
-def _write_new(path: Path, payloads: list[bytes]) -> bytes:
-    """Put a durable file of these records at `path` at once and return its last checksum."""
-    chain = b""
-    draft = path.with_name(path.name + ".draft")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        for payload in payloads:
-            chain = _chained(chain, payload)
-            file.write(_framed(payload, chain))
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    sync_folder(path.parent)
-    return chain
-
-
-@contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
-    """Turn what the disk says into errors with the path and what to do."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise GuardMissing(
-            f"There is no guard file {path}, so nobody knows what this key has signed. Restore "
-            "it, or start once with --vote-after-loss EPOCH:VIEW, above every vote it can have "
-            "sent."
-        ) from error
-    except OSError as error:
-        raise GuardFailed(
-            f"The guard file {path} cannot be read or written ({error.strerror}); free space or "
-            "mend the disk or its permissions, then start again."
-        ) from error
+__all__ = [
+    "GuardCorrupt",
+    "GuardError",
+    "GuardExists",
+    "GuardFailed",
+    "GuardLocked",
+    "GuardMissing",
+    "GuardOfAnother",
+    "GuardRefused",
+    "GuardedSigner",
+    "Round",
+    "Signer",
+    "create_guard",
+    "guard_head",
+]

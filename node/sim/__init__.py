@@ -1,0 +1,1 @@
+"""The simulator: the node's own consensus under a virtual clock, with faults drawn from a seed."""

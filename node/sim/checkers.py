@@ -1,0 +1,225 @@
+"""The invariants of the protocol, each a named checker over what happened in a run.
+
+Named after consensus 2.12. While less than a third of the stake is Byzantine, whatever a checker
+finds is a violation. With more, those marked `needs_bound` may break; then accountability must
+hold instead: evidence against more than a third of the stake, and against no honest validator.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from node.sim.accountability import Blame
+from node.sim.chronicle import Chronicle, Round, round_of
+from node.sim.offences import Offence, offence_of_pair
+from state.crypto import Tag
+from state.finality import SignedVote, is_quorum, kind_of
+from state.types import Hash
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """An invariant that did not hold."""
+
+    invariant: str
+    view: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a checker at the end of a run looks at."""
+
+    chronicle: Chronicle
+    honest: frozenset[int]
+    offences: tuple[Offence, ...]
+    blames: tuple[tuple[int, Blame | None], ...]
+    roots: dict[int, dict[Hash, set[int]]]
+    """State roots by height, and which honest validators came to them."""
+
+
+Check = Callable[[Evidence], Iterator[Violation]]
+
+
+def agreement(run: Evidence) -> Iterator[Violation]:
+    """One final block a height."""
+    for height in run.chronicle.forks():
+        blocks = run.chronicle.final[height]
+        told = ", ".join(f"{block.hex()[:8]} at {sorted(who)}" for block, who in blocks.items())
+        yield Violation("agreement", _view_of(run, next(iter(blocks))), f"height {height}: {told}")
+
+
+def one_notarization(run: Evidence) -> Iterator[Violation]:
+    """At most one proposal of a view has a quorum of Notarize votes."""
+    chronicle = run.chronicle
+    for at in chronicle.rounds():
+        proposals = {
+            one.subject
+            for statements in chronicle.statements[at].values()
+            for one in statements
+            if kind_of(one) is Tag.NOTARIZE
+        }
+        if len(proposals) > 1:
+            strong = [
+                each
+                for each in proposals
+                if is_quorum(
+                    chronicle.stake_of(chronicle.supporters(Tag.NOTARIZE, each)), chronicle.total
+                )
+            ]
+            if len(strong) > 1:
+                yield _at("one-notarization", at, "two proposals have a quorum of Notarize votes")
+
+
+def finalized_not_nullified(run: Evidence) -> Iterator[Violation]:
+    """No view is both finalized and nullified."""
+    for at in sorted(run.chronicle.finalizations):
+        if at in run.chronicle.nullifications:
+            yield _at("finalized-not-nullified", at, "both certificates exist")
+
+
+def finalized_is_only_digest(run: Evidence) -> Iterator[Violation]:
+    """No other proposal is notarized, or finalized, in a finalized view."""
+    for at, finalized in sorted(run.chronicle.finalizations.items()):
+        others = set(run.chronicle.notarizations.get(at, {})) | set(finalized)
+        if len(others) > 1:
+            yield _at("finalized-is-only-digest", at, f"{len(others)} proposals have certificates")
+
+
+def finalization_has_notarization(run: Evidence) -> Iterator[Violation]:
+    """Whatever is finalized was notarized: a quorum of Notarize votes exists for it."""
+    chronicle = run.chronicle
+    for at, finalized in sorted(chronicle.finalizations.items()):
+        for proposal in finalized:
+            votes = chronicle.supporters(Tag.NOTARIZE, proposal)
+            if not is_quorum(chronicle.stake_of(votes), chronicle.total):
+                text = f"{proposal.block_id.hex()[:8]} has the Notarize votes of {sorted(votes)}"
+                yield _at("finalization-has-notarization", at, text)
+
+
+def finalization_ancestry(run: Evidence) -> Iterator[Violation]:
+    """Between a final block's view and its parent's no view is final, and each is nullified."""
+    chronicle = run.chronicle
+    for at, finalized in sorted(chronicle.finalizations.items()):
+        for proposal in finalized:
+            for view in range(proposal.parent_view + 1, proposal.view):
+                skipped = (proposal.epoch, view)
+                if skipped in chronicle.finalizations:
+                    yield _at("finalization-ancestry", at, f"it skips the final view {view}")
+                if skipped not in chronicle.nullifications:
+                    yield _at("finalization-ancestry", at, f"view {view} was not nullified")
+
+
+def same_state_roots(run: Evidence) -> Iterator[Violation]:
+    """Honest validators come to one state root a height."""
+    for height, roots in sorted(run.roots.items()):
+        if len(roots) > 1:
+            told = ", ".join(f"{root.hex()[:8]} at {sorted(who)}" for root, who in roots.items())
+            yield Violation("same-state-roots", 0, f"height {height}: {told}")
+
+
+def honest_commit_no_offence(run: Evidence) -> Iterator[Violation]:
+    """No offence is provable against an honest validator."""
+    for offence in run.offences:
+        if offence.offender in run.honest:
+            text = f"{offence.kind} is provable against honest validator {offence.offender}"
+            yield _at("honest-commit-no-offence", (offence.epoch, offence.view), text)
+
+
+def accountability(run: Evidence) -> Iterator[Violation]:
+    """A fork names validators with more than a third of the stake, and no honest one."""
+    for height, blame in run.blames:
+        if blame is None:
+            yield Violation("accountability", 0, f"height {height}: nothing held tells who did it")
+            continue
+        at = (blame.epoch, blame.view)
+        stake = run.chronicle.stake_of(set(blame.offenders))
+        if 3 * stake <= run.chronicle.total:
+            text = f"height {height}: only {list(blame.offenders)} are named, a third or less"
+            yield _at("accountability", at, text)
+        if innocent := sorted(run.honest & set(blame.offenders)):
+            yield _at("accountability", at, f"height {height}: honest {innocent} are named")
+
+
+SAFETY: tuple[Check, ...] = (
+    agreement,
+    one_notarization,
+    finalized_not_nullified,
+    finalized_is_only_digest,
+    finalization_has_notarization,
+    finalization_ancestry,
+    same_state_roots,
+)
+"""Hold while less than a third of the stake is Byzantine."""
+
+ALWAYS: tuple[Check, ...] = (honest_commit_no_offence, accountability)
+"""Hold whoever is Byzantine."""
+
+AS_IT_RUNS = (
+    "one-vote-of-a-kind",
+    "no-notarize-after-nullify",
+    "durable-before-send",
+    "certificates-have-quorum",
+    "finality-is-kept",
+    "engine-never-fails",
+    "application-invariants",
+    "progress",
+)
+"""Invariants that are checked while a run goes on, by those who see them broken."""
+
+NAMES = tuple(
+    sorted([check.__name__.replace("_", "-") for check in SAFETY + ALWAYS] + [*AS_IT_RUNS])
+)
+
+
+class HonestVotes:
+    """Watches what honest validators sign, in the order in which they sign it (R3, R4, R6)."""
+
+    def __init__(self, report: Callable[[Violation], None]) -> None:
+        self._report = report
+        self._signed: dict[tuple[int, Round], list[SignedVote]] = {}
+
+    def signed(self, statement: SignedVote) -> None:
+        """An honest validator lets go of a vote for the first time."""
+        held = self._signed.setdefault((statement.vote.validator, round_of(statement)), [])
+        for earlier in held:
+            if kind_of(earlier) is kind_of(statement) and earlier.subject == statement.subject:
+                return
+        for earlier in held:
+            self._compare(earlier, statement)
+        held.append(statement)
+
+    def _compare(self, earlier: SignedVote, statement: SignedVote) -> None:
+        who = f"honest validator {statement.vote.validator}"
+        if offence_of_pair(earlier, statement) is not None:
+            text = (
+                f"{who} signed {kind_of(earlier).name} and a conflicting {kind_of(statement).name}"
+            )
+            self._report(_at("one-vote-of-a-kind", round_of(statement), text))
+        if kind_of(earlier) is Tag.NULLIFY and kind_of(statement) is Tag.NOTARIZE:
+            text = f"{who} signed NOTARIZE after NULLIFY"
+            self._report(_at("no-notarize-after-nullify", round_of(statement), text))
+
+
+class FinalityIsKept:
+    """Watches that what an honest validator holds as final is never replaced, crash or not."""
+
+    def __init__(self, report: Callable[[Violation], None]) -> None:
+        self._report = report
+        self._held: dict[tuple[int, int], Hash] = {}
+
+    def final(self, endpoint: int, height: int, block_id: Hash, view: int) -> None:
+        """An honest endpoint makes a block final."""
+        before = self._held.setdefault((endpoint, height), block_id)
+        if before != block_id:
+            text = f"endpoint {endpoint} replaced {before.hex()[:8]} at height {height}"
+            self._report(Violation("finality-is-kept", view, text))
+
+
+def _at(invariant: str, at: Round, text: str) -> Violation:
+    epoch, view = at
+    return Violation(invariant, view, f"epoch {epoch}, view {view}: {text}")
+
+
+def _view_of(run: Evidence, block_id: Hash) -> int:
+    header = run.chronicle.headers.get(block_id)
+    return 0 if header is None else header.view

@@ -1,0 +1,252 @@
+"""Building a run's cluster: genesis, replicas, Byzantine actors, and the network between them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from consensus.inputs import Tip
+from consensus.messages import Message, decode, encode
+from consensus.settings import Settings
+from node.signer import GuardedSigner, guard_head
+from node.sim.byzantine import KINDS
+from node.sim.byzantine.actor import Actor, Behaviour, Cohort
+from node.sim.disk import DiskFaults
+from node.sim.ledger import Ledger
+from node.sim.machine import PARAMS_HASH, Executed, Machine
+from node.sim.network import Network, Packet
+from node.sim.replica import Costs, Engine, Meter, Parts, Replica
+from node.sim.scenario import Scenario
+from node.sim.settings import PACING, timeouts_for
+from node.sim.signatures import Scheme
+from node.sim.storage import Storage
+from node.sim.watch import Watch
+from node.sim.world import US_PER_MS, World
+from state.crypto import SignatureClaim, Tag, hash_bytes
+from state.errors import Malformed
+from state.finality import (
+    Header,
+    Nullified,
+    Proposal,
+    Validator,
+    ValidatorSet,
+    evidence_root,
+    set_hash,
+    vote_digest,
+)
+from state.types import Hash, PublicKey, Signature
+
+MakeEngine = Callable[[Settings], Engine]
+"""Makes an engine; tests give one with a rule switched off."""
+
+GUARD_PATH = Path("guard")
+
+SIGNATURE_US = 41
+"""What verifying one signature costs, by measurement, when time is charged for work."""
+MESSAGE_US = 30
+"""What handling one message costs beside its signatures."""
+
+
+@dataclass(frozen=True)
+class SimulatedKey:
+    """A validator's key, as the guarded signer wants it."""
+
+    public_key: PublicKey
+    sign: Callable[[Hash], Signature]
+
+
+@dataclass
+class Cluster:
+    """Everyone in a run; the endpoint's number is the place in each list."""
+
+    world: World
+    scenario: Scenario
+    scheme: Scheme
+    members: ValidatorSet
+    genesis: Tip
+    genesis_hash: Hash
+    make_engine: MakeEngine
+    make_machine: Callable[[Hash], Machine]
+    replicas: list[Replica] = field(default_factory=list)
+    behaviours: dict[int, Behaviour] = field(default_factory=dict)
+    network: Network = field(init=False)
+    watch: Watch = field(init=False)
+    on_power_failure: Callable[[Replica], None] = field(init=False)
+    on_step: Callable[[Replica], None] = field(init=False)
+    _packets: tuple[Message | None, Packet | None] = (None, None)
+
+    # --- building -------------------------------------------------------------------------------
+
+    def build(self) -> None:
+        """Make every replica and every actor; nothing runs yet."""
+        honest = tuple(self.scenario.honest)
+        cohort = Cohort(self.world.chance("cohort"), len(self.scenario.endpoints), honest)
+        for endpoint, validator in enumerate(self.scenario.endpoints):
+            self.replicas.append(self._replica(endpoint, validator))
+            kind = self.scenario.byzantine.get(validator)
+            if kind is not None:
+                actor = self._actor(endpoint, validator, cohort)
+                actor.behaviour = self.behaviours[endpoint] = KINDS[kind](actor)
+                cohort.actors.append(actor)
+
+    def _replica(self, endpoint: int, validator: int) -> Replica:
+        world, options = self.world, self.scenario.options
+        disk = DiskFaults(world.chance(f"disk {endpoint}"), options.disk_faults)
+        key = SimulatedKey(self.scheme.keys[validator], self.scheme.signers[validator])
+        machine = self.make_machine(self.genesis.block_id)
+
+        def make_engine(meter: Meter) -> Engine:
+            return self.make_engine(self._settings(key.public_key, machine, meter))
+
+        def open_signer(storage: Storage) -> GuardedSigner:
+            return GuardedSigner(key, GUARD_PATH, self.genesis_hash, storage.open_guard)
+
+        return Replica(
+            Parts(
+                world=world,
+                endpoint=endpoint,
+                validator=validator,
+                public_key=key.public_key,
+                make_engine=make_engine,
+                open_signer=open_signer,
+                machine=machine,
+                ledger=Ledger(self.members, options.epoch_length, self.genesis),
+                storage=Storage(disk, guard_head(key.public_key, self.genesis_hash)),
+                disk=disk,
+                watcher=self.watch,
+                transmit=self.transmit,
+                on_power_failure=lambda replica: self.on_power_failure(replica),
+                on_step=lambda replica: self.on_step(replica),
+                epoch_blocks=options.epoch_length,
+                costs=Costs(MESSAGE_US, SIGNATURE_US) if options.cpu_cost else Costs(),
+            )
+        )
+
+    def _settings(self, public_key: PublicKey, machine: Machine, meter: Meter) -> Settings:
+        verify_many = self.scheme.verify_many
+
+        def verify(claims: Sequence[SignatureClaim]) -> list[bool]:
+            meter.signatures += len(claims)
+            return verify_many(claims)
+
+        return Settings(
+            genesis_hash=self.genesis_hash,
+            epoch_blocks=self.scenario.options.epoch_length,
+            public_key=public_key,
+            verify=verify,
+            judge_body=machine.judge,
+            timeouts=timeouts_for(self.scenario.delta_ms),
+            pacing=PACING,
+        )
+
+    def _actor(self, endpoint: int, validator: int, cohort: Cohort) -> Actor:
+        sign = self.scheme.signers[validator]
+
+        def raw_sign(kind: Tag, subject: Proposal | Nullified) -> Signature:
+            return sign(vote_digest(kind, self.genesis_hash, subject))
+
+        def later(delay_ms: int, action: Callable[[], None]) -> None:
+            self.world.after(delay_ms * US_PER_MS, action)
+
+        return Actor(
+            endpoint=endpoint,
+            validator=validator,
+            chance=self.world.chance(f"actor {endpoint}"),
+            cohort=cohort,
+            raw_sign=raw_sign,
+            rival=self.replicas[endpoint].machine.rival,
+            send=lambda to, message: self._send(endpoint, to, message),
+            send_bytes=lambda to, data: self.network.send(endpoint, to, noise_packet(data)),
+            later=later,
+            delta_ms=self.scenario.delta_ms,
+        )
+
+    # --- messages -------------------------------------------------------------------------------
+
+    def transmit(self, endpoint: int, to: PublicKey, message: Message) -> None:
+        """Send what a replica's engine wants sent, through its behaviour where it has one."""
+        targets = [
+            replica.endpoint
+            for replica in self.replicas
+            if replica.endpoint != endpoint and (not to or replica.public_key == to)
+        ]
+        behaviour = self.behaviours.get(endpoint)
+        if not targets:
+            return
+        if behaviour is not None:
+            behaviour.outgoing(targets, message)
+            return
+        for target in targets:
+            self._send(endpoint, target, message)
+
+    def _send(self, endpoint: int, target: int, message: Message) -> None:
+        at_us = self.replicas[endpoint].sends_at_us
+        packet = self._packet(message)
+        if at_us > self.world.now_us:
+            self.world.at(at_us, lambda: self.network.send(endpoint, target, packet))
+        else:
+            self.network.send(endpoint, target, packet)
+
+    def _packet(self, message: Message) -> Packet:
+        """Return the packet of a message; who sends to many encodes once."""
+        last, packet = self._packets
+        if last is message and packet is not None:
+            return packet
+        data = encode(message)
+        packet = Packet(message, hash_bytes(Tag.BATCH, data)[:16], len(data))
+        self._packets = (message, packet)
+        return packet
+
+    def deliver(self, receiver: int, sender: int, packet: Packet) -> None:
+        """A packet arrives; whoever is down misses it."""
+        replica = self.replicas[receiver]
+        if not replica.is_up:
+            return
+        message = packet.message
+        if isinstance(message, bytes):
+            self.world.record("noise", receiver, sender, packet.digest, None)
+            try:
+                message = decode(message)
+            except Malformed:
+                self.watch.refused += 1
+                return
+        self.watch.delivered(replica, sender, packet.digest, message)
+        behaviour = self.behaviours.get(receiver)
+        if behaviour is not None:
+            behaviour.incoming(message)
+        replica.deliver(self.replicas[sender].public_key, message)
+
+
+def noise_packet(data: bytes) -> Packet:
+    """Return a packet of bytes that may mean nothing."""
+    return Packet(data, hash_bytes(Tag.BATCH, data)[:16], len(data))
+
+
+def make_members(scenario: Scenario, scheme: Scheme) -> ValidatorSet:
+    """Return the validator set, in the order of indices."""
+    return tuple(
+        Validator(key, hash_bytes(Tag.ADDRESS, key)[:20], stake)
+        for key, stake in zip(scheme.keys, scenario.stakes, strict=True)
+    )
+
+
+def genesis_tip(members: ValidatorSet, genesis: Executed) -> Tip:
+    """Return the block at height 0 and what it gave."""
+    empty = bytes(32)
+    header = Header(
+        height=0,
+        epoch=0,
+        view=0,
+        parent_view=0,
+        parent_id=empty,
+        time_ms=0,
+        proposer=members[0].account,
+        tx_root=empty,
+        evidence_root=evidence_root(()),
+        justify_hash=empty,
+        state_root=empty,
+        outcomes_root=empty,
+        validators_hash=set_hash(members),
+        next_validators_hash=set_hash(members),
+        params_hash=PARAMS_HASH,
+    )
+    return Tip(header, header.id, genesis.state_root, genesis.outcomes_root, True, None)

@@ -1,0 +1,75 @@
+"""Replaying a report: the same options and seed once more, and where it departs from the report."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from node.sim.errors import WrongReport
+from node.sim.report import Report
+from node.sim.simulation import simulate
+from node.sim.world import US_PER_MS
+
+LINES_OF_DIVERGENCE_MAX = 200
+
+Print = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """The records of the trace between which a replay departs from its report."""
+
+    after: int
+    before: int
+
+
+def read_report(path: Path) -> Report:
+    """Return a report from its file; raises WrongReport."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Report)
+    except OSError as error:
+        raise WrongReport(f"{path} cannot be read: {error.strerror}.") from error
+    except msgspec.MsgspecError as error:
+        raise WrongReport(
+            f"{path} is not the report of one simulation: {error}. Give a file that `sahara "
+            "simulate --json` wrote; of a sweep, run the seed again by itself."
+        ) from error
+
+
+def replay(report: Report, say: Print) -> bool:
+    """Run the report's seed again and tell what happened; return whether the traces agree."""
+    again = simulate(report.options)
+    if again.trace_hash == report.trace_hash:
+        simulate(report.options, account=lambda n, us, text: say(_line(n, us, text)))
+        say(f"The trace is that of the report: {again.trace_hash}, {again.trace_records} records.")
+        return True
+    gap = divergence(report, again)
+    say(
+        f"The trace differs: the report has {report.trace_hash}, this run {again.trace_hash}; they "
+        f"part after record {gap.after} and before record {gap.before} or at it. This run says:"
+    )
+
+    def account(number: int, us: int, text: str) -> None:
+        last = min(gap.before, gap.after + LINES_OF_DIVERGENCE_MAX)
+        if gap.after < number <= last:
+            say(_line(number, us, text))
+
+    simulate(report.options, account=account)
+    return False
+
+
+def divergence(first: Report, second: Report) -> Divergence:
+    """Return between which records two traces part, as narrowly as their marks tell."""
+    theirs = dict(second.trace_marks)
+    after = 0
+    for record, digest in first.trace_marks:
+        if record in theirs and theirs[record] != digest:
+            return Divergence(after, record)
+        if record in theirs:
+            after = record
+    return Divergence(after, max(first.trace_records, second.trace_records))
+
+
+def _line(number: int, us: int, text: str) -> str:
+    return f"{number:>8} {us / US_PER_MS:>12.3f} ms  {text}"

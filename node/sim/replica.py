@@ -1,0 +1,414 @@
+"""A simulated node: the engine that real nodes run, over a disk that forgets.
+
+It carries out effects in order, and syncs what is pending before anything that rests on it: before
+the guard's record of a vote, before a send, before a commit (consensus settled points 1 and 11).
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Protocol, assert_never
+
+from consensus.core import Core
+from consensus.effects import (
+    BuildBlock,
+    CommitBlock,
+    Effect,
+    EvidenceFound,
+    ExecuteBlock,
+    Halt,
+    Journal,
+    RaiseFloor,
+    Send,
+    ServeBlocks,
+    ServeBoundary,
+    ServeJustify,
+    SetTimer,
+    SignVote,
+    StoreBlock,
+    StoreLink,
+)
+from consensus.inputs import (
+    BlockBuilt,
+    BlockExecuted,
+    EpochBegun,
+    Input,
+    Received,
+    Started,
+    TimerFired,
+    TransactionsPending,
+    VoteRefused,
+    VoteSigned,
+)
+from consensus.messages import BlockReply, JustifyReply, Message
+from node.signer import GuardedSigner, GuardRefused
+from node.sim.disk import DiskFaults, PowerFailed
+from node.sim.ledger import Ledger
+from node.sim.machine import Machine
+from node.sim.storage import Storage
+from node.sim.world import US_PER_MS, World
+from state.crypto import Tag
+from state.errors import SaharaError
+from state.finality import Nullified, Proposal, SignedVote, boundary_height
+from state.types import PublicKey, Signature
+
+WALL_MS = 1_700_000_000_000
+"""What wall clocks show when a simulation begins."""
+
+ENGINE_FAILURES = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    SaharaError,
+)
+"""What must never come out of the engine, whatever goes in."""
+
+
+class Engine(Protocol):
+    """The consensus engine."""
+
+    @property
+    def core(self) -> Core:
+        """What it knows; to be looked at, never written."""
+        ...
+
+    def handle(self, event: Input) -> list[Effect]:
+        """Return what is to be done because of `event`, in order."""
+        ...
+
+
+class VoteSigner(Protocol):
+    """Signs votes; the guard of an honest node refuses what contradicts an earlier one."""
+
+    def sign_vote(self, kind: Tag, subject: Proposal | Nullified) -> Signature:
+        """Return the signature, or raise GuardRefused."""
+        ...
+
+
+class Watcher(Protocol):
+    """Hears what a replica does; whoever checks or measures is told here."""
+
+    def effect(self, replica: "Replica", effect: Effect) -> None:
+        """The replica is about to carry this out."""
+        ...
+
+    def sends(self, replica: "Replica", to: bytes, message: Message) -> None:
+        """The replica lets go of a message; everything it rests on has been synced."""
+        ...
+
+    def failed(self, replica: "Replica", reason: str) -> None:
+        """The engine raised, or halted; the replica is down for good."""
+        ...
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Virtual time that work takes, in microseconds; nothing unless it is charged."""
+
+    message_us: int = 0
+    signature_us: int = 0
+
+
+@dataclass
+class Meter:
+    """Counts the signatures that an engine asks to verify."""
+
+    signatures: int = 0
+
+
+@dataclass
+class Parts:
+    """Everything a replica is made of."""
+
+    world: World
+    endpoint: int
+    validator: int
+    public_key: PublicKey
+    make_engine: Callable[[Meter], Engine]
+    open_signer: Callable[[Storage], GuardedSigner]
+    machine: Machine
+    ledger: Ledger
+    storage: Storage
+    disk: DiskFaults
+    watcher: Watcher
+    transmit: Callable[[int, bytes, Message], None]
+    """Called with endpoint, peer and message."""
+    on_power_failure: Callable[["Replica"], None]
+    on_step: Callable[["Replica"], None]
+    epoch_blocks: int
+    costs: Costs = field(default_factory=Costs)
+
+
+class Replica:
+    """One node of a simulation; it is up or down, and survives its crashes."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self.endpoint = parts.endpoint
+        self.validator = parts.validator
+        self.public_key = parts.public_key
+        self.storage = parts.storage
+        self.ledger = parts.ledger
+        self.disk = parts.disk
+        self.machine = parts.machine
+        self._chance: Random = parts.world.chance(f"replica {parts.endpoint}")
+        self._engine: Engine | None = None
+        self._signer: GuardedSigner | None = None
+        self._life = 0
+        self._timer = 0
+        self._waiting: deque[tuple[bytes, Message]] = deque()
+        self._busy_until_us = 0
+        self._meter = Meter()
+        self.crashes = 0
+        self.is_broken = False
+        """Whether it halted or failed, and will not come back."""
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it runs."""
+        return self._engine is not None
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of a replica that is up."""
+        assert self._engine is not None, "only who is up has an engine"
+        return self._engine
+
+    # --- life -----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start, or start again with what the disk still holds."""
+        assert self._engine is None, "it starts when it is down"
+        if self.is_broken:
+            return
+        parts = self._parts
+        self._life += 1
+        self._signer = parts.open_signer(parts.storage)
+        self._engine = parts.make_engine(self._meter)
+        ledger = parts.ledger
+        epoch = ledger.epoch_info()
+        records, blocks = parts.storage.recover(ledger.height)
+        now_ms = parts.world.now_ms
+        started = Started(
+            now_ms=now_ms,
+            wall_ms=WALL_MS + now_ms,
+            epoch=epoch,
+            tip=ledger.tip,
+            records=records,
+            blocks=blocks,
+            guarded=self._guarded(epoch.validators),
+        )
+        self.feed(started)
+        if self.is_up:
+            self.feed(TransactionsPending(now_ms, True))
+
+    def _guarded(self, members: tuple[object, ...]) -> tuple[SignedVote, ...]:
+        assert self._signer is not None and self.validator < len(members), "it is a member"
+        votes = self._signer.votes(self.validator)
+        self.storage.durable.update([signed.vote.signature for signed in votes])
+        return votes
+
+    def crash(self) -> None:
+        """Lose power now."""
+        if not self.is_up:
+            return
+        self._engine = None
+        if self._signer is not None:
+            self._signer.close()
+        self._waiting.clear()
+        self.crashes += 1
+        self._parts.storage.crash(self._parts.disk.strikes())
+        self._parts.machine.restart()
+        self._parts.ledger.restart()
+
+    def _break(self, reason: str) -> None:
+        self._engine = None
+        self.is_broken = True
+        self._parts.watcher.failed(self, reason)
+
+    # --- what happens to it ---------------------------------------------------------------------
+
+    def deliver(self, sender: bytes, message: Message) -> None:
+        """A message has come in; it waits while the processor is busy."""
+        world = self._parts.world
+        if self._parts.costs.message_us == 0 or (
+            not self._waiting and self._busy_until_us <= world.now_us
+        ):
+            self._charged(Received(world.now_ms, ((sender, message),)), 1)
+            return
+        self._waiting.append((sender, message))
+        if len(self._waiting) == 1:
+            world.at(max(world.now_us, self._busy_until_us), self._in_this_life(self._take_all))
+
+    def _take_all(self) -> None:
+        """Handle everything that came while the processor was busy, at once."""
+        messages = tuple(self._waiting)
+        self._waiting.clear()
+        if messages:
+            self._charged(Received(self._parts.world.now_ms, messages), len(messages))
+
+    def _charged(self, event: Received, messages: int) -> None:
+        before = self._meter.signatures
+        self.feed(event)
+        costs = self._parts.costs
+        spent_us = messages * costs.message_us
+        spent_us += (self._meter.signatures - before) * costs.signature_us
+        self._busy_until_us = max(self._busy_until_us, self._parts.world.now_us) + spent_us
+
+    @property
+    def sends_at_us(self) -> int:
+        """When what is sent now leaves: not before the work that it rests on is done."""
+        return max(self._parts.world.now_us, self._busy_until_us)
+
+    def feed(self, event: Input) -> None:
+        """Let the engine handle an input, and carry out everything that follows from it."""
+        waiting = deque([event])
+        try:
+            while waiting and self.is_up:
+                engine = self.engine
+                for effect in engine.handle(waiting.popleft()):
+                    answer = self._carry_out(effect)
+                    if answer is not None:
+                        waiting.append(answer)
+                    if self._engine is not engine:
+                        return
+            self._parts.storage.sync()
+        except PowerFailed:
+            self.crash()
+            self._parts.on_power_failure(self)
+        except ENGINE_FAILURES as error:
+            self._break(f"{type(error).__name__}: {error}")
+        self._parts.on_step(self)
+
+    # --- what it does ---------------------------------------------------------------------------
+
+    def _carry_out(self, effect: Effect) -> Input | None:
+        parts = self._parts
+        parts.watcher.effect(self, effect)
+        match effect:
+            case Send():
+                parts.storage.sync()
+                parts.watcher.sends(self, effect.to, effect.message)
+                parts.transmit(self.endpoint, effect.to, effect.message)
+            case SetTimer():
+                self._set_timer(effect.at_ms)
+            case BuildBlock() | ExecuteBlock() | SignVote():
+                return self._answer(effect)
+            case Journal():
+                parts.storage.journal(effect.records)
+            case StoreBlock():
+                parts.storage.store_block(effect.block)
+            case StoreLink():
+                parts.ledger.justifies[effect.proposal.justify_hash] = effect.justify
+            case CommitBlock():
+                return self._commit(effect)
+            case RaiseFloor():
+                self._raise_floor(effect.epoch, effect.view)
+            case EvidenceFound():
+                parts.ledger.evidence.append(effect.evidence)
+            case ServeBlocks() | ServeBoundary() | ServeJustify():
+                self._serve(effect)
+            case Halt():
+                self._break(f"halted: {effect.reason}")
+            case _:
+                assert_never(effect)
+        return None
+
+    def _answer(self, effect: BuildBlock | ExecuteBlock | SignVote) -> Input:
+        parts = self._parts
+        now_ms = parts.world.now_ms
+        match effect:
+            case BuildBlock():
+                built = parts.machine.build(effect, self._chance.randbytes(8))
+                return BlockBuilt(
+                    now_ms,
+                    effect.view,
+                    WALL_MS + now_ms,
+                    built.body,
+                    built.tx_root,
+                    built.params_hash,
+                )
+            case ExecuteBlock():
+                done = parts.machine.execute(effect)
+                parts.ledger.executed(effect, done)
+                return BlockExecuted(
+                    now_ms,
+                    effect.block_id,
+                    done.is_valid,
+                    done.state_root,
+                    done.outcomes_root,
+                    done.changed,
+                )
+            case SignVote():
+                return self._sign(effect)
+            case _:
+                assert_never(effect)
+
+    def _sign(self, effect: SignVote) -> VoteSigned | VoteRefused:
+        parts = self._parts
+        assert self._signer is not None, "who runs has a signer"
+        parts.storage.sync()
+        try:
+            signature = self._signer.sign_vote(effect.kind, effect.subject)
+        except GuardRefused:
+            return VoteRefused(parts.world.now_ms, effect.kind, effect.subject)
+        return VoteSigned(parts.world.now_ms, effect.kind, effect.subject, signature)
+
+    def _set_timer(self, at_ms: int) -> None:
+        self._timer += 1
+        number, life, world = self._timer, self._life, self._parts.world
+
+        def fire() -> None:
+            if self.is_up and (number, life) == (self._timer, self._life):
+                world.record("timer", self.endpoint, -1, b"", at_ms)
+                self.feed(TimerFired(world.now_ms))
+
+        world.at(max(world.now_us, at_ms * US_PER_MS), fire)
+
+    def _in_this_life(self, action: Callable[[], None]) -> Callable[[], None]:
+        life = self._life
+
+        def act() -> None:
+            if self.is_up and life == self._life:
+                action()
+
+        return act
+
+    def _commit(self, effect: CommitBlock) -> Input | None:
+        parts = self._parts
+        parts.storage.sync()
+        parts.machine.commit(effect.header, effect.block_id)
+        parts.ledger.commit(effect)
+        header = effect.header
+        if header.height == boundary_height(header.epoch, parts.epoch_blocks):
+            return EpochBegun(parts.world.now_ms, parts.ledger.epoch_info())
+        return None
+
+    def _raise_floor(self, epoch: int, view: int) -> None:
+        """Forget what nobody needs any more, in the journal, among the blocks, and in the guard."""
+        storage = self._parts.storage
+        assert self._signer is not None, "who runs has a signer"
+        storage.sync()
+        storage.raise_floor(epoch, view)
+        storage.forget_blocks(self._parts.ledger.height)
+        self._signer.raise_floor(epoch, view + 1)
+
+    def _serve(self, effect: ServeBlocks | ServeBoundary | ServeJustify) -> None:
+        parts = self._parts
+        if isinstance(effect, ServeBlocks):
+            blocks = parts.ledger.blocks_from(effect.block_id, effect.count)
+            if blocks:
+                parts.transmit(self.endpoint, effect.to, BlockReply(blocks))
+            return
+        if isinstance(effect, ServeJustify):
+            justify = parts.ledger.justifies.get(effect.justify_hash)
+            if justify is not None:
+                parts.transmit(self.endpoint, effect.to, JustifyReply(justify))
+            return
+        finalization = parts.ledger.boundaries.get(effect.epoch)
+        if finalization is not None:
+            parts.transmit(self.endpoint, effect.to, finalization)

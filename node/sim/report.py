@@ -1,0 +1,224 @@
+"""The report of a run: what JSON says for programs, and one screen for people."""
+
+from enum import IntEnum
+
+import msgspec
+from msgspec import Struct
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from node.sim.scenario import Options
+
+
+class Verdict(IntEnum):
+    """How a run ended; the value is the exit code."""
+
+    NOTHING_BROKE = 0
+    BROKEN = 1
+    FORKED_WITH_EVIDENCE = 3
+
+
+class ByzantineRow(Struct, frozen=True):
+    """A validator that did not follow the protocol."""
+
+    validator: int
+    kind: str
+    stake: int
+
+
+class EvidenceRow(Struct, frozen=True):
+    """An offence that is provable from what honest validators hold."""
+
+    offender: int
+    kind: str
+    byzantine: bool
+    views: int
+    """In how many views."""
+
+
+class ViolationRow(Struct, frozen=True):
+    """An invariant that did not hold, where, and how."""
+
+    invariant: str
+    view: int
+    text: str
+
+
+class Liveness(Struct, frozen=True):
+    """What became of the chain once a random quorum was healed."""
+
+    healed: list[int]
+    expected: bool
+    """Whether honest validators alone could go on, so that a stall is a violation."""
+    progressed: bool
+    bound_ms: int
+    needed_ms: int | None
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """Everything that a run has to say."""
+
+    seed: int
+    options: Options
+    verdict: str
+    exit_code: int
+    validators: list[int]
+    """Stakes, by validator."""
+    byzantine: list[ByzantineRow]
+    views: int
+    finalized_height: int
+    views_nullified: int
+    block_interval_ms_p50: float | None
+    block_interval_ms_p99: float | None
+    block_interval_delays_p50: float | None
+    block_interval_delays_p99: float | None
+    finality_ms_p50: float | None
+    finality_ms_p99: float | None
+    finality_delays_p50: float | None
+    finality_delays_p99: float | None
+    messages_per_block_and_validator: float | None
+    bytes_per_block_and_validator: float | None
+    crashes: int
+    forks: int
+    evidence: list[EvidenceRow]
+    evidence_stake_fraction: float
+    invariants: list[str]
+    violations: list[ViolationRow]
+    liveness: Liveness
+    virtual_ms: int
+    trace_hash: str
+    trace_records: int
+    trace_marks: list[tuple[int, str]]
+    seconds: float
+
+
+class Sweep(Struct, frozen=True):
+    """The reports of many seeds, and what they say together."""
+
+    runs: list[Report]
+    summary: "Summary"
+
+
+class Summary(Struct, frozen=True, kw_only=True):
+    """Many runs in a few numbers."""
+
+    runs: int
+    exit_code: int
+    nothing_broke: int
+    broken: int
+    forked_with_evidence: int
+    broken_seeds: list[int]
+    forked_seeds: list[int]
+    views: int
+    finalized_heights: int
+    crashes: int
+    stalled: int
+    seconds: float
+
+
+def summarize(runs: list[Report], seconds: float) -> Summary:
+    """Return what the runs of a sweep come to: 1 if any broke, else 3 if any forked, else 0."""
+    broken = [run.seed for run in runs if run.exit_code == Verdict.BROKEN]
+    forked = [run.seed for run in runs if run.exit_code == Verdict.FORKED_WITH_EVIDENCE]
+    worst = (
+        Verdict.BROKEN
+        if broken
+        else Verdict.FORKED_WITH_EVIDENCE
+        if forked
+        else Verdict.NOTHING_BROKE
+    )
+    return Summary(
+        runs=len(runs),
+        exit_code=int(worst),
+        nothing_broke=len(runs) - len(broken) - len(forked),
+        broken=len(broken),
+        forked_with_evidence=len(forked),
+        broken_seeds=broken,
+        forked_seeds=forked,
+        views=sum(run.views for run in runs),
+        finalized_heights=sum(run.finalized_height for run in runs),
+        crashes=sum(run.crashes for run in runs),
+        stalled=sum(not run.liveness.progressed for run in runs),
+        seconds=round(seconds, 3),
+    )
+
+
+def as_json(report: Report | Sweep) -> bytes:
+    """Return a report as JSON for people and programs, with a line end."""
+    return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
+
+
+def screen(report: Report) -> RenderableType:
+    """Return a report as one screen."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim")
+    table.add_column()
+    for name, text in _lines(report):
+        table.add_row(name, text)
+    style = {0: "bold green", 1: "bold red", 3: "bold yellow"}[report.exit_code]
+    return Group(Text(report.verdict, style=style), table)
+
+
+def _lines(report: Report) -> list[tuple[str, str]]:
+    byzantine = ", ".join(f"{row.validator} {row.kind}" for row in report.byzantine) or "none"
+    share = sum(row.stake for row in report.byzantine) / sum(report.validators)
+    lines = [
+        ("seed", str(report.seed)),
+        ("validators", f"{len(report.validators)}, Byzantine: {byzantine} ({share:.1%} of stake)"),
+        ("views", f"{report.views} completed, {report.views_nullified} nullified"),
+        ("finalized height", str(report.finalized_height)),
+        ("block interval", _figure(report, "block_interval")),
+        ("finality", _figure(report, "finality")),
+        ("per block, validator", _traffic(report)),
+        ("crashes", str(report.crashes)),
+        ("forks", str(report.forks)),
+        ("evidence", _evidence(report)),
+        ("invariants", f"{len(report.invariants)} checked, {len(report.violations)} violations"),
+        ("liveness", _liveness(report.liveness)),
+        ("trace", f"{report.trace_hash[:32]} over {report.trace_records} records"),
+        ("time", f"{report.virtual_ms / 1_000:.3f} s simulated in {report.seconds:.2f} s"),
+    ]
+    for row in report.violations[:8]:
+        lines.append((f"  {row.invariant}", row.text))
+    return lines
+
+
+def _figure(report: Report, name: str) -> str:
+    values = [
+        getattr(report, f"{name}_{unit}_{rank}") for unit in ("ms", "delays") for rank in _RANKS
+    ]
+    if values[0] is None:
+        return "not measured"
+    ms = f"{values[0]:.1f} ms median, {values[1]:.1f} ms p99"
+    if values[2] is None:
+        return ms
+    return f"{ms}; {values[2]:.2f} and {values[3]:.2f} network delays"
+
+
+_RANKS = ("p50", "p99")
+
+
+def _traffic(report: Report) -> str:
+    if report.messages_per_block_and_validator is None:
+        return "no block"
+    return (
+        f"{report.messages_per_block_and_validator:.1f} messages, "
+        f"{report.bytes_per_block_and_validator:.0f} bytes"
+    )
+
+
+def _evidence(report: Report) -> str:
+    if not report.evidence:
+        return "none"
+    rows = ", ".join(f"{row.offender} {row.kind}" for row in report.evidence[:12])
+    more = f" and {len(report.evidence) - 12} more" if len(report.evidence) > 12 else ""
+    return f"{rows}{more}; {report.evidence_stake_fraction:.1%} of stake"
+
+
+def _liveness(liveness: Liveness) -> str:
+    who = f"healed {liveness.healed}"
+    if liveness.progressed:
+        return f"{who}, final again after {liveness.needed_ms} of at most {liveness.bound_ms} ms"
+    verdict = "a violation" if liveness.expected else "no violation with so much Byzantine stake"
+    return f"{who}, no progress within {liveness.bound_ms} ms: {verdict}"

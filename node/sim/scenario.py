@@ -1,0 +1,157 @@
+"""What the options of a simulation mean: stakes, who is Byzantine, and what the network does."""
+
+import math
+import re
+from dataclasses import dataclass
+from random import Random
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from node.sim.byzantine import KINDS
+from node.sim.errors import WrongUsage
+from node.sim.latency import Latency, parse_latency
+from node.sim.partitions import Cut, parse_partition
+from state.finality import VALIDATORS_MAX
+
+Probability = Annotated[float, Meta(ge=0, le=1)]
+
+EQUAL_STAKE = 1_000_000
+ZIPF_LARGEST = 100_000_000
+STAKE_MAX = 2**62
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Every option that decides what happens in a run, with the simulator's defaults."""
+
+    validators: Annotated[int, Meta(ge=1, le=VALIDATORS_MAX)] = 4
+    stakes: str = "equal"
+    views: Annotated[int, Meta(ge=1, le=10_000_000)] = 100
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 1
+    latency: str = "10"
+    jitter: Annotated[float, Meta(ge=0, le=60_000)] = 0.0
+    loss: Probability = 0.0
+    duplicate: Probability = 0.0
+    reorder: bool = False
+    bandwidth: Annotated[float, Meta(ge=0)] = 0.0
+    partition: str = "none"
+    crash: Probability = 0.0
+    disk_faults: Probability = 0.0
+    byzantine: str = ""
+    app: str = "none"
+    cpu_cost: bool = False
+    real_signatures: bool = False
+    epoch_length: Annotated[int, Meta(ge=2)] = 1_000_000
+    delta_ms: Annotated[int, Meta(ge=0, le=600_000)] = 0
+    """The timeout bound Δ; 0 chooses 200 ms, or five times the longest delay if that is more."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Options made concrete: all that a run needs to know before its first event."""
+
+    options: Options
+    stakes: tuple[int, ...]
+    byzantine: dict[int, str]
+    """Kind by validator index."""
+    endpoints: tuple[int, ...]
+    """The validator behind each endpoint; the second copies of twins come last."""
+    latency: Latency
+    cuts: tuple[Cut, ...]
+    delta_ms: int
+
+    @property
+    def honest(self) -> tuple[int, ...]:
+        """The validators that follow the protocol."""
+        return tuple(v for v in range(len(self.stakes)) if v not in self.byzantine)
+
+    @property
+    def byzantine_stake(self) -> int:
+        """The stake of those that do not."""
+        return sum(self.stakes[validator] for validator in self.byzantine)
+
+    @property
+    def is_within_bound(self) -> bool:
+        """Whether less than a third of the stake is Byzantine, so that nothing may break."""
+        return 3 * self.byzantine_stake < sum(self.stakes)
+
+
+def make_scenario(options: Options) -> Scenario:
+    """Return what the options mean; raises WrongUsage."""
+    stakes = parse_stakes(options.stakes, options.validators)
+    byzantine = parse_byzantine(options.byzantine, stakes, options.seed)
+    if len(byzantine) == len(stakes):
+        raise WrongUsage("All validators are Byzantine; leave at least one that is honest.")
+    twins = [validator for validator, kind in sorted(byzantine.items()) if kind == "twins"]
+    endpoints = (*range(options.validators), *twins)
+    latency = parse_latency(options.latency, options.validators)
+    cuts = (
+        ()
+        if options.partition in ("none", "random")
+        else tuple(parse_partition(options.partition, len(endpoints)))
+    )
+    if options.app not in ("none", "full"):
+        raise WrongUsage(f"--app {options.app} is neither none nor full.")
+    delta_ms = options.delta_ms or max(200, math.ceil(5 * latency.largest_us / 1_000))
+    return Scenario(options, stakes, byzantine, endpoints, latency, cuts, delta_ms)
+
+
+def parse_stakes(text: str, count: int) -> tuple[int, ...]:
+    """Return what `--stakes` says: equal, zipf, or one number a validator; raises WrongUsage."""
+    if text == "equal":
+        return (EQUAL_STAKE,) * count
+    if text == "zipf":
+        return tuple(ZIPF_LARGEST // rank for rank in range(1, count + 1))
+    parts = text.split(",")
+    if not all(part.strip().isdigit() for part in parts):
+        raise WrongUsage(f"--stakes {text} is neither equal, zipf, nor numbers such as 3,2,1.")
+    stakes = tuple(int(part) for part in parts)
+    if len(stakes) != count:
+        raise WrongUsage(f"--stakes names {len(stakes)} stakes for {count} validators.")
+    if min(stakes) < 1 or sum(stakes) > STAKE_MAX:
+        raise WrongUsage("Stakes are at least 1, and together at most 2^62.")
+    return stakes
+
+
+def parse_byzantine(text: str, stakes: tuple[int, ...], seed: int) -> dict[int, str]:
+    """Return the kind of every Byzantine validator that `--byzantine` asks for.
+
+    Validators are put into an order that follows from the seed, and dealt out from its beginning:
+    a count takes that many, a percentage takes whoever keeps the kind's stake strictly below it.
+    Raises WrongUsage.
+    """
+    waiting = list(range(len(stakes)))
+    Random(f"{seed}:byzantine").shuffle(waiting)
+    kinds: dict[int, str] = {}
+    for part in filter(None, text.split(",")):
+        found = re.fullmatch(r"(?P<kind>[a-z-]+):(?P<count>\d+(?:\.\d+)?)(?P<percent>%?)", part)
+        if found is None or found["kind"] not in KINDS:
+            raise WrongUsage(
+                f"--byzantine {part} is not KIND:COUNT or KIND:PERCENT%; kinds are "
+                f"{', '.join(sorted(KINDS))}."
+            )
+        if found["percent"]:
+            chosen = _below_share(waiting, stakes, float(found["count"]))
+        else:
+            chosen = waiting[: _count(found["count"], len(waiting), part)]
+        kinds |= dict.fromkeys(chosen, found["kind"])
+        waiting = [validator for validator in waiting if validator not in kinds]
+    return kinds
+
+
+def _below_share(waiting: list[int], stakes: tuple[int, ...], percent: float) -> list[int]:
+    """Take validators in order as long as their stake stays strictly below the share."""
+    chosen: list[int] = []
+    stake = 0
+    for validator in waiting:
+        if (stake + stakes[validator]) * 100 < percent * sum(stakes):
+            stake += stakes[validator]
+            chosen.append(validator)
+    return chosen
+
+
+def _count(text: str, available: int, part: str) -> int:
+    if not text.isdigit() or int(text) > available:
+        raise WrongUsage(f"--byzantine {part} asks for more validators than there are left.")
+    return int(text)

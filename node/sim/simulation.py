@@ -1,0 +1,178 @@
+"""A run from beginning to end: the schedule of faults, the liveness phase, the report."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from consensus.driver import Driver
+from node.sim.accountability import blame_forks
+from node.sim.checkers import ALWAYS, SAFETY, Evidence, Violation
+from node.sim.chronicle import Chronicle
+from node.sim.cluster import Cluster, MakeEngine, genesis_tip, make_members
+from node.sim.ending import Ending, make_report
+from node.sim.faults import Faults
+from node.sim.liveness import Patient, run_liveness
+from node.sim.machines import machines_of
+from node.sim.measure import Limits, Measures
+from node.sim.network import LinkFaults, Network
+from node.sim.offences import find_offences
+from node.sim.progress import Views
+from node.sim.replica import Replica
+from node.sim.report import Liveness, Report
+from node.sim.scenario import Options, Scenario, make_scenario
+from node.sim.settings import timeouts_for
+from node.sim.signatures import make_scheme
+from node.sim.watch import Watch
+from node.sim.world import US_PER_MS, Account, World
+from state.crypto import Tag, hash_bytes
+
+STALLED_BACKOFFS = 40
+"""Without a new view or height for so many of the longest back-offs, a schedule is cut short."""
+AFTER_FORK_DELTAS = 10
+"""A run goes on for a little after a fork, so that evidence can spread."""
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What tests replace."""
+
+    make_engine: MakeEngine = Driver
+    alter: Callable[["Simulation"], None] = lambda _: None
+    """Called with the simulation before it begins."""
+
+
+class Simulation:
+    """One seed: build it, run it, report."""
+
+    def __init__(self, scenario: Scenario, account: Account | None, hooks: Hooks) -> None:
+        options = scenario.options
+        self.scenario = scenario
+        self.world = World(options.seed, account)
+        scheme = make_scheme(options.seed, options.validators, options.real_signatures)
+        genesis_hash = hash_bytes(Tag.GENESIS, b"simulation")
+        self.chronicle = Chronicle(genesis_hash, scenario.stakes, scheme)
+        limits = Limits(scenario.latency, scenario.stakes)
+        self.measures = Measures(scenario.latency, limits)
+        self.watch = Watch(self.world, scenario, self.chronicle, self.measures)
+        members = make_members(scenario, scheme)
+        machines = machines_of(options, members)
+        genesis = genesis_tip(members, machines.genesis)
+        self.cluster = Cluster(
+            world=self.world,
+            scenario=scenario,
+            scheme=scheme,
+            members=members,
+            genesis=genesis,
+            genesis_hash=genesis_hash,
+            make_engine=hooks.make_engine,
+            make_machine=machines.make,
+        )
+        self.cluster.watch = self.watch
+        self.network = Network(
+            self.world,
+            scenario.latency,
+            list(scenario.endpoints),
+            LinkFaults(
+                options.jitter,
+                options.loss,
+                options.duplicate,
+                options.reorder,
+                options.bandwidth,
+            ),
+            self.cluster.deliver,
+        )
+        self.cluster.network = self.network
+        self.cluster.build()
+        self.replicas = self.cluster.replicas
+        self.faults = Faults(self.world, scenario, self.network, self.replicas)
+        stakes = {each: scenario.stakes[each] for each in scenario.honest}
+        self.views = Views(stakes, self.faults.reached)
+        self.cluster.on_power_failure = self.faults.power_failed
+        self.cluster.on_step = self._stepped
+        self._advanced_us = 0
+        self._advance = (0, 0)
+        self._forked_us: int | None = None
+        hooks.alter(self)
+
+    def run(self) -> Report:
+        """Run the schedule and the liveness phase; return the report."""
+        started = time.perf_counter()
+        self.faults.begin()
+        for replica in self.replicas:
+            self.world.after(0, replica.start)
+        self.world.run(2**62, self._schedule_ended)
+        views = self.views.completed
+        traffic = (self.network.messages, self.network.bytes)
+        crashes = sum(replica.crashes for replica in self.replicas)
+        liveness = self._liveness()
+        return self._report(views, (*traffic, crashes), liveness, time.perf_counter() - started)
+
+    def _stepped(self, replica: Replica) -> None:
+        """A replica has done something: see how far it is."""
+        if replica.is_up and self.watch.is_honest(replica):
+            epoch = replica.engine.core.epoch
+            self.views.entered(replica.validator, epoch.number, epoch.view)
+
+    def _schedule_ended(self) -> bool:
+        """Tell whether the views are done, or nothing goes on any more."""
+        now_us = self.world.now_us
+        if self.watch.is_forked:
+            if self._forked_us is None:
+                self._forked_us = now_us
+            since_us = now_us - self._forked_us
+            return since_us > AFTER_FORK_DELTAS * self.scenario.delta_ms * US_PER_MS
+        at = (self.views.highest, len(self.chronicle.final))
+        if at != self._advance:
+            self._advance, self._advanced_us = at, now_us
+        backoff_ms = timeouts_for(self.scenario.delta_ms).backoff_ms_max
+        stalled = now_us - self._advanced_us > STALLED_BACKOFFS * backoff_ms * US_PER_MS
+        return stalled or self.views.completed >= self.scenario.options.views
+
+    def _liveness(self) -> Liveness:
+        if self.watch.is_forked:
+            return Liveness([], False, False, 0, None)
+        patient = Patient(self.world, self.scenario, self.network, self.replicas, self.faults)
+        return run_liveness(patient)
+
+    def _report(
+        self, views: int, counts: tuple[int, int, int], liveness: Liveness, seconds: float
+    ) -> Report:
+        blames = tuple(blame_forks(self.chronicle))
+        offences = tuple(find_offences(self.chronicle, self.scenario.options.epoch_length))
+        honest = frozenset(self.scenario.honest)
+        evidence = Evidence(self.chronicle, honest, offences, blames, self.watch.roots)
+        ending = Ending(
+            scenario=self.scenario,
+            evidence=evidence,
+            violations=tuple(self._violations(views, liveness, evidence)),
+            views=views,
+            traffic=counts[:2],
+            liveness=liveness,
+            figures=self.measures.figures(),
+            heights=tuple(
+                replica.ledger.height
+                for replica in self.replicas
+                if replica.is_up and self.watch.is_honest(replica)
+            ),
+            crashes=counts[2],
+            virtual_ms=self.world.now_ms,
+            trace=self.world.trace,
+            seconds=seconds,
+        )
+        return make_report(ending)
+
+    def _violations(self, views: int, liveness: Liveness, evidence: Evidence) -> list[Violation]:
+        found: list[Violation] = list(self.watch.violations)
+        checks = ALWAYS + SAFETY if self.scenario.is_within_bound else ALWAYS
+        found += [violation for check in checks for violation in check(evidence)]
+        if liveness.expected and not liveness.progressed:
+            text = f"healed {liveness.healed}, nothing final within {liveness.bound_ms} ms"
+            found.append(Violation("progress", views, text))
+        return found
+
+
+def simulate(
+    options: Options, account: Account | None = None, hooks: Hooks | None = None
+) -> Report:
+    """Run one seed; raises WrongUsage."""
+    return Simulation(make_scenario(options), account, hooks or Hooks()).run()

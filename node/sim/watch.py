@@ -1,0 +1,139 @@
+"""The watch over a run: it hears everything, feeds trace, chronicle and measures, and reports."""
+
+from dataclasses import dataclass, field
+
+from consensus.effects import CommitBlock, Effect, EvidenceFound, Send
+from consensus.messages import Message, Propose
+from node.sim.checkers import FinalityIsKept, HonestVotes, Violation
+from node.sim.chronicle import Chronicle, Final
+from node.sim.measure import Measures
+from node.sim.reading import read_effect, read_message
+from node.sim.replica import Replica
+from node.sim.scenario import Scenario
+from node.sim.tracing import effect_digest
+from node.sim.world import World
+from state.errors import InvariantBroken
+from state.finality import Finalize, Notarize, Nullify, offender
+from state.types import Hash
+
+VIOLATIONS_MAX = 100
+
+
+@dataclass
+class Watch:
+    """Hears of every effect, send and delivery, and keeps what they mean."""
+
+    world: World
+    scenario: Scenario
+    chronicle: Chronicle
+    measures: Measures
+    violations: list[Violation] = field(default_factory=list)
+    roots: dict[int, dict[Hash, set[int]]] = field(default_factory=dict)
+    is_forked: bool = False
+    refused: int = 0
+    """Packets that were no message."""
+    _read: set[bytes] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Set up the checkers that watch a run as it goes."""
+        self._honest = frozenset(self.scenario.honest)
+        self._votes = HonestVotes(self.report)
+        self._finality = FinalityIsKept(self.report)
+
+    def report(self, violation: Violation) -> None:
+        """Keep a violation, once."""
+        if violation not in self.violations and len(self.violations) < VIOLATIONS_MAX:
+            self.violations.append(violation)
+
+    def is_honest(self, replica: Replica) -> bool:
+        """Tell whether a replica follows the protocol, alone under its key."""
+        return replica.validator in self._honest
+
+    # --- what replicas do -----------------------------------------------------------------------
+
+    def effect(self, replica: Replica, effect: Effect) -> None:
+        """A replica is about to carry out an effect."""
+        if not isinstance(effect, Send):
+            digest = effect_digest(effect)
+            self.world.record("effect", replica.endpoint, -1, digest, effect)
+        if not self.is_honest(replica):
+            return
+        if not read_effect(self.chronicle, effect):
+            text = f"endpoint {replica.endpoint} keeps a certificate without a valid quorum"
+            self._found(replica, "certificates-have-quorum", text)
+        if isinstance(effect, CommitBlock):
+            self._final(replica, effect)
+        if isinstance(effect, EvidenceFound) and offender(effect.evidence) in self._honest:
+            text = f"endpoint {replica.endpoint} accuses honest {offender(effect.evidence)}"
+            self._found(replica, "honest-commit-no-offence", text)
+
+    def sends(self, replica: Replica, to: bytes, message: Message) -> None:
+        """A replica lets go of a message."""
+        if isinstance(message, Propose) and message.vote.validator == replica.validator:
+            now_us = max(self.world.now_us, replica.sends_at_us)
+            self.measures.proposed(message.proposal.block_id, replica.validator, now_us)
+        if not self.is_honest(replica):
+            return
+        if not read_message(self.chronicle, message):
+            text = f"endpoint {replica.endpoint} sends a worthless {type(message).__name__}"
+            self._found(replica, "certificates-have-quorum", text)
+        match message:
+            case Notarize() | Nullify() | Finalize() | Propose():
+                if message.vote.validator == replica.validator:
+                    self._own_vote(replica, message)
+
+    def _own_vote(self, replica: Replica, message: Notarize | Nullify | Finalize | Propose) -> None:
+        who = f"endpoint {replica.endpoint}"
+        if message.vote.signature not in replica.storage.durable:
+            text = f"{who} sends a {type(message).__name__} that its journal does not hold"
+            self._found(replica, "durable-before-send", text)
+        if isinstance(message, Propose):
+            self._votes.signed(Notarize(message.proposal, message.vote))
+            return
+        self._votes.signed(message)
+        if isinstance(message, Finalize) and not self._is_durable(replica, message):
+            text = (
+                f"{who} finalizes {message.subject.block_id.hex()[:8]} without its blocks on disk"
+            )
+            self._found(replica, "durable-before-send", text)
+
+    def _is_durable(self, replica: Replica, message: Finalize) -> bool:
+        """Tell whether a block and its unfinal ancestors are on the replica's disk (settled 1)."""
+        block_id = message.subject.block_id
+        while not replica.ledger.holds(block_id):
+            header = self.chronicle.headers.get(block_id)
+            if block_id not in replica.storage.durable_blocks or header is None:
+                return False
+            block_id = header.parent_id
+        return True
+
+    def failed(self, replica: Replica, reason: str) -> None:
+        """A replica's engine raised, or halted."""
+        self.world.record("failed", replica.endpoint, -1, reason.encode()[:64], reason)
+        if self.is_honest(replica) and not self.is_forked:
+            is_state = reason.startswith(InvariantBroken.__name__)
+            name = "application-invariants" if is_state else "engine-never-fails"
+            self._found(replica, name, f"endpoint {replica.endpoint}: {reason}")
+
+    def _final(self, replica: Replica, effect: CommitBlock) -> None:
+        header = effect.header
+        final = Final(header.height, effect.block_id, replica.endpoint)
+        self.chronicle.add_final(final, replica.validator)
+        self.is_forked = self.is_forked or len(self.chronicle.final[header.height]) > 1
+        self._finality.final(replica.endpoint, header.height, effect.block_id, header.view)
+        roots = self.roots.setdefault(header.height - 1, {})
+        roots.setdefault(replica.ledger.tip.state_root, set()).add(replica.validator)
+        now_us = self.world.now_us
+        self.measures.finalized(header.height, effect.block_id, replica.validator, now_us)
+
+    # --- what the network brings ----------------------------------------------------------------
+
+    def delivered(self, replica: Replica, sender: int, digest: bytes, message: Message) -> None:
+        """A message reaches a replica that is up."""
+        self.world.record("deliver", replica.endpoint, sender, digest, message)
+        if digest not in self._read and self.is_honest(replica):
+            self._read.add(digest)
+            read_message(self.chronicle, message)
+
+    def _found(self, replica: Replica, invariant: str, text: str) -> None:
+        self.report(Violation(invariant, 0, f"{text} at {self.world.now_ms} ms"))
