@@ -15,6 +15,7 @@ cdef enum:
     LEAF_SIZE = 96
     STORED_LEAF_SIZE = 64
     HEAD_SIZE = 512
+    PACKED_SIZE = 456
     LEVELS = 256
 
 # As a change, a leaf whose hash is zero takes the leaf of that path away.
@@ -65,3 +66,8 @@ cdef inline int slot_of(const uint8_t *path, int level) noexcept nogil:
 
 cdef inline uint8_t *slot_hash(uint8_t *head, int slot) noexcept nogil:
     return head + HASH_SIZE * (SLOTS + slot)
+
+
+# The hash of binary node 2 or above in a decoded page.
+cdef inline const uint8_t *packed_hash(const uint8_t *page, int index) noexcept nogil:
+    return page + SLOTS + HASH_SIZE * (index - 2)

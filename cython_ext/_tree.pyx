@@ -1,30 +1,22 @@
 """The state tree's kernel, compiled. Shape, pages and stored form are told in _tree_py.py.
 
-A decoded page is one bytes object: SLOTS codes (the number of leaves in a slot, or CHILD), nothing
-up to 32, then at 32 * i the hash of binary node i (the page's root is 1, slot s is SLOTS + s), then
-from HEAD_SIZE on the leaves of all slots, 96 bytes each. So two siblings stand side by side
-as the preimage of their parent, and a leaf's path and value hash as the preimage of its hash.
+A decoded page is one bytes object: SLOTS codes (the number of leaves in a slot, or CHILD), then the
+hashes of binary nodes 2 and up (the page's root is 1, slot s is SLOTS + s), then from PACKED_SIZE
+on the leaves of all slots, 96 bytes each. So two siblings stand side by side as the preimage of
+their parent, and a leaf's path and value hash as the preimage of its hash. The root's hash stands
+in the parent; without it a page of children alone fits into Python's allocator for small objects.
+A page being written has its node i at 32 * i of its head.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_GetItem
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.ref cimport PyObject
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport qsort
 from libc.string cimport memcmp, memcpy, memset
 
 from cython_ext._sodium cimport as_tag, hash_tagged
-
-cdef extern from *:
-    """
-    #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    #define sahara_big_endian(x) __builtin_bswap64(x)
-    #else
-    #define sahara_big_endian(x) (x)
-    #endif
-    """
-    uint64_t sahara_big_endian(uint64_t number) noexcept nogil
 
 SLOT_LEAVES_MAX = LEAVES_MAX
 
@@ -91,14 +83,14 @@ cdef void weigh(uint8_t *weights, const uint8_t *head) noexcept nogil:
         weights[index] = min(weights[2 * index] + weights[2 * index + 1], 2)
 
 
-cdef void _rehash(uint8_t *head, uint32_t dirty) noexcept nogil:
-    """Hash every node of a page above its dirty slots (bit s for slot s)."""
+cdef void _rehash(uint8_t *head, uint32_t dirty, int top) noexcept nogil:
+    """Hash every node of a page, from the top node on, above its dirty slots (bit s: slot s)."""
     cdef uint8_t weights[2 * SLOTS]
     cdef int index
     cdef uint8_t *out
     weigh(weights, head)
     dirty <<= SLOTS
-    for index in range(SLOTS - 1, 0, -1):
+    for index in range(SLOTS - 1, top - 1, -1):
         if not dirty >> 2 * index & 3:
             continue
         dirty |= <uint32_t> 1 << index
@@ -110,9 +102,10 @@ cdef void _rehash(uint8_t *head, uint32_t dirty) noexcept nogil:
 
 
 cdef void _unpack(Work *work, const uint8_t *page) noexcept nogil:
-    cdef const Leaf *leaf = <const Leaf *> (page + HEAD_SIZE)
+    cdef const Leaf *leaf = <const Leaf *> (page + PACKED_SIZE)
     cdef int slot, index
-    memcpy(work.head, page, HEAD_SIZE)
+    memcpy(work.head, page, SLOTS)
+    memcpy(work.head + 2 * HASH_SIZE, packed_hash(page, 2), PACKED_SIZE - SLOTS)
     for slot in range(SLOTS):
         if work.head[slot] != CHILD:
             for index in range(work.head[slot]):
@@ -125,10 +118,11 @@ cdef bytes _pack(const Work *work):
     for slot in range(SLOTS):
         if work.head[slot] != CHILD:
             total += work.head[slot]
-    cdef bytes page = PyBytes_FromStringAndSize(NULL, HEAD_SIZE + LEAF_SIZE * total)
+    cdef bytes page = PyBytes_FromStringAndSize(NULL, PACKED_SIZE + LEAF_SIZE * total)
     cdef uint8_t *out = <uint8_t *> PyBytes_AS_STRING(page)
-    memcpy(out, work.head, HEAD_SIZE)
-    out += HEAD_SIZE
+    memcpy(out, work.head, SLOTS)
+    memcpy(out + SLOTS, work.head + 2 * HASH_SIZE, PACKED_SIZE - SLOTS)
+    out += PACKED_SIZE
     for slot in range(SLOTS):
         if work.head[slot] != CHILD:
             for index in range(work.head[slot]):
@@ -222,7 +216,7 @@ cdef class _Update:
             if page != NULL:
                 self.pages[key] = None
             return 0
-        _rehash(work.head, dirty)
+        _rehash(work.head, dirty, 1)
         self.pages[key] = _pack(&work)
         parent.head[parent_slot] = CHILD
         memcpy(slot_hash(parent.head, parent_slot), work.head + HASH_SIZE, HASH_SIZE)
@@ -272,11 +266,6 @@ cdef void _fill_slot(
 cdef int _compare(const void *low, const void *high) noexcept nogil:
     cdef const Leaf *left = (<const Leaf **> low)[0]
     cdef const Leaf *right = (<const Leaf **> high)[0]
-    cdef uint64_t first, second
-    memcpy(&first, left.path, sizeof(first))
-    memcpy(&second, right.path, sizeof(second))
-    if first != second:
-        return -1 if sahara_big_endian(first) < sahara_big_endian(second) else 1
     return memcmp(left.path, right.path, HASH_SIZE)
 
 
@@ -387,13 +376,20 @@ def page_key(int level, bytes path):
 
 def page_hash(bytes page):
     """The hash of the subtree that starts at the page."""
-    return page[HASH_SIZE:2 * HASH_SIZE]
+    cdef const uint8_t *start = <const uint8_t *> PyBytes_AS_STRING(page)
+    cdef uint8_t weights[2 * SLOTS]
+    cdef uint8_t digest[HASH_SIZE]
+    weigh(weights, start)
+    if weights[1] < 2:
+        return packed_hash(start, 2 + (weights[2] == 0))[:HASH_SIZE]
+    hash_tagged(digest, &NODE, packed_hash(start, 2), 2 * HASH_SIZE)
+    return digest[:HASH_SIZE]
 
 
 cpdef bytes encode_page(bytes page):
     """The stored form of a page."""
     cdef const uint8_t *head = <const uint8_t *> PyBytes_AS_STRING(page)
-    cdef const Leaf *leaf = <const Leaf *> (head + HEAD_SIZE)
+    cdef const Leaf *leaf = <const Leaf *> (head + PACKED_SIZE)
     cdef int slot, index
     cdef Py_ssize_t size = CODES_SIZE
     for slot in range(SLOTS):
@@ -405,7 +401,7 @@ cpdef bytes encode_page(bytes page):
     out += CODES_SIZE
     for slot in range(SLOTS):
         if head[slot] == CHILD:
-            memcpy(out, slot_hash(<uint8_t *> head, slot), HASH_SIZE)
+            memcpy(out, packed_hash(head, SLOTS + slot), HASH_SIZE)
             out += HASH_SIZE
             continue
         for index in range(head[slot]):
@@ -489,5 +485,5 @@ cdef bint _decode_slots(Work *work, const uint8_t *at, Leaf *leaf, int level) no
             leaf += 1
             at += STORED_LEAF_SIZE
         _fill_slot(work, slot, leaves, count, level + PAGE_LEVELS)
-    _rehash(work.head, (1 << SLOTS) - 1)
+    _rehash(work.head, (1 << SLOTS) - 1, 2)
     return True

@@ -8,12 +8,12 @@ from cython_ext._sodium cimport hash_tagged
 from cython_ext._tree cimport (
     CHILD,
     HASH_SIZE,
-    HEAD_SIZE,
     KEY,
     LEAF,
     LEAVES_MAX,
     LEVELS,
     NODE,
+    PACKED_SIZE,
     PAGE_LEVELS,
     SLOTS,
     STORED_LEAF_SIZE,
@@ -24,6 +24,7 @@ from cython_ext._tree cimport (
     hash_subtree,
     is_empty,
     key_of_page,
+    packed_hash,
     weigh,
 )
 
@@ -60,25 +61,25 @@ cdef const Leaf *_through_leaves(Walk *walk, const Leaf *first, int count) noexc
 
 
 cdef const uint8_t *_through_page(
-    Walk *walk, const uint8_t *head, const Leaf **end
+    Walk *walk, const uint8_t *page, const Leaf **end
 ) noexcept nogil:
     """Go down a page: the child's hash, or NULL with `end` the leaf met there, if any."""
     cdef uint8_t weights[2 * SLOTS]
     cdef int index = 1, slot
-    cdef const Leaf *first = <const Leaf *> (head + HEAD_SIZE)
-    weigh(weights, head)
+    cdef const Leaf *first = <const Leaf *> (page + PACKED_SIZE)
+    weigh(weights, page)
     while index < SLOTS and weights[index] > 1:
         index = 2 * index + bit(walk.path, walk.levels)
-        memcpy(walk.siblings[walk.levels], head + HASH_SIZE * (index ^ 1), HASH_SIZE)
+        memcpy(walk.siblings[walk.levels], packed_hash(page, index ^ 1), HASH_SIZE)
         walk.levels += 1
     while index < SLOTS:
         index = 2 * index + (weights[2 * index] == 0)
-    if head[index - SLOTS] == CHILD:
-        return head + HASH_SIZE * index
+    if page[index - SLOTS] == CHILD:
+        return packed_hash(page, index)
     for slot in range(index - SLOTS):
-        if head[slot] != CHILD:
-            first += head[slot]
-    end[0] = _through_leaves(walk, first, head[index - SLOTS])
+        if page[slot] != CHILD:
+            first += page[slot]
+    end[0] = _through_leaves(walk, first, page[index - SLOTS])
     return NULL
 
 

@@ -1,6 +1,7 @@
 """`sahara demo`: the main job, from a fresh devnet to settled futures, in one command."""
 
 import asyncio
+import math
 import signal
 from pathlib import Path
 
@@ -32,10 +33,30 @@ WINDOW_SECONDS = 60.0
 WINDOW_SECONDS_MIN = 5.0
 """A window is never shorter, so that traders meet each of its blocks even if nobody waits."""
 
+WINDOW_SECONDS_MAX = 86_400.0
+"""A window is never longer: a day, which keeps each block well within the pace a node accepts."""
+
+SPEED_MIN = 0.001
+SPEED_MAX = 1_000_000.0
+
 REPORT_FOLDER = Path("demo-report")
 REPORT_NAME = "report.json"
 PAYERS_MAX = 64
 TRACES_MAX = 16
+
+
+def speed_within_bounds(
+    context: click.Context, parameter: click.Parameter, speed: float | None
+) -> float | None:
+    """Return the speed; raises BadParameter for what is no number of the range, as NaN."""
+    if speed is None or (math.isfinite(speed) and SPEED_MIN <= speed <= SPEED_MAX):
+        return speed
+    raise click.BadParameter(
+        f"{speed} is not in the range from {SPEED_MIN:g} to {SPEED_MAX:,.0f} seconds of trace in a "
+        "second; leave it out to play the whole trace in 60 s.",
+        context,
+        parameter,
+    )
 
 
 @click.command("demo")
@@ -48,8 +69,10 @@ TRACES_MAX = 16
 )
 @click.option(
     "--speed",
-    type=click.FloatRange(min=0, min_open=True),
-    help="Seconds of trace played in a second; without it the whole trace takes 60 s.",
+    type=float,
+    callback=speed_within_bounds,
+    help="Seconds of trace played in a second, 0.001 to 1,000,000; without it the whole trace "
+    "takes 60 s.",
 )
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=1, show_default=True)
 @click.option(
@@ -74,7 +97,9 @@ TRACES_MAX = 16
     help="First mark of every future, in ticks of 1,000 index units; 20,000 unless told otherwise.",
 )
 @click.option("--skip-bad", is_flag=True, help="Go on without the broken rows of a trace.")
-@click.option("--port", type=click.IntRange(1, 65_535), help="The node's port; else a free one.")
+@click.option(
+    "--port", type=click.IntRange(0, 65_535), help="The node's port; 0 or none: a free one."
+)
 @click.option("--keep", is_flag=True, help="Keep the node's home, with its chain and its log.")
 def demo(
     traces: tuple[Path, ...],
@@ -127,11 +152,20 @@ def demo(
 
 
 def window_seconds(traces: list[Trace], speed: float | None) -> float:
-    """Wall time of the window: the longest trace at that speed, or a minute."""
+    """Wall time of the window: the longest trace at that speed, or a minute.
+
+    Raises UsageError when the window would last longer than a day.
+    """
     if speed is None:
         return WINDOW_SECONDS
-    seconds = max(trace.time_last / trace.units_per_second for trace in traces) / speed
-    return max(seconds, WINDOW_SECONDS_MIN)
+    played = max(trace.time_last / trace.units_per_second for trace in traces)
+    if played / speed > WINDOW_SECONDS_MAX:
+        raise click.UsageError(
+            f"A trace of {played:,.0f} s at --speed {speed:g} takes longer than a day; use a "
+            f"--speed of at least {math.ceil(played / WINDOW_SECONDS_MAX * 1_000) / 1_000:g}, or "
+            "leave it out to play the whole trace in 60 s."
+        )
+    return max(played / speed, WINDOW_SECONDS_MIN)
 
 
 def run_to_the_end(plan: DemoPlan, options: DemoOptions, view: ProgressView) -> Result:
@@ -154,12 +188,14 @@ def show(result: Result, report: Path, plot: str) -> None:
     report.write_bytes(report_json(result.report))
     console = Console()
     console.print(report_screen(result.report))
-    console.print(f"report   {report}", highlight=False)
+    lines = [f"report   {report}"]
     if plot != "none":
         try:
             draw_plot(result.histories, report.with_suffix(f".{plot}"))
-            console.print(f"picture  {report.with_suffix(f'.{plot}')}", highlight=False)
+            lines.append(f"picture  {report.with_suffix(f'.{plot}')}")
         except PlotUnavailable as error:
-            console.print(error.sentence(), highlight=False)
+            lines.append(error.sentence())
     if result.home is not None:
-        console.print(f"home     {result.home}", highlight=False)
+        lines.append(f"home     {result.home}")
+    for line in lines:  # paths and package extras hold brackets that mean nothing but themselves
+        console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -189,13 +189,19 @@ class DemandOverCap(DemoError):
     price: int
     cap: int
     reference_min: int
+    reference_max: int
 
     def sentence(self) -> str:
         """What happened, what was expected and what to do."""
+        wanted = (
+            f"use a --reference-price of at least {self.reference_min}, or a smaller trace"
+            if self.reference_min <= self.reference_max
+            else f"a --reference-price of more than {self.reference_max} is not to be had: use a "
+            "smaller trace"
+        )
         return (
             f"The demand for {self.model} comes to {self.price} ticks and the price cap is "
-            f"{self.cap}, ten times the reference price; use a --reference-price of at least "
-            f"{self.reference_min}, or a smaller trace."
+            f"{self.cap}, ten times the reference price; {wanted}."
         )
 
 

@@ -78,7 +78,8 @@ def require_under_cap(plan: DemoPlan) -> None:
     for trace in plan.traces:
         price = expected_of(trace, PRICES, WEIGHTS, plan.buckets).settlement_price
         if price > cap:
-            raise DemandOverCap(trace.name, price, cap, ceil_div(price, PRICE_CAP_FACTOR))
+            needed = ceil_div(price, PRICE_CAP_FACTOR)
+            raise DemandOverCap(trace.name, price, cap, needed, REFERENCE_PRICE_MAX)
 
 
 @dataclass(frozen=True, slots=True)
