@@ -8,16 +8,15 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from random import Random
 
-from nacl.signing import SigningKey
-
 from consensus.effects import BuildBlock, ExecuteBlock
 from consensus.settings import Judgement
+from node.client.accounts import Account
 from node.sim.machine import Built, Executed, Machine
 from node.sim.scenario import Options
 from state import block, transaction
 from state.block import check_body
 from state.codec import encode
-from state.crypto import Tag, address_of, hash_bytes
+from state.crypto import Tag, hash_bytes
 from state.errors import InvalidBlock, Malformed
 from state.execute import BlockInput, apply_block, apply_genesis, check_block
 from state.finality import Header, ValidatorSet
@@ -26,7 +25,7 @@ from state.modules.all import MESSAGES
 from state.modules.bank import Transfer
 from state.params import Params
 from state.tables import Base, State
-from state.transaction import KeySignature, Transaction, TransactionDecoder, assemble
+from state.transaction import Transaction, TransactionDecoder
 from state.tree import Tree
 from state.types import Hash
 
@@ -36,8 +35,8 @@ TRANSACTIONS_MAX = 4
 VALIDITY_BLOCKS = 50
 FEE_MAX = 10**6
 
-KEYS = tuple(SigningKey(index.to_bytes(32, "big")) for index in range(1, PAYERS + 1))
-ADDRESSES = tuple(address_of(bytes(key.verify_key)) for key in KEYS)
+ACCOUNTS = tuple(Account.from_seed(index.to_bytes(32, "big")) for index in range(1, PAYERS + 1))
+ADDRESSES = tuple(account.address for account in ACCOUNTS)
 
 
 class _Rows:
@@ -69,7 +68,7 @@ def make_genesis(members: ValidatorSet) -> Genesis:
     stakers = [Allocation(member.account, member.stake) for member in members]
     validators = [
         GenesisValidator(
-            bytes(SigningKey(member.account.ljust(32, b"v")).verify_key),
+            Account.from_seed(member.account.ljust(32, b"v")).public_key,
             member.account,
             member.stake,
         )
@@ -190,10 +189,8 @@ def make_transfers(genesis_hash: Hash, height: int, salt: bytes) -> tuple[bytes,
         body = transaction.Body(
             ADDRESSES[payer], height, height + VALIDITY_BLOCKS, FEE_MAX, (message,)
         )
-        digest = transaction.transaction_id(genesis_hash, encode(body))
-        key = KEYS[payer]
-        signed = KeySignature(bytes(key.verify_key), key.sign(digest).signature)
-        wires.append(assemble(body, (signed,)))
+        wire, _ = ACCOUNTS[payer].sign_body(body, genesis_hash)
+        wires.append(wire)
     return tuple(wires)
 
 

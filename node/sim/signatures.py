@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from nacl.signing import SigningKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from state import crypto
 from state.crypto import SignatureClaim
@@ -41,10 +41,6 @@ def _stand_in_signer(public_key: PublicKey) -> Sign:
     return lambda digest: stand_in_signature(public_key, digest)
 
 
-def _real_signer(key: SigningKey) -> Sign:
-    return lambda digest: key.sign(digest).signature
-
-
 def make_scheme(seed: int, count: int, real: bool) -> Scheme:
     """Return keys that follow from the seed, and how they sign."""
     seeds = [
@@ -54,9 +50,9 @@ def make_scheme(seed: int, count: int, real: bool) -> Scheme:
     if not real:
         signers = tuple(_stand_in_signer(each) for each in seeds)
         return Scheme(tuple(seeds), signers, verify_stand_ins)
-    pairs = [SigningKey(each) for each in seeds]
+    keys = [Ed25519PrivateKey.from_private_bytes(each) for each in seeds]
     return Scheme(
-        tuple(bytes(pair.verify_key) for pair in pairs),
-        tuple(_real_signer(pair) for pair in pairs),
+        tuple(key.public_key().public_bytes_raw() for key in keys),
+        tuple(key.sign for key in keys),
         crypto.verify_many,
     )
