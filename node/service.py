@@ -84,6 +84,8 @@ class Service:
             self._backend,
             RpcLimits(
                 requests_per_second=config.rpc_requests_per_second,
+                hosts=config.hosts,
+                origins=config.origins,
                 unsafe_from_anywhere=config.rpc_unsafe,
             ),
             self._metrics.registry,
