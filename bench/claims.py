@@ -1,9 +1,10 @@
 """A block of 500 claims, two signatures each besides the envelope's, from bytes to state root.
 
 Run as `python -m bench.claims`. Measured are decoding, verifying, applying and the root of what
-changed; the limit beside it is verifying the 1,500 signatures alone. The bar is 80 ms on two idle
-cores, which verify them in 30.7 ms: a ratio of 2.6. Batches of one call and of a million cost the
-same, since no leaf goes on chain.
+changed; the limit beside it is verifying the 1,500 signatures alone. `bar_met` judges the bar of
+80 ms on two cores. Two idle cores verify the signatures in 30.7 ms, so the bar is a ratio of 2.6
+to them: `ratio_bar_met` judges that by itself, and tells a slow machine from slow code. Batches of
+one call and of a million cost the same, since no leaf goes on chain.
 """
 
 from collections.abc import Iterator, Sequence
@@ -221,8 +222,30 @@ def measure(network: Network, wires: Sequence[bytes], tree: Tree) -> dict[str, f
         name: round(median(column) * 1e3, 2) for name, column in zip(names, columns, strict=True)
     }
     figures["total_ms"] = round(median(totals) * 1e3, 2)
-    figures["over_signatures_alone"] = ratio(totals, [parts[4] for parts in rounds])
+    figures["ratio_to_signatures"] = ratio(totals, [parts[4] for parts in rounds])
     return figures
+
+
+def judged(single: dict[str, float], huge: dict[str, float]) -> tuple[dict[str, object], bool]:
+    """Return what is reported of both kinds of batches, and whether both meet the bar.
+
+    Takes what `measure` found of batches of one call, and of a million. The bar is BAR_MS.
+    """
+    slowest_ms = max(single["total_ms"], huge["total_ms"])
+    worst_ratio = max(single["ratio_to_signatures"], huge["ratio_to_signatures"])
+    met = slowest_ms <= BAR_MS
+    figures: dict[str, object] = {
+        "claims": CLAIMS,
+        "batches_of_1_calls": single,
+        f"batches_of_{MILLION}_calls": huge,
+        "total_ms": slowest_ms,
+        "bar_ms": BAR_MS,
+        "bar_ms_met": met,
+        "ratio_to_signatures": worst_ratio,
+        "ratio_bar": BAR_RATIO,
+        "ratio_bar_met": worst_ratio <= BAR_RATIO,
+    }
+    return figures, met
 
 
 def main() -> None:
@@ -230,14 +253,12 @@ def main() -> None:
     network = Network()
     opened = lanes(network)
     tree = stored_tree(network.reader.rows)
-    figures: dict[str, object] = {"claims": CLAIMS, "bar_ms": BAR_MS, "bar_ratio": BAR_RATIO}
-    worst = 0.0
+    found = []
     for calls in (1, MILLION):
         wires = [claim(network, channel_id, payer, calls) for channel_id, payer in opened]
-        found = measure(network, wires, tree)
-        figures[f"batches_of_{calls}_calls"] = found
-        worst = max(worst, found["over_signatures_alone"])
-    report("claims", figures, worst <= BAR_RATIO)
+        found.append(measure(network, wires, tree))
+    figures, met = judged(*found)
+    report("claims", figures, met)
 
 
 if __name__ == "__main__":

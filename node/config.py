@@ -22,6 +22,9 @@ ENVIRONMENT_PREFIX = "SAHARA_"
 OTHER_VARIABLES = ("SAHARA_PURE_PYTHON", "SAHARA_HOME", "SAHARA_NODE")
 """Variables of this prefix that are no settings of the node."""
 
+LIST_PATTERN = r"^[!-~ ]{0,4096}(?!\n)$"
+"""Texts with commas between; the flag, the variable and the file write a list alike."""
+
 
 class ConfigInvalid(NodeError):
     """A setting is unknown, of a wrong type, or does not fit another one."""
@@ -49,6 +52,20 @@ class NodeConfig:
     rpc_requests_per_second: Annotated[
         int, Meta(ge=1, le=10**6, description="Sustained rate of one address beyond loopback.")
     ] = 500
+    rpc_hosts: Annotated[
+        str,
+        Meta(
+            pattern=LIST_PATTERN,
+            description="Names that Host may carry besides loopback's own, with commas between.",
+        ),
+    ] = ""
+    rpc_origins: Annotated[
+        str,
+        Meta(
+            pattern=LIST_PATTERN,
+            description="Origins of web pages that may call, with commas between.",
+        ),
+    ] = ""
     block_interval_ms_min: Annotated[
         int, Meta(ge=0, le=3_600_000, description="Between blocks while transactions wait.")
     ] = 100
@@ -105,6 +122,20 @@ class NodeConfig:
             return None
         epoch, view = self.vote_after_loss.split(":")
         return int(epoch), int(view)
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The names of rpc_hosts."""
+        return _listed(self.rpc_hosts)
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The origins of rpc_origins."""
+        return _listed(self.rpc_origins)
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(each for each in (part.strip() for part in text.split(",")) if each)
 
 
 _KINDS: dict[str, Any] = get_type_hints(NodeConfig, include_extras=True)

@@ -1,7 +1,7 @@
 """A devnet on this machine: a fresh home, a node process of its own, and its supervision.
 
 Everything else happens through JSON-RPC. The process is stopped by its id, and what it said stands
-in `node.log` in its home.
+in `node.log` in its home. It never outlives this process: its standard input is a pipe held here.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import os
 import socket
 import sys
 import time
-from asyncio.subprocess import DEVNULL, Process
+from asyncio.subprocess import PIPE, Process
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -104,7 +104,7 @@ async def start_node(home: Path, wishes: NodeWishes) -> NodeProcess:
     with (home / LOG_FILE).open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             *command(home, wishes),
-            stdin=DEVNULL,
+            stdin=PIPE,  # closed by the system when this process dies, which ends the node
             stdout=log,
             stderr=log,
             cwd=ROOMS_FOLDER,
@@ -130,7 +130,7 @@ def command(home: Path, wishes: NodeWishes) -> list[str]:
         "--idle-interval-ms": wishes.idle_interval_ms,
     }
     flags = [str(word) for setting in settings.items() for word in setting]
-    return [sys.executable, "-m", "node", "run", *flags]
+    return [sys.executable, "-m", "node", "run", "--stop-with-stdin", *flags]
 
 
 def environment() -> dict[str, str]:

@@ -43,6 +43,9 @@ DATABASE_FOLDER = "data"
 PENDING_PER_SENDER_MAX = 256
 """As many as an account has usable nonces."""
 
+STDIN = 0
+STDIN_BYTES_MAX = 1024
+
 log = logging.getLogger("sahara.service")
 
 
@@ -81,14 +84,16 @@ class Service:
             self._backend,
             RpcLimits(
                 requests_per_second=config.rpc_requests_per_second,
+                hosts=config.hosts,
+                origins=config.origins,
                 unsafe_from_anywhere=config.rpc_unsafe,
             ),
             self._metrics.registry,
             [(method_of("node.set_pacing", _set_pacing, unsafe=True), self._host.set_pacing)],
         )
 
-    async def run(self) -> int:
-        """Run until a signal or a failure; return the exit code."""
+    async def run(self, *, stop_with_stdin: bool = False) -> int:
+        """Run until a signal, a failure, or the end of a watched stdin; return the exit code."""
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[BaseException | None] = loop.create_future()
         loop.set_exception_handler(
@@ -96,6 +101,8 @@ class Service:
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, _end, ended, {})
+        if stop_with_stdin:
+            _watch_stdin(loop, ended)
         port = await self._server.start(self._config.rpc_host, self._config.rpc_port)
         url = f"http://{self._config.rpc_host}:{port}"
         run_file = self._config.home / RUN_FILE
@@ -142,14 +149,17 @@ class Service:
         log.error("dumped", extra={"path": str(path)})
 
 
-def run(config: NodeConfig, genesis: Genesis, signer: GuardedSigner) -> int:
+def run(
+    config: NodeConfig, genesis: Genesis, signer: GuardedSigner, *, stop_with_stdin: bool = False
+) -> int:
     """Run a node in this process until it is told to stop; return the exit code.
 
-    Raises SaharaError for a home, database or port that cannot serve.
+    With `stop_with_stdin` the end of standard input, a pipe, tells it, too. Raises SaharaError for
+    a home, database or port that cannot serve.
     """
     service = Service(config, genesis, signer, SystemClock())
     gc.freeze()
-    return uvloop.run(service.run())
+    return uvloop.run(service.run(stop_with_stdin=stop_with_stdin))
 
 
 def _require_whole(head: Header, parent_highest: Round) -> None:
@@ -172,6 +182,23 @@ def _end(ended: "asyncio.Future[BaseException | None]", context: dict[str, Any])
     if error is None and "message" in context:
         error = RuntimeError(context["message"])
     ended.set_result(error)
+
+
+def _watch_stdin(
+    loop: asyncio.AbstractEventLoop, ended: "asyncio.Future[BaseException | None]"
+) -> None:
+    """End the node in order when standard input, a pipe that its starter holds, is closed.
+
+    The system closes it for a starter that dies, however it dies.
+    """
+
+    def readable() -> None:
+        if not os.read(STDIN, STDIN_BYTES_MAX):
+            loop.remove_reader(STDIN)
+            log.info("starter gone")
+            _end(ended, {})
+
+    loop.add_reader(STDIN, readable)
 
 
 def _set_pacing(node: Host, block_interval_ms_min: int, idle_interval_ms: int) -> bool:

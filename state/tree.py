@@ -23,7 +23,7 @@ from state.types import ZERO_HASH
 EMPTY_ROOT = ZERO_HASH
 """The root over no keys at all."""
 
-CACHED_PAGES_MAX = 81_920
+CACHED_PAGES_MAX = 65_536
 """Decoded pages of the stored version that stay in memory, about 1 kB each."""
 
 Change = tuple[bytes, bytes | None]
@@ -93,8 +93,8 @@ class _Cache:
     __slots__ = ("floor", "lower_max", "old", "upper", "upper_max", "young")
 
     def __init__(self, pages_max: int) -> None:
-        self.upper_max = max(1, pages_max >> 1)
-        self.lower_max = max(1, pages_max >> 2)
+        self.upper_max = max(1, pages_max * 5 >> 3)
+        self.lower_max = max(1, pages_max * 3 >> 4)
         self.floor = 256
         self.upper: dict[bytes, object] = {}
         self.young: dict[bytes, object] = {}

@@ -42,14 +42,15 @@ def _setting_option(name: str) -> click.Option:
 
 @home_option
 @click.option("--json", "as_json", is_flag=True, help="The same as --log-format json.")
-def _run(home: Path, *, as_json: bool, **flags: Any) -> None:
+@click.option("--stop-with-stdin", is_flag=True, hidden=True)
+def _run(home: Path, *, as_json: bool, stop_with_stdin: bool, **flags: Any) -> None:
     if as_json:
         flags["log_format"] = "json"
     try:
         found = open_home(home)
         config = load_config(home, flags=flags)
         logs.configure(config.log_level, config.log_format)
-        code = run_node(found, config)
+        code = run_node(found, config, stop_with_stdin=stop_with_stdin)
     except SaharaError as error:
         fail(error.code, error.sentence, as_json=as_json)
     except OSError as error:
@@ -59,8 +60,12 @@ def _run(home: Path, *, as_json: bool, **flags: Any) -> None:
         raise click.exceptions.Exit(code)
 
 
-def run_node(home: Home, config: NodeConfig) -> int:
-    """Run the node and return its exit code; raises SaharaError when it cannot start."""
+def run_node(home: Home, config: NodeConfig, *, stop_with_stdin: bool = False) -> int:
+    """Run the node and return its exit code; raises SaharaError when it cannot start.
+
+    With `stop_with_stdin` the node also ends when its standard input, a pipe, is closed: whoever
+    starts it for a while leaves nothing behind even when killed.
+    """
     genesis = home.genesis()
     if cython_ext.IMPLEMENTATION != "compiled":
         log.warning(
@@ -74,7 +79,7 @@ def run_node(home: Home, config: NodeConfig) -> int:
         log.warning("votes again after loss", extra={"above": config.vote_after_loss})
     signer = GuardedSigner(key, home.guard_file, genesis.hash)
     try:
-        return service.run(config, genesis, signer)
+        return service.run(config, genesis, signer, stop_with_stdin=stop_with_stdin)
     finally:
         signer.close()
 

@@ -210,7 +210,8 @@ class SaharaClient:
         valid = min(valid_blocks, (await self.params()).fees.validity_blocks_max)
         nonce = await self._nonce(account)
         until = status.height + valid
-        body = Body(account.address, nonce, until, fee_max or INT_MAX, messages)
+        widest = INT_MAX if fee_max is None else fee_max
+        body = Body(account.address, nonce, until, widest, messages)
         if fee_max is None:
             weight = len(encode(body)) + 128 + SIGNATURE_WEIGHT
             weight += sum(message.weight() for message in messages)

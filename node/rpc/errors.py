@@ -40,6 +40,20 @@ class InvalidRequest(RpcError):
     number: ClassVar[int] = INVALID_REQUEST
 
 
+class PathNotFound(RpcError):
+    """There is nothing under that path of the server."""
+
+    code: ClassVar[str] = "rpc.path_not_found"
+    number: ClassVar[int] = INVALID_REQUEST
+
+
+class VerbNotAllowed(RpcError):
+    """The path is there, and is asked by another HTTP method."""
+
+    code: ClassVar[str] = "rpc.verb_not_allowed"
+    number: ClassVar[int] = INVALID_REQUEST
+
+
 class MethodNotFound(RpcError):
     """There is no method of that name."""
 

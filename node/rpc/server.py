@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from http import HTTPStatus
+from socket import gaierror
 from typing import Any, ClassVar
 
 from aiohttp import WSCloseCode, WSMsgType, web
@@ -26,7 +27,7 @@ from node.rpc.backend import Backend
 from node.rpc.bound import Caller
 from node.rpc.catalogue import Method
 from node.rpc.dispatch import Answer, Dispatcher, failure
-from node.rpc.errors import Forbidden, LimitExceeded, ParseError
+from node.rpc.errors import Forbidden, LimitExceeded, PathNotFound, VerbNotAllowed
 from node.rpc.fastpath import LOGGER, FastConnection, PlainHeads, is_of_a_caller
 from node.rpc.limits import RateLimiter, RpcLimits
 from node.rpc.schema import openrpc
@@ -48,6 +49,12 @@ class PortInUse(SaharaError):
     """The RPC port is taken, or the address is not this machine's."""
 
     code: ClassVar[str] = "rpc.port_in_use"
+
+
+class HostUnusable(SaharaError):
+    """The setting rpc_host is neither an address nor the name of one."""
+
+    code: ClassVar[str] = "rpc.host_unusable"
 
 
 class _NotTheirNoise(logging.Filter):
@@ -102,12 +109,17 @@ class RpcServer:
         )
         try:
             self._listener = await loop.create_server(self._protocol, host, port, backlog=1_024)
+        except gaierror as error:
+            raise HostUnusable(
+                f"rpc_host is '{host}', which is no address of this machine ({error.strerror}); "
+                "use 127.0.0.1, 0.0.0.0, or an address that this machine has."
+            ) from error
         except OSError as error:
             if error.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
                 raise
             raise PortInUse(
                 f"Cannot listen on {host}:{port} ({error.strerror}); stop what listens there or "
-                "choose another port."
+                "choose another rpc_port or rpc_host."
             ) from error
         self._following = asyncio.create_task(self._hub.run())
         bound: int = self._listener.sockets[0].getsockname()[1]
@@ -209,7 +221,7 @@ class RpcServer:
             if request.method != "POST":
                 return _failed(
                     HTTPStatus.METHOD_NOT_ALLOWED,
-                    ParseError("JSON-RPC requests are sent by POST."),
+                    VerbNotAllowed("JSON-RPC requests are sent by POST."),
                     {"Allow": "POST"},
                 )
             return await self._post(request)
@@ -226,7 +238,7 @@ class RpcServer:
                     return self._metrics(request)
         return _failed(
             HTTPStatus.NOT_FOUND,
-            ParseError("There is POST /, and GET /ws, /health, /ready and /metrics."),
+            PathNotFound("There is POST /, and GET /ws, /health, /ready and /metrics."),
         )
 
     async def _post(self, request: web.BaseRequest) -> web.Response:
@@ -265,9 +277,9 @@ class RpcServer:
         headers = request.headers
         origin = headers.get("Origin")
         if origin is not None and origin not in self._limits.origins:
-            return Forbidden("Web pages of this origin may not call; list it in rpc.origins.")
+            return Forbidden("Web pages of this origin may not call; list it in rpc_origins.")
         if self._on_loopback and not self._accepts_host(headers.get("Host", "")):
-            return Forbidden("This Host is not loopback; list it in rpc.hosts.")
+            return Forbidden("This Host is not loopback; list its name in rpc_hosts.")
         return None
 
     def _accepts_host(self, host: str) -> bool:

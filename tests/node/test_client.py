@@ -59,6 +59,14 @@ async def test_a_refused_transaction_gives_its_nonce_back(memory_node: Any, serv
     assert status.outcome.status is Status.OK
 
 
+async def test_a_fee_of_nothing_is_kept_as_nothing(memory_node: Any, serve: Any) -> None:
+    alice, bob, _ = memory_node.accounts
+    async with serve(memory_node) as url, SaharaClient(url) as client:
+        with pytest.raises(Refused) as refused:
+            await client.send(alice, Transfer(bob.address, 5), fee_max=0)
+    assert refused.value.code == "tx.fee_too_low"
+
+
 class NoRoom(Rejected):
     code = "mempool.sender_full"
 

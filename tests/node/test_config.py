@@ -98,6 +98,15 @@ def test_types_other_than_integers(tmp_path: Path) -> None:
     assert load(tmp_path, passphrase_file="/x").passphrase_file == Path("/x")
 
 
+def test_lists_are_written_alike_in_every_source(tmp_path: Path) -> None:
+    write(tmp_path, "rpc_hosts = 'node, box,'\n")
+    found = load(tmp_path, {"SAHARA_RPC_ORIGINS": "http://a,https://b.example"})
+    assert (found.hosts, found.origins) == (("node", "box"), ("http://a", "https://b.example"))
+    assert (NodeConfig(home=tmp_path).hosts, NodeConfig(home=tmp_path).origins) == ((), ())
+    with pytest.raises(ConfigInvalid, match="'rpc_hosts' in the flag --rpc-hosts"):
+        load(tmp_path, rpc_hosts="a\nb")
+
+
 def test_every_setting_has_a_default_and_a_meaning() -> None:
     assert "home" not in SETTINGS
     NodeConfig(home=Path())

@@ -1,7 +1,10 @@
 """A node as the demo starts it: a process of its own that is waited for, stopped, and missed."""
 
 import os
+import select
+import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +17,20 @@ from state.genesis import Allocation
 
 RICH = Account.from_seed(b"r" * 32)
 WISHES = NodeWishes((Allocation(RICH.address, 5_000),), block_interval_ms_min=5, idle_interval_ms=5)
+ORPHAN_SECONDS_MAX = 3.0
+
+STARTER = """
+import asyncio, sys
+from pathlib import Path
+from node.devnet import NodeWishes, start_node
+
+async def main():
+    node = await start_node(Path(sys.argv[1]), NodeWishes(()))
+    print(node.pid, flush=True)
+    await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
 
 
 async def test_a_node_starts_funded_answers_and_stops_in_order(tmp_path: Path) -> None:
@@ -57,6 +74,30 @@ async def test_a_port_in_use_is_told_before_a_home_is_made(tmp_path: Path) -> No
         with pytest.raises(PortInUse, match=f"Port {port} cannot be had"):
             await start_node(tmp_path / "node", NodeWishes((), rpc_port=port))
     assert not (tmp_path / "node").exists()
+
+
+def test_a_node_ends_when_its_starter_is_killed(tmp_path: Path) -> None:
+    home = tmp_path / "node"
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", STARTER, str(home)],
+        env={**devnet.environment(), "PYTHONPATH": str(devnet.ROOMS_FOLDER)},
+        stdout=subprocess.PIPE,
+    ) as starter:
+        assert starter.stdout is not None
+        pid = int(starter.stdout.readline())
+        node = os.pidfd_open(pid)
+        try:
+            assert select.select([node], [], [], 0.3)[0] == [], "it serves while its starter lives"
+            starter.kill()
+            starter.wait()
+            ended = select.select([node], [], [], ORPHAN_SECONDS_MAX)[0] == [node]
+            if not ended:
+                os.kill(pid, signal.SIGKILL)
+        finally:
+            os.close(node)
+    assert ended
+    assert not (home / "run.json").exists()
+    assert "stopped" in (home / devnet.LOG_FILE).read_text()
 
 
 def test_settings_of_another_node_do_not_reach_this_one(monkeypatch: pytest.MonkeyPatch) -> None:

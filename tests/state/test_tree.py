@@ -193,7 +193,7 @@ def test_the_cache_is_bounded_and_never_stale(kernels: ModuleType) -> None:
         for key in (b"1", b"399", b"absent"):
             assert verify_proof(root, key, model.get(key), tree.prove(b"%d" % block, key))
         cache = tree._cache
-        assert len(cache.upper) <= 8
+        assert len(cache.upper) <= 10
         assert len(cache.old) + len(cache.young) <= len(rows) + 16
     assert len(rows) > 32
 

@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 
 from node.rpc.limits import RpcLimits
+from node.rpc.server import HostUnusable, PortInUse, RpcServer
 
 LIMITS = RpcLimits(body_bytes_max=20_000, batch_requests_max=8, response_bytes_max=4_000)
 
@@ -194,8 +195,10 @@ async def test_batches_stop_when_their_answers_are_too_large(memory_node: Any, s
 
 async def test_paths_and_verbs(memory_node: Any, serve: Any) -> None:
     async with serve(memory_node) as url:
-        assert (await get(url))[0] == 405
-        assert (await get(f"{url}/nothing"))[0] == 404
+        status, answer = await get(url)
+        assert (status, "rpc.verb_not_allowed" in answer) == (405, True)
+        status, answer = await get(f"{url}/nothing")
+        assert (status, "rpc.path_not_found" in answer) == (404, True)
         assert (await post(f"{url}/ws", {}))[0] == 404
         assert (await get(f"{url}/health"))[0] == 200
         assert (await get(f"{url}/ready"))[0] == 200
@@ -223,12 +226,16 @@ async def test_web_pages_cannot_call(memory_node: Any, serve: Any) -> None:
 
 
 async def test_ports_in_use(memory_node: Any, serve: Any) -> None:
-    from node.rpc.server import PortInUse, RpcServer
-
     async with serve(memory_node) as url:
         with pytest.raises(PortInUse) as refused:
             await RpcServer(memory_node).start("127.0.0.1", int(url.rpartition(":")[2]))
     assert refused.value.code == "rpc.port_in_use"
+
+
+async def test_a_host_that_is_no_address_is_named(memory_node: Any) -> None:
+    with pytest.raises(HostUnusable, match=r"rpc_host is '300\.1\.1\.1'") as refused:
+        await RpcServer(memory_node).start("300.1.1.1")
+    assert refused.value.code == "rpc.host_unusable"
 
 
 async def test_connections_beyond_the_limit_are_closed(memory_node: Any, serve: Any) -> None:
