@@ -4,7 +4,6 @@ from collections.abc import Callable
 from contextlib import nullcontext
 
 import pytest
-from nacl.signing import SigningKey
 
 from node.application import Application
 from node.client import Account
@@ -22,7 +21,7 @@ from state.params import Params
 from state.transaction import Body as Envelope
 from state.types import ZERO_HASH
 
-KEY = Account(SigningKey(bytes(range(32))))
+KEY = Account.from_seed(bytes(range(32)))
 GENESIS = Genesis(
     "replay",
     1,
