@@ -68,14 +68,16 @@ def _execute(store: ChainStore, application: Application, height: int) -> None:
     row = store.header(height)
     header, finalization, parent = row.header, row.finalization, application.head
     if header.height != height or header.parent_id != parent.block_id or header.id != row.block_id:
-        raise InvalidBlock(f"Block {height} does not stand on block {height - 1}; sync again.")
+        raise InvalidBlock(
+            f"Block {height} does not stand on block {height - 1}; restore a backup."
+        )
     validators = validators_of(application.genesis)
     if (
         finalization is None
         or finalization.subject.block_id != row.block_id
         or not verify_certificate(application.genesis_hash, finalization, validators)
     ):
-        raise InvalidBlock(f"Block {height} has no valid finalization; sync again.")
+        raise InvalidBlock(f"Block {height} has no valid finalization; restore a backup.")
     body = store.body(height)
     check_body(body, header.tx_root)
     transactions = check_block(

@@ -1,7 +1,9 @@
 """How commands that work on a home say what they did, and what went wrong."""
 
+import warnings
 from collections.abc import Callable
 from functools import wraps
+from getpass import GetPassWarning
 from typing import Any, TypeVar
 
 import click
@@ -35,10 +37,12 @@ def answering(function: Callable[..., Any]) -> Callable[..., None]:
 def ask_passphrase(name: str, *, confirm: bool) -> Passphrase:
     """Ask for a key's passphrase on the terminal; raises PassphraseUnusable where there is none."""
     try:
-        text = click.prompt(
-            f"Passphrase of {name}", hide_input=True, err=True, confirmation_prompt=confirm
-        )
-    except click.Abort as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", GetPassWarning)  # it would be shown while it is typed
+            text = click.prompt(
+                f"Passphrase of {name}", hide_input=True, err=True, confirmation_prompt=confirm
+            )
+    except (click.Abort, GetPassWarning) as error:
         raise PassphraseUnusable(
             f"Nobody gave the passphrase of '{name}'; give --passphrase-file, or "
             "SAHARA_PASSPHRASE_FILE in the environment."

@@ -23,8 +23,8 @@ C = TypeVar("C", bound=Callable[..., Any])
 
 EXIT_REFUSED = 1
 EXIT_UNREACHABLE = 3
-WIDTH_PIPED = 240
-"""Columns of a table that is not shown on a terminal: wide enough not to break an id."""
+WIDTH_PIPED = 2**20
+"""Columns of a table that is not shown on a terminal: programs read rows as lines."""
 
 
 def node_options(function: C) -> C:
@@ -87,7 +87,9 @@ def _show_table(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         table.add_row(*[_cell(row.get(name)) for name in rows[0]])
     console = Console()
-    console.print(table, markup=False, width=None if console.is_terminal else WIDTH_PIPED)
+    if not console.is_terminal:
+        console = Console(width=WIDTH_PIPED)
+    console.print(table, markup=False)
 
 
 def _cell(value: Any) -> str:

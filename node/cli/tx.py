@@ -7,10 +7,11 @@ import click
 import msgspec
 
 from node.cli import fields
+from node.cli.answers import ask_passphrase
 from node.cli.connection import connected, default_home, node_options, show
 from node.cli.fields import Field
 from node.client import Account
-from node.keystore import Passphrase, key_info, load_key, read_passphrase
+from node.keystore import key_info, load_key, read_passphrase
 from node.rpc.backend import TxStatus
 from node.rpc.jsonform import FORMS
 from state.block import Outcome
@@ -60,8 +61,7 @@ def _account(home: Path, name: str, passphrase_file: Path | None) -> Account:
     if passphrase_file is not None:
         passphrase = read_passphrase(passphrase_file)
     else:
-        text = click.prompt(f"Passphrase of {name}", hide_input=True, err=True)
-        passphrase = Passphrase(text)
+        passphrase = ask_passphrase(name, confirm=False)
     return load_key(home, name, passphrase).account()
 
 

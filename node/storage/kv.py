@@ -5,6 +5,7 @@ byte; with `sync` it is also there after a power cut. Both stores may be read fr
 while one writes.
 """
 
+import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -31,6 +32,10 @@ OPEN_FILES_MAX = 256
 BLOOM_BITS = 10
 """One read in a hundred for a key that is not there touches the disk in vain."""
 BACKUP_BATCH_BYTES = 2**20
+SIGNS_OF_DAMAGE = re.compile(
+    r"Corruption|missing files|too short|truncated|\.(ldb|sst): (Invalid argument|No such file)"
+)
+"""What LevelDB says of files that are cut short or gone, by whatever class of error."""
 
 
 class Reader(Protocol):
@@ -73,7 +78,7 @@ def _named_errors(path: Path) -> Iterator[None]:
         raise _corrupt(path, error) from error
     except plyvel.Error as error:
         reason = _reason(error)
-        if reason.startswith("Corruption"):
+        if SIGNS_OF_DAMAGE.search(reason):
             raise _corrupt(path, error) from error
         raise StorageFailed(
             f"The database at {path} cannot be read or written ({reason}). Check that the disk "
@@ -91,7 +96,7 @@ def _reason(error: Exception) -> str:
 def _corrupt(path: Path, error: Exception) -> StorageCorrupt:
     return StorageCorrupt(
         f"The database at {path} is damaged ({_reason(error)}); its data were not used. Move it "
-        "away, then restore a backup there or start the node without it to sync anew."
+        "away, then restore a backup there: this version cannot sync it from other nodes."
     )
 
 
@@ -116,8 +121,6 @@ def _open(path: Path, *, create: bool) -> plyvel.DB:
                 f"The database at {path} is in use ({reason}): another node runs in this home. "
                 "Stop that node, or give this one a home of its own."
             ) from error
-        if "missing files" in reason or isinstance(error, plyvel.CorruptionError):
-            raise _corrupt(path, error) from error
         raise
 
 

@@ -11,8 +11,9 @@ from click.testing import CliRunner, Result
 from node import keystore, rooms
 from node.addresses import format_address
 from node.cli import COMMANDS, main
+from node.cli.connection import show
 from node.genesis_file import read_genesis
-from node.keystore import LIGHT_COST, load_key, read_passphrase
+from node.keystore import LIGHT_COST, Passphrase, create_key, load_key, read_passphrase
 
 ROOT = Path(rooms.__file__).resolve().parents[1]
 ALICE = format_address(bytes(range(20)))
@@ -71,6 +72,31 @@ def test_a_foreign_package_ends_it_before_anything_else(
     shown = invoke("keys", "list")
     assert shown.exit_code == 1
     assert shown.stderr.startswith("node.wrong_installation: the package `json`")
+
+
+def test_tables_are_never_wrapped_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    show([{"name": "a" * 300, "key": "b" * 300}, {"name": "c", "key": "d"}], as_json=False)
+    _, wide, narrow = capsys.readouterr().out.splitlines()
+    assert wide.split() == ["a" * 300, "b" * 300]
+    assert narrow.split() == ["c", "d"]
+
+
+@pytest.mark.parametrize("command", ["keys create bob", "tx bank burn --amount 1 --from alice"])
+def test_nobody_is_there_to_give_a_passphrase(tmp_path: Path, command: str) -> None:
+    create_key(tmp_path, "alice", Passphrase("correct horse"), LIGHT_COST)
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "node", *command.split(), "--home", str(tmp_path)],
+        env={"PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        start_new_session=True,  # without a terminal to ask on
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("keys.bad_passphrase: Nobody gave the passphrase of")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_keys(tmp_path: Path, words: Path, monkeypatch: pytest.MonkeyPatch) -> None:

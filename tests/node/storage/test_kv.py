@@ -214,6 +214,27 @@ def test_a_flipped_byte_in_a_table_is_refused_not_read(tmp_path: Path, part: int
     assert read_all(path, rows) > 0
 
 
+@pytest.mark.parametrize("kept_bytes", [0, 20, 48, 1_000, -1])
+def test_a_table_that_was_cut_short_is_refused_as_damage(tmp_path: Path, kept_bytes: int) -> None:
+    path = tmp_path / "db"
+    rows = written(path)
+    table = max(path.glob("*.ldb"), key=lambda file: file.stat().st_size)
+    table.write_bytes(table.read_bytes()[:kept_bytes])
+    assert read_all(path, rows) > 0
+
+
+def test_a_table_that_goes_missing_after_the_start_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "db"
+    rows = written(path)
+    store = LevelDb(path, create=False)
+    for table in path.glob("*.ldb"):
+        table.unlink()
+    with pytest.raises(StorageCorrupt, match="restore a backup"):
+        list(store.scan(b"", None))
+    store.close()
+    assert rows
+
+
 @pytest.mark.parametrize("pattern", ["*.ldb", "MANIFEST-*", "CURRENT"])
 def test_a_lost_file_is_refused(tmp_path: Path, pattern: str) -> None:
     path = tmp_path / "db"
