@@ -31,7 +31,7 @@ from consensus.rules import hurry, own_propose, settle, start_clocks
 from consensus.settings import Settings
 from consensus.view import Occurrence
 from state.crypto import Tag
-from state.finality import Header, Notarize, Proposal, evidence_root, justify_hash
+from state.finality import Header, Notarize, Proposal, justify_hash
 
 RESENT_VIEWS_MAX = 16
 """Own votes of so many views are sent again at each retry."""
@@ -253,7 +253,7 @@ def _built(core: Core, event: BlockBuilt) -> None:
         time_ms=max(event.time_ms, parent.header.time_ms + 1),
         proposer=validators.leader_of(number).account,
         tx_root=event.tx_root,
-        evidence_root=evidence_root(()),
+        evidence_root=event.evidence_root,
         justify_hash=digest,
         state_root=parent.state_root,
         outcomes_root=parent.outcomes_root,

@@ -118,6 +118,7 @@ class BlockBuilt:
     time_ms: int
     body: bytes
     tx_root: Hash
+    evidence_root: Hash
     params_hash: Hash
 
 

@@ -29,6 +29,7 @@ from consensus.solo_inputs import (
     TransactionsPending,
     VoteSigned,
 )
+from state.codec import encode
 from state.crypto import Tag
 from state.finality import (
     Finalization,
@@ -130,7 +131,7 @@ class Solo:
             time_ms=max(built.time_ms, tip.header.time_ms + 1),
             proposer=self._proposer,
             tx_root=built.tx_root,
-            evidence_root=evidence_root(()),
+            evidence_root=evidence_root((encode(None),)),
             justify_hash=justification,
             state_root=tip.state_root,
             outcomes_root=tip.outcomes_root,

@@ -79,7 +79,7 @@ def _execute(store: ChainStore, application: Application, height: int) -> None:
     ):
         raise InvalidBlock(f"Block {height} has no valid finalization; restore a backup.")
     body = store.body(height)
-    check_body(body, header.tx_root)
+    check_body(body, header)
     transactions = check_block(
         body.transactions, application.decoder, application.params.fees, frozenset()
     )

@@ -11,10 +11,13 @@ from state.codec import Decoder, Struct, encode
 from state.context import Event
 from state.crypto import Tag
 from state.errors import InvalidBlock
+from state.finality import Evidence, Finalization, Header, evidence_root
 from state.types import Amount, Hash, Weight
 
 TRANSACTIONS_MAX = 20_000
 EVENTS_MAX = 100_000
+EVIDENCE_MAX = 8
+"""Proofs of misbehaviour in one block; more wait for the next."""
 
 
 class Status(IntEnum):
@@ -38,14 +41,25 @@ class Outcome(Struct):
 
 
 class Body(Struct):
-    """The transactions of a block, as they came over the wire, in order of execution."""
+    """What a block holds beside its header: transactions as they came over the wire, and votes.
+
+    `late` shows who else voted to finalize the last ancestor that is directly final (consensus
+    settled point 12); `evidence` proves misbehaviour to the state machine.
+    """
 
     transactions: Annotated[tuple[bytes, ...], Meta(max_length=TRANSACTIONS_MAX)]
+    late: Finalization | None = None
+    evidence: Annotated[tuple[Evidence, ...], Meta(max_length=EVIDENCE_MAX)] = ()
 
     @property
     def root(self) -> Hash:
         """The root that the header's tx_root must equal."""
         return crypto.merkle_root(Tag.TX_ROOT, self.transactions)
+
+    @property
+    def evidence_root(self) -> Hash:
+        """The root that the header's evidence_root must equal: late votes, then the evidence."""
+        return evidence_root([encode(self.late), *[encode(each) for each in self.evidence]])
 
 
 class Result(Struct):
@@ -73,7 +87,7 @@ def pack_events(events: list[Event]) -> tuple[msgspec.Raw, ...]:
     return tuple([msgspec.Raw(encode(event)) for event in events])
 
 
-def check_body(body: Body, tx_root: Hash) -> None:
+def check_body(body: Body, header: Header) -> None:
     """Raise InvalidBlock unless the header commits to this body."""
-    if body.root != tx_root:
+    if (body.root, body.evidence_root) != (header.tx_root, header.evidence_root):
         raise InvalidBlock("The body is not the one that the header commits to; ask another peer.")

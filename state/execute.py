@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from state import crypto
-from state.block import TRANSACTIONS_MAX, Outcome, Result, Status, pack_events
+from state.block import TRANSACTIONS_MAX, Body, Outcome, Result, Status, pack_events
 from state.context import BlockContext, QueryContext, TxContext
 from state.errors import InvalidBlock, InvariantBroken, Rejected
+from state.finality import Certificate, Evidence, Header, Justify
 from state.genesis import Genesis
 from state.maths import mul_div_floor
 from state.modules import bank, chain
@@ -49,6 +50,9 @@ class BlockInput:
     proposer: Address
     previous_id: Hash
     transactions: Sequence[Transaction]
+    certificates: Sequence[Certificate] = ()
+    """Whose voters took part: those of the block's justification, and its late votes."""
+    evidence: Sequence[Evidence] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,22 @@ class Executed:
     state: State
     result: Result
     weight: int
+
+
+def block_input(
+    header: Header, justify: Justify, body: Body, transactions: Sequence[Transaction]
+) -> BlockInput:
+    """Return what execution needs of a block whose body was checked and decoded."""
+    found = (justify.parent, *justify.nullifications, body.late)
+    return BlockInput(
+        header.height,
+        header.time_ms,
+        header.proposer,
+        header.parent_id,
+        transactions,
+        tuple([certificate for certificate in found if certificate is not None]),
+        body.evidence,
+    )
 
 
 def check_static(transaction: Transaction, fees: FeeParams) -> None:

@@ -169,9 +169,9 @@ def justify_hash(justify: Justify) -> Hash:
     return crypto.hash_bytes(Tag.JUSTIFY, encode(justify))
 
 
-def evidence_root(evidence: Sequence[bytes]) -> Hash:
-    """Return the root of a block's evidence, in order."""
-    return crypto.merkle_root(Tag.EVIDENCE_ROOT, evidence)
+def evidence_root(leaves: Sequence[bytes]) -> Hash:
+    """Return the root of the leaves: a block's late votes, and its evidence in order."""
+    return crypto.merkle_root(Tag.EVIDENCE_ROOT, leaves)
 
 
 def set_hash(validators: ValidatorSet) -> Hash:

@@ -18,7 +18,7 @@ from state.block import check_body
 from state.codec import encode
 from state.crypto import Tag, hash_bytes
 from state.errors import InvalidBlock, Malformed
-from state.execute import BlockInput, apply_block, apply_genesis, check_block
+from state.execute import apply_block, apply_genesis, block_input, check_block
 from state.finality import Header, ValidatorSet
 from state.genesis import Allocation, Genesis, GenesisValidator
 from state.modules.all import MESSAGES
@@ -109,13 +109,14 @@ class FullMachine:
 
     def _built(self, height: int, salt: bytes) -> Built:
         body = block.Body(make_transfers(self._genesis_hash, height, salt))
-        return Built(encode(body), body.root, hash_bytes(Tag.PARAMS, encode(self._params)))
+        params_hash = hash_bytes(Tag.PARAMS, encode(self._params))
+        return Built(encode(body), body.root, body.evidence_root, params_hash)
 
     def judge(self, header: Header, body: bytes) -> Judgement:
         """Hold a body against its header and the static rules."""
         try:
             decoded = block.bodies.decode(body)
-            check_body(decoded, header.tx_root)
+            check_body(decoded, header)
         except (Malformed, InvalidBlock):
             return Judgement.FOREIGN
         return Judgement.VALID if self._checked(decoded) is not None else Judgement.INVALID
@@ -129,11 +130,10 @@ class FullMachine:
     def execute(self, wanted: ExecuteBlock) -> Executed:
         """Execute a block over its parent, with every invariant."""
         header = wanted.header
-        transactions = self._checked(block.bodies.decode(wanted.body))
+        body = block.bodies.decode(wanted.body)
+        transactions = self._checked(body)
         assert transactions is not None, "a body is judged before it is executed"
-        given = BlockInput(
-            header.height, header.time_ms, header.proposer, header.parent_id, transactions
-        )
+        given = block_input(header, wanted.justify, body, transactions)
         below = self._layers[header.parent_id]
         done = apply_block(below, given, self._genesis_hash, every_invariant=True)
         if wanted.block_id not in self._layers:

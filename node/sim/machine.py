@@ -11,7 +11,7 @@ from typing import Protocol
 from consensus.effects import BuildBlock, ExecuteBlock
 from consensus.settings import Judgement
 from state.crypto import Tag, hash_bytes
-from state.finality import Header
+from state.finality import Header, evidence_root
 from state.types import Hash
 
 PARAMS_HASH = hash_bytes(Tag.PARAMS, b"simulation")
@@ -25,6 +25,7 @@ class Built:
 
     body: bytes
     tx_root: Hash
+    evidence_root: Hash
     params_hash: Hash
 
 
@@ -92,7 +93,7 @@ class Counter:
 
     def _built(self, height: int, salt: bytes) -> Built:
         body = height.to_bytes(8, "big") + salt
-        return Built(body, body_root(body), PARAMS_HASH)
+        return Built(body, body_root(body), evidence_root(()), PARAMS_HASH)
 
     def judge(self, header: Header, body: bytes) -> Judgement:
         """A body is the header's own, and begins with its height."""

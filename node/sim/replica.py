@@ -330,6 +330,7 @@ class Replica:
                     WALL_MS + now_ms,
                     built.body,
                     built.tx_root,
+                    built.evidence_root,
                     built.params_hash,
                 )
             case ExecuteBlock():

@@ -227,7 +227,11 @@ class Node:
         match effect:
             case BuildBlock(view, height, _, _):
                 body = self.network.body(self, height)
-                return [BlockBuilt(now, view, now + WALL, body, digest(b"body", body), ZERO_HASH)]
+                return [
+                    BlockBuilt(
+                        now, view, now + WALL, body, digest(b"body", body), ZERO_HASH, ZERO_HASH
+                    )
+                ]
             case ExecuteBlock(header, block_id, justify, body):
                 assert header.parent_id in self.executed, "parents are executed first"
                 self.seen[block_id] = Block(header, justify, body)

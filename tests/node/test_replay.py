@@ -20,7 +20,6 @@ from state.finality import (
     Justify,
     Proposal,
     Vote,
-    evidence_root,
     justify_hash,
 )
 from state.genesis import Allocation, Genesis, GenesisValidator
@@ -63,7 +62,7 @@ def grow(store: ChainStore) -> None:
             time_ms=GENESIS.time_ms + height,
             proposer=KEY.address,
             tx_root=built.tx_root,
-            evidence_root=evidence_root(()),
+            evidence_root=Body(()).evidence_root,
             justify_hash=justify,
             state_root=head.state_root,
             outcomes_root=head.outcomes_root,

@@ -19,9 +19,23 @@ from state.block import (
 from state.codec import ENCODED_BYTES_MAX, encode
 from state.crypto import Tag
 from state.errors import InvalidBlock, Malformed
+from state.finality import (
+    Conflict,
+    Finalization,
+    Finalize,
+    Header,
+    Nullified,
+    Nullify,
+    Proposal,
+    Vote,
+)
 from state.modules.bank import Burned
 from state.params import FeeParams
 
+PROPOSAL = Proposal(0, 3, 2, bytes(32), bytes(32))
+VOTE = Vote(1, bytes(64))
+LATE = Finalization(PROPOSAL, (VOTE,))
+PROOF = Conflict(Nullify(Nullified(0, 3), VOTE), Finalize(PROPOSAL, VOTE))
 OUTCOME = Outcome(bytes(32), Status.OK, "ok", "", 5, 7, ())
 EVENT = Burned(bytes(20), "sahara", 3)
 
@@ -33,11 +47,30 @@ def test_the_body_root_is_over_whole_wires_in_order() -> None:
         assert Body(other).root != Body(wires).root
 
 
+def header_of(body: Body) -> Header:
+    hashes = [bytes([at]) * 32 for at in range(9)]
+    return Header(1, 0, 1, 0, hashes[0], 1, bytes(20), body.root, body.evidence_root, *hashes[1:7])
+
+
+def test_a_body_with_other_late_votes_or_evidence_is_refused() -> None:
+    bodies_of_one = [
+        Body((b"one",), late, evidence)
+        for late in (None, LATE)
+        for evidence in ((), (PROOF,), (PROOF, PROOF))
+    ]
+    for body in bodies_of_one:
+        check_body(bodies.decode(encode(body)), header_of(body))
+        for other in bodies_of_one:
+            if other != body:
+                with pytest.raises(InvalidBlock, match="commits"):
+                    check_body(other, header_of(body))
+
+
 def test_a_body_under_a_foreign_root_is_refused() -> None:
     body = Body((b"one",))
-    check_body(body, body.root)
+    check_body(body, header_of(body))
     with pytest.raises(InvalidBlock, match="commits"):
-        check_body(Body((b"two",)), body.root)
+        check_body(Body((b"two",)), header_of(body))
 
 
 def test_the_outcomes_root_covers_every_field_and_every_event() -> None:

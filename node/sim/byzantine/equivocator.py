@@ -57,7 +57,7 @@ class Equivocator(Behaviour):
         if first.view != message.proposal.view:
             return message  # a boundary block is proposed again as it is
         built = self.actor.rival(first, self.actor.chance.randbytes(8))
-        header = replace(first, tx_root=built.tx_root)
+        header = replace(first, tx_root=built.tx_root, evidence_root=built.evidence_root)
         proposal = replace(message.proposal, block_id=header.id)
         vote = self.actor.notarize(proposal).vote
         return Propose(proposal, vote, header, message.justify, built.body)

@@ -7,7 +7,7 @@ delegators. Validators and their first bonds stand in genesis.
 
 from state.modules.staking import blocks, queries
 from state.modules.staking.records import BONDED, MODULE, REWARDS, UNBONDING
-from state.modules.staking.shares import bonded_age, validator_set
+from state.modules.staking.shares import bonded_age, members_of, validator_set
 from state.modules.staking.txs import ClaimRewards, Delegate, Undelegate
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Undelegate",
     "ClaimRewards",
     "bonded_age",
+    "members_of",
     "validator_set",
     "blocks",
     "queries",

@@ -5,7 +5,7 @@ from state.accumulator import EMPTY
 from state.context import BlockContext
 from state.errors import Malformed
 from state.genesis import Genesis
-from state.maths import mul_div_floor
+from state.maths import floor_div, mul_div_floor
 from state.modules import bank, chain
 from state.modules.staking.records import (
     BONDED,
@@ -13,15 +13,17 @@ from state.modules.staking.records import (
     DUE,
     MODULE,
     REWARDS,
+    SETS,
     TOTALS,
     UNBONDING,
     UNBONDINGS,
     VALIDATORS,
+    EpochSet,
     Totals,
     Unbonded,
     Validator,
 )
-from state.modules.staking.shares import bond, settled_delegation, settled_validator
+from state.modules.staking.shares import bond, settled_delegation, settled_validator, validator_set
 from state.types import BPS, Address
 
 MATURED_PER_BLOCK_MAX = 1_000
@@ -42,6 +44,18 @@ def write_validators(ctx: BlockContext, genesis: Genesis) -> None:
         )
         bank.move(state, entry.account, BONDED, entry.stake)
         bond(state, entry.account, entry.account, entry.stake, 0)
+    for epoch in (0, 1):
+        SETS.put(state, epoch, EpochSet(validator_set(state)))
+
+
+@MODULE.end_block
+def fix_next_set(ctx: BlockContext) -> None:
+    """After the boundary block of epoch e, fix the set of epoch e+2 (consensus settled point 8)."""
+    blocks = ctx.params.staking.epoch_blocks
+    if ctx.height % blocks:
+        return
+    epoch = floor_div(ctx.height, blocks) - 1
+    SETS.put(ctx.state, epoch + 2, EpochSet(validator_set(ctx.state)))
 
 
 @MODULE.end_block

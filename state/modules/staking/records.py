@@ -4,6 +4,7 @@ from state.accumulator import Accumulator
 from state.codec import Struct
 from state.context import Event
 from state.errors import NotFound, Rejected
+from state.finality import ValidatorSet
 from state.keys import ADDRESS_KEY, HASH_KEY, U8_KEY, U64_KEY, Fixed
 from state.modules import bank
 from state.queue import Due, DueQueue
@@ -77,6 +78,12 @@ class Unbonding(Struct):
     due_height: Height
 
 
+class EpochSet(Struct):
+    """The validators of one epoch, in the order of their indices."""
+
+    members: ValidatorSet
+
+
 class Delegated(Event, tag="staking.delegated"):
     """An account bonded stake with a validator."""
 
@@ -117,5 +124,7 @@ DELEGATIONS: Table[tuple[Address, Address], Delegation] = MODULE.table(
 UNBONDINGS: Table[tuple[Address, Hash], Unbonding] = MODULE.table(
     4, "unbondings", (ADDRESS_KEY, HASH_KEY), Unbonding
 )
+SETS: Table[int, EpochSet] = MODULE.table(6, "sets", (U64_KEY,), EpochSet)
+"""Validator sets by epoch, the next two included, for as long as evidence may concern them."""
 DUE = DueQueue(MODULE.table(5, "due", (U64_KEY, Fixed(52)), Due))
 """Unbondings by the height at which they are paid; an entry is the owner and the row's id."""

@@ -12,6 +12,7 @@ from state.maths import mul_div_ceil, mul_div_floor
 from state.modules import chain
 from state.modules.staking.records import (
     DELEGATIONS,
+    SETS,
     TOTALS,
     VALIDATORS,
     Delegation,
@@ -28,6 +29,11 @@ def validator_set(state: State) -> ValidatorSet:
     return tuple(
         [Member(row.public_key, account, row.stake) for account, row in VALIDATORS.scan(state)]
     )
+
+
+def members_of(state: State, epoch: int) -> ValidatorSet:
+    """Return the validators of an epoch; raises NotFound where they are not known, or no more."""
+    return SETS.require(state, epoch).members
 
 
 def bonded_age(state: State, account: Address, at_height: int) -> int:
