@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 import msgspec
+from click.core import ParameterSource
 from rich.console import Console
 from rich.progress import Progress
 
@@ -15,6 +16,7 @@ from node.sim.replay import read_report, replay
 from node.sim.report import Report, Sweep, as_json, screen
 from node.sim.scenario import Options
 from node.sim.simulation import simulate as run_one
+from node.sim.swarm import draw_options
 from node.sim.sweep import run_sweep
 
 JOBS_MAX = 256
@@ -23,6 +25,15 @@ BYZANTINE_HELP = (
     "Who breaks the rules: KIND:COUNT or KIND:PERCENT%, joined by commas. Kinds: equivocator, "
     "double-voter, nullify-finalize, withholder, silent, stale, wrong-epoch, garbage, hoarder, "
     "twins."
+)
+
+PARTITION_HELP = (
+    "none; random: redrawn every 5 views; or SIDES@FIRST-LAST by views, such as 0,1|2,3@10-20, "
+    "several joined by semicolons. Endpoints are the validators and then the second twins."
+)
+SWARM_HELP = (
+    "Draw every option from the seed; only --seed may be given beside it. Reports name what was "
+    "drawn."
 )
 
 _chance = click.FloatRange(0, 1)
@@ -37,25 +48,36 @@ _defaults = Options()
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=1, show_default=True)
 @click.option("--latency", default="10", show_default=True, help="MS, lan, wan, or a JSON file.")
 @click.option("--jitter", type=_ms, default=0.0, help="Each delay moves by up to so many ms.")
-@click.option("--loss", type=_chance, default=0.0, help="Chance that a message is lost.")
+@click.option("--loss", type=_chance, default=0.0, help="Chance per message and link to be lost.")
 @click.option("--duplicate", type=_chance, default=0.0, help="Chance that one arrives twice.")
 @click.option("--reorder", is_flag=True, help="Messages of a link may overtake each other.")
 @click.option("--bandwidth", type=click.FloatRange(0), default=0.0, help="Mbit/s that each sends.")
-@click.option("--partition", default="none", show_default=True, help="none, random, or a list.")
+@click.option("--partition", default="none", show_default=True, help=PARTITION_HELP)
 @click.option("--crash", type=_chance, default=0.0, help="Chance per validator and view.")
 @click.option("--disk-faults", type=_chance, default=0.0, help="Chance per sync of a power cut.")
 @click.option("--byzantine", default="", help=BYZANTINE_HELP)
 @click.option("--app", type=click.Choice(["none", "full"]), default="none", show_default=True)
-@click.option("--epoch-length", type=click.IntRange(2), default=_defaults.epoch_length)
+@click.option(
+    "--epoch-length", type=click.IntRange(2), default=_defaults.epoch_length, help="In heights."
+)
 @click.option("--delta", "delta_ms", type=click.IntRange(0, 600_000), default=0, help="Δ in ms.")
 @click.option("--cpu-cost", is_flag=True, help="Charge verification to the virtual clock.")
 @click.option("--real-signatures", is_flag=True, help="Ed25519 instead of a fast stand-in.")
-@click.option("--json", "out", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--swarm", is_flag=True, help=SWARM_HELP)
+@click.option(
+    "--json", "out", type=click.Path(path_type=Path, dir_okay=False), help="Where the report goes."
+)
 @click.option("--sweep", type=click.IntRange(1, SEEDS_MAX), help="Run so many seeds.")
-@click.option("--jobs", type=click.IntRange(1, JOBS_MAX), default=1, show_default=True)
+@click.option(
+    "--jobs", type=click.IntRange(1, JOBS_MAX), default=1, show_default=True, help="Of a sweep."
+)
 @click.option("--replay", "report", type=click.Path(path_type=Path), help="Run a report again.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Finality by validator count.")
+@click.pass_context
 def simulate(
+    context: click.Context,
+    /,
+    swarm: bool,
     out: Path | None,
     sweep: int | None,
     jobs: int,
@@ -72,9 +94,15 @@ def simulate(
     \b
     Example:
       sahara simulate --validators 7 --byzantine equivocator:2 --loss 0.1 --json r.json
+      sahara simulate --swarm --sweep 10000 --jobs 2
     """
     try:
-        code = _replay(report) if report else _run(_options(options), out, sweep, jobs, plot)
+        if report:
+            code = _replay(report)
+        else:
+            if swarm:
+                _refuse_beside_swarm(context, options)
+            code = _run(_options(options), swarm, out, sweep, jobs, plot)
     except WrongUsage as error:
         click.echo(f"{error.code}: {error.sentence}", err=True)
         raise click.exceptions.Exit(2) from error
@@ -90,10 +118,25 @@ def _options(options: dict[str, Any]) -> Options:
         raise WrongUsage(f"The options make no simulation: {error}.") from error
 
 
+def _refuse_beside_swarm(context: click.Context, options: dict[str, Any]) -> None:
+    """Raise WrongUsage for an option that a swarm draws itself."""
+    for name in sorted(set(options) - {"seed"}):
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            flag = name.removesuffix("_ms").replace("_", "-")
+            raise WrongUsage(f"--swarm draws --{flag} from the seed; leave one of them out.")
+
+
 def _run(
-    options: Options, out: Path | None, sweep: int | None, jobs: int, plot: Path | None
+    options: Options,
+    swarm: bool,
+    out: Path | None,
+    sweep: int | None,
+    jobs: int,
+    plot: Path | None,
 ) -> int:
     console = Console()
+    if swarm and sweep is None:
+        options = draw_options(options.seed)
     if plot is not None:
         draw(measure_counts(options), options.latency, plot)
         console.print(f"picture  {plot}", highlight=False)
@@ -104,7 +147,7 @@ def _run(
         console.print(screen(result), highlight=False)
         code = result.exit_code
     else:
-        result = _sweep(options, sweep, jobs)
+        result = _sweep(options, swarm, sweep, jobs)
         console.print_json(data=msgspec.to_builtins(result.summary))
         code = result.summary.exit_code
     if out is not None:
@@ -112,11 +155,15 @@ def _run(
     return code
 
 
-def _sweep(options: Options, count: int, jobs: int) -> Sweep:
+def _sweep(options: Options, swarm: bool, count: int, jobs: int) -> Sweep:
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("seeds", total=count)
         return run_sweep(
-            options, count, jobs, lambda done, _: progress.update(task, completed=done)
+            options,
+            count,
+            jobs,
+            lambda done, _: progress.update(task, completed=done),
+            swarm=swarm,
         )
 
 

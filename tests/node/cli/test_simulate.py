@@ -96,3 +96,21 @@ def test_the_plot_is_drawn(tmp_path: Path) -> None:
     path = tmp_path / "plot.svg"
     assert run("--views", "4", "--plot", str(path)).exit_code == 0
     assert path.read_text().startswith("<?xml")
+
+
+def test_a_swarm_draws_its_options_and_its_reports_replay(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.json"
+    one = tmp_path / "report.json"
+    assert run("--swarm", "--sweep", "3", "--seed", "5", "--json", str(path)).exit_code == 0
+    assert run("--swarm", "--seed", "6", "--json", str(one)).exit_code == 0
+    swarm, alone = json.loads(path.read_text())["runs"], json.loads(one.read_text())
+    assert swarm[1]["options"] == alone["options"]
+    assert swarm[1]["trace_hash"] == alone["trace_hash"]
+    assert len({json.dumps({**each["options"], "seed": 0}) for each in swarm}) == 3
+    assert run("--replay", str(one)).exit_code == 0
+
+
+def test_a_swarm_refuses_options_that_it_draws_itself() -> None:
+    done = run("--swarm", "--crash", "0.1")
+    assert done.exit_code == 2
+    assert "--crash" in done.output
