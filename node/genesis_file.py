@@ -63,6 +63,14 @@ class Profile:
         """Return the network that the profile's own allocations and validators make."""
         return Genesis(self.chain_id, self.time_ms, self.params, self.allocations, self.validators)
 
+    def begun(self, chain_id: str, time_ms: int) -> Genesis:
+        """Return the network of this name and time, without a founder; raises GenesisInvalid."""
+        terms = {"chain_id": chain_id, "time_ms": time_ms}
+        kinds = get_type_hints(Genesis, include_extras=True)
+        for name, value in terms.items():
+            _value(kinds[name], value, name, Path("the new genesis"))
+        return replace(self.genesis(), chain_id=chain_id, time_ms=time_ms)
+
     def founded(self, time_ms: int, public_key: PublicKey, funds: Sequence[Allocation]) -> Genesis:
         """Return a new network of one validator, with `funds` besides; raises GenesisInvalid."""
         founding = self.founding
@@ -84,11 +92,24 @@ class Profile:
 
 def read_genesis(path: Path) -> Genesis:
     """Return the network that a genesis file founds; raises GenesisMissing or GenesisInvalid."""
+    return checked(read_draft(path), str(path))
+
+
+def read_draft(path: Path) -> Genesis:
+    """Return what a genesis file holds that may lack validators yet; its relations are not checked.
+
+    Raises GenesisMissing or GenesisInvalid.
+    """
     table = _read(path)
     profile = _profile(table, table.pop("params", {}), path, path)
     if profile.founding is not None:
         raise GenesisInvalid(f"[founding] belongs to profiles, not to {path}; remove it.")
-    return checked(profile.genesis(), str(path))
+    return profile.genesis()
+
+
+def read_struct(kind: type[S], path: Path) -> S:
+    """Return the one struct that a TOML file holds; raises GenesisMissing or GenesisInvalid."""
+    return _struct(kind, _read(path), kind.__name__.lower(), path)
 
 
 def checked(genesis: Genesis, where: str) -> Genesis:
@@ -124,18 +145,21 @@ def write_genesis(genesis: Genesis) -> str:
 
 
 def _lines(genesis: Genesis) -> Iterator[str]:
-    yield f"# Genesis hash: {genesis.hash.hex()}"
+    if genesis.validators:
+        yield f"# Genesis hash: {genesis.hash.hex()}"
     yield f"chain_id = {_toml(genesis.chain_id)}"
     yield f"time_ms = {genesis.time_ms}"
     for section in Params.__struct_fields__:
         yield from ("", f"[params.{section}]")
-        values = getattr(genesis.params, section)
-        for name in values.__struct_fields__:
-            yield f"{name} = {_toml(getattr(values, name))}"
+        yield from fields_as_toml(getattr(genesis.params, section))
     for title, rows in (("allocations", genesis.allocations), ("validators", genesis.validators)):
         for row in rows:
-            yield from ("", f"[[{title}]]")
-            yield from (f"{name} = {_toml(getattr(row, name))}" for name in row.__struct_fields__)
+            yield from ("", f"[[{title}]]", *fields_as_toml(row))
+
+
+def fields_as_toml(row: Struct) -> Iterator[str]:
+    """Yield a struct of plain values as lines of TOML, one a field."""
+    yield from (f"{name} = {_toml(getattr(row, name))}" for name in row.__struct_fields__)
 
 
 def _toml(value: object) -> str:

@@ -46,6 +46,7 @@ class Tag(Enum):
     ORDER_ID = b"order-id"
     ORDER_TURN = b"order-turn"
     MODULE_ACCOUNT = b"module-account"
+    DECLARATION = b"declaration"
 
 
 assert all(len(tag.value) <= 16 for tag in Tag), "personalisation holds 16 bytes"

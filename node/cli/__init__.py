@@ -22,6 +22,7 @@ class Entry(NamedTuple):
 COMMANDS = {
     "init": Entry("node.cli.init", "init", "Make a home: key, network, settings."),
     "run": Entry("node.cli.run", "run", "Run the node of a home."),
+    "genesis": Entry("node.cli.genesis", "genesis", "Make and check a genesis file."),
     "keys": Entry("node.cli.keys", "keys", "Make and show keys."),
     "status": Entry("node.cli.status", "GROUP", "Show a node at a glance."),
     "tx": Entry("node.cli.tx", "GROUP", "Sign and send transactions."),
