@@ -85,7 +85,9 @@ class Core:
         """The highest view for which a block was asked to be built, or re-proposed."""
         self.build: tuple[int, Justify, int, Hash] | None = None
         """What is being built: view, justification, parent view and parent id."""
-        self.entered_ms = self.now_ms
+        self.entered_ms = self.due_ms = self.now_ms
+        """When the current view was entered, and when its block is due."""
+        self.retry_ms = NEVER
         self.late_ms = self.leave_ms = self.propose_ms = self.judge_ms = NEVER
         self.is_dirty = True
 

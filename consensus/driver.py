@@ -44,7 +44,9 @@ class Driver:
         self._settings = settings
         self._core: Core | None = None
         self._timer_ms = NEVER
-        self._retry_ms = NEVER
+        self._retried_view = NEVER
+        """The view at the last retry: what was voted up to it has waited for one."""
+        self._told_view = 0
         self._status_ms = NEVER
 
     @property
@@ -66,6 +68,7 @@ class Driver:
         settle(core)
         if core.is_lost:
             _regain(core)
+        self._tell(core)
         self._ask(core)
         self._arm(core)
         out, core.out = core.out, []
@@ -76,7 +79,7 @@ class Driver:
         core.now_ms = event.now_ms
         core.wall_offset_ms = event.wall_ms - event.now_ms
         recover(core, event)
-        self._retry_ms = event.now_ms  # settled 2: own votes and the entry certificate go out again
+        core.retry_ms = event.now_ms  # settled 2: own votes and the entry certificate go out again
         self._status_ms = event.now_ms
 
     def _dispatch(self, core: Core, event: Input) -> None:
@@ -113,7 +116,7 @@ class Driver:
         assert event.epoch.epoch == core.epoch.number + 1, "epochs come in order (settled 7)"
         core.begin(event.epoch, event.epoch.boundary)
         start_clocks(core)
-        self._retry_ms = core.now_ms + core.settings.timeouts.retry_ms
+        self._retried_view = self._told_view = 0
         hints, core.hints = tuple(core.hints.items()), {}
         receive(core, hints)
 
@@ -131,14 +134,44 @@ class Driver:
         if core.leave_ms <= now_ms:
             core.leave_ms = NEVER
             core.occur(epoch.current, Occurrence.VIEW_LATE)  # R4: t_a
-        if self._retry_ms <= now_ms:
-            self._retry_ms = now_ms + timeouts.retry_ms
-            _resend(core)
+        if core.retry_ms <= now_ms:
+            self._retry(core)
         if self._status_ms <= now_ms:
             self._status_ms = now_ms + timeouts.status_ms
             core.broadcast(status_of(core))
         for peer, message in core.catchup.relaying(now_ms, core.others()):
             core.send(peer, message)
+
+    def _retry(self, core: Core) -> None:
+        """Send again what is overdue: nothing is as long as views and finality go on (2.6)."""
+        epoch, now_ms, timeouts = core.epoch, core.now_ms, core.settings.timeouts
+        is_first = self._retried_view == NEVER  # settled 2: after a start at once, and everything
+        if is_first or now_ms >= core.due_ms + timeouts.delta_ms:
+            _resend(core)
+        if is_first:
+            _resend_votes(core, NEVER)
+            core.retry_ms = now_ms + timeouts.delta_ms
+        elif now_ms >= core.entered_ms + timeouts.delta_ms:
+            _resend_votes(core, NEVER)
+            core.retry_ms = now_ms + timeouts.retry_ms
+        else:
+            _resend_votes(core, self._retried_view)
+            core.retry_ms = core.entered_ms + timeouts.delta_ms
+        self._retried_view = epoch.view
+        if core.is_lost:
+            for peer in core.others():  # settled 10: what they answer proves where they are
+                core.send(peer, CertificateRequest(epoch.number, max(1, epoch.view - 1)))
+
+    def _tell(self, core: Core) -> None:
+        """Say where this node is when nothing else will for a while: a block is not due yet.
+
+        Else all would relay to all the certificates that everybody has (settled 13).
+        """
+        epoch = core.epoch
+        is_idle = core.due_ms > core.now_ms + core.settings.timeouts.relay_ms
+        if is_idle and epoch.final_view + 1 == epoch.view > max(self._told_view, 1):
+            self._told_view = epoch.view
+            core.broadcast(status_of(core))
 
     def _ask(self, core: Core) -> None:
         for peer, request in core.catchup.asking(core.now_ms):
@@ -148,48 +181,50 @@ class Driver:
         """Ask for the timer if it must fire earlier than it would."""
         if core.is_halted:
             return
-        times = [core.late_ms, core.leave_ms, core.propose_ms, core.judge_ms]
+        times = [core.late_ms, core.leave_ms, core.propose_ms, core.judge_ms, core.retry_ms]
         next_ms = core.catchup.next_ms()
         if next_ms is not None:
             times.append(next_ms)
-        due_ms = max(min(*times, self._retry_ms, self._status_ms), core.now_ms + 1)
+        due_ms = max(min(*times, self._status_ms), core.now_ms + 1)
         if due_ms < self._timer_ms:
             self._timer_ms = due_ms
             core.emit(SetTimer(due_ms))
 
 
 def _resend(core: Core) -> None:
-    """Send again what this node's progress may hang on (consensus 2.6 a and b, settled 14)."""
-    epoch = core.epoch
-    me = epoch.me
-    if epoch.entry is not None and epoch.entry.subject.epoch == epoch.number:
-        core.broadcast(epoch.entry)
-    if core.is_lost:
-        for peer in core.others():  # settled 10: what they answer proves where they are
-            core.send(peer, CertificateRequest(epoch.number, max(1, epoch.view - 1)))
-    if me is not None:
-        _resend_votes(core, me)
+    """Send again what may hold up a view whose block is overdue by Δ (2.6 a, settled 14)."""
+    epoch, view, seen = core.epoch, core.epoch.current, core.catchup.seen
+    mine = [] if epoch.me is None else view.tally.votes_of(epoch.me, Tag.NOTARIZE)
+    propose = own_propose(core, view, mine[0].vote) if mine else None
+    entry = epoch.entry
+    for index, member in enumerate(epoch.validators.members):
+        peer = member.public_key
+        if index == epoch.me or seen.get(peer, 0) > view.number:
+            continue
+        # settled 14: a status tells where a peer is, only a vote that it has the proposal
+        if propose is not None and not view.tally.has_voted(index):
+            core.send(peer, shortened(propose))
+        is_here = seen.get(peer, 0) == view.number  # settled 13: then the entry is of no use
+        if entry is not None and entry.subject.epoch == epoch.number and not is_here:
+            core.send(peer, entry)
 
 
-def _resend_votes(core: Core, me: int) -> None:
+def _resend_votes(core: Core, highest: int) -> None:
+    """Send own votes of the views up to `highest` again until they are certified (2.6 a and b)."""
     epoch = core.epoch
-    above = [number for number in sorted(epoch.views) if number > epoch.final_view]
+    if epoch.me is None:
+        return
+    above = [number for number in sorted(epoch.views) if epoch.final_view < number <= highest]
     for number in above[-RESENT_VIEWS_MAX:]:
         view = epoch.views[number]
+        votes_of = view.tally.votes_of
+        found = list(votes_of(epoch.me, Tag.FINALIZE))
         if view.notarization is None:
-            for vote in view.tally.votes_of(me, Tag.NOTARIZE):
-                core.broadcast(vote)
+            found += votes_of(epoch.me, Tag.NOTARIZE)
         if view.nullification is None and number >= epoch.view:
-            for vote in view.tally.votes_of(me, Tag.NULLIFY):
-                core.broadcast(vote)
-        for vote in view.tally.votes_of(me, Tag.FINALIZE):
+            found += votes_of(epoch.me, Tag.NULLIFY)
+        for vote in found:
             core.broadcast(vote)
-    mine = epoch.current.tally.votes_of(me, Tag.NOTARIZE)
-    propose = own_propose(core, epoch.current, mine[0].vote) if mine else None
-    if propose is not None:
-        for peer in core.others():
-            if core.catchup.seen.get(peer, 0) < epoch.view:
-                core.send(peer, shortened(propose))
 
 
 def _regain(core: Core) -> None:

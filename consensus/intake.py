@@ -44,6 +44,8 @@ REPLY_BYTES_MAX = 2**24
 """Blocks are added to a reply until it reaches this size."""
 MESSAGES_MAX = 4_096
 """Messages of one batch; a caller that hands over more has forgotten to bound its queue."""
+VIEWS_UNDER_WAY_MAX = 3
+"""While a status is under way, so many views may begin."""
 
 _BOUNDARY, _FINAL, _ENTRY, _STATUS, _ASK = range(5)
 """Kinds of unasked help, each limited by itself."""
@@ -292,6 +294,12 @@ def _compare(core: Core, peer: Peer, status: Status) -> None:
         return
     if epoch.validators.index_of(peer) is not None:
         core.catchup.saw(peer, status.view)
+    lag = abs(status.view - epoch.view)
+    if (
+        lag <= VIEWS_UNDER_WAY_MAX
+        and core.now_ms < core.entered_ms + core.settings.timeouts.delta_ms
+    ):
+        return  # settled 13: views go on, and what this peer lacks is under way to it
     is_behind = (status.final_epoch, status.final_view) < (epoch.number, epoch.final_view)
     if is_behind and epoch.final is not None and core.catchup.may_help(peer, _FINAL, core.now_ms):
         core.send(peer, epoch.final)

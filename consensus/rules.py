@@ -202,9 +202,10 @@ def start_clocks(core: Core) -> None:
     failed = max(0, core.epoch.view - core.epoch.final_view - 2)
     timeouts = core.settings.timeouts
     core.entered_ms = core.now_ms
-    due_ms = core.now_ms + pace_ms(core)
-    core.late_ms = due_ms + timeouts.proposal_ms(failed)
-    core.leave_ms = due_ms + timeouts.advance_ms(failed)
+    core.due_ms = core.now_ms + pace_ms(core)
+    core.late_ms = core.due_ms + timeouts.proposal_ms(failed)
+    core.leave_ms = core.due_ms + timeouts.advance_ms(failed)
+    core.retry_ms = min(core.retry_ms, core.now_ms + timeouts.delta_ms)
     core.propose_ms = core.judge_ms = NEVER
 
 
@@ -212,7 +213,8 @@ def hurry(core: Core) -> None:
     """A transaction has come while the view idled: expect a block for it soon (consensus 2.4)."""
     failed = max(0, core.epoch.view - core.epoch.final_view - 2)
     timeouts = core.settings.timeouts
-    soon_ms = max(core.now_ms, core.entered_ms + pace_ms(core)) + PENDING_WAIT_MS
+    core.due_ms = min(core.due_ms, max(core.now_ms, core.entered_ms + pace_ms(core)))
+    soon_ms = core.due_ms + PENDING_WAIT_MS
     core.late_ms = min(core.late_ms, soon_ms + timeouts.proposal_ms(failed))
     core.leave_ms = min(core.leave_ms, soon_ms + timeouts.advance_ms(failed))
 

@@ -23,6 +23,7 @@ from state.types import Hash
 
 Subject = Proposal | Nullified
 
+VOTE_KINDS = (Tag.NOTARIZE, Tag.NULLIFY, Tag.FINALIZE)
 VOTES_MAX = 2
 """Of one kind a validator's first vote is kept and one that contradicts it: enough to prove it."""
 
@@ -45,6 +46,10 @@ class Tally:
     def votes_of(self, validator: int, kind: Tag) -> list[SignedVote]:
         """Return the votes of one kind that a validator has cast, the first one first."""
         return self._votes.get((kind, validator), [])
+
+    def has_voted(self, validator: int) -> bool:
+        """Tell whether any vote of this validator is known."""
+        return any((kind, validator) in self._votes for kind in VOTE_KINDS)
 
     def about(self, block_id: Hash) -> list[SignedVote]:
         """Return the votes that name a block."""
@@ -76,7 +81,7 @@ class Tally:
         validator = vote.vote.validator
         if validator in self._accused:
             return None
-        for kind in (Tag.NOTARIZE, Tag.NULLIFY, Tag.FINALIZE):
+        for kind in VOTE_KINDS:
             for earlier in self.votes_of(validator, kind):
                 conflict = found(earlier, vote)
                 if conflict is not None:
