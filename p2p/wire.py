@@ -128,7 +128,7 @@ def cut(message: Message, room: int, sent_bytes: int) -> tuple[Item | None, int]
     if room < min(left, PIECE_BYTES_MIN):
         return None, 0
     size = min(left, room)
-    data = message.data if size == len(message.data) else message.data[sent_bytes:][:size]
+    data = message.data[sent_bytes : sent_bytes + size]
     if sent_bytes:
         return More(message.topic, data), size
     start = Start(message.topic, message.kind, message.request_id, len(message.data), data)
