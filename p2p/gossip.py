@@ -1,0 +1,176 @@
+"""Gossip: tell ids, pull each thing once, forget in time; sans-I/O, time and chance passed in.
+
+Whoever has something new tells its id; whoever lacks it asks one of those who told, and another one
+when no answer comes. So a thing crosses each link at most once, and an id that nobody can deliver
+costs a bounded number of questions. What an id means is the caller's business.
+"""
+
+import random
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+PULL_TIMEOUT_MS: Final = 1_000
+PULL_BATCH_MAX: Final = 256
+"""Ids in one question."""
+TELLERS_MAX: Final = 8
+"""Peers that are remembered as having one thing."""
+WANTED_MAX: Final = 65_536
+"""Things that may be wanted at once."""
+WANTED_PER_PEER_MAX: Final = 8_192
+"""Ids of one peer that may be waiting; what it tells beyond them is not heard."""
+SEEN_MAX: Final = 262_144
+
+
+class Seen:
+    """Remembers the last ids in two generations: between half of `entries_max` and all of it."""
+
+    __slots__ = ("_half", "_new", "_old")
+
+    def __init__(self, entries_max: int = SEEN_MAX) -> None:
+        self._half = max(1, entries_max // 2)
+        self._new: set[bytes] = set()
+        self._old: set[bytes] = set()
+
+    def add(self, thing: bytes) -> bool:
+        """Remember an id; tell whether it is new."""
+        if thing in self._new:
+            return False
+        is_new = thing not in self._old
+        self._new.add(thing)
+        if len(self._new) >= self._half:
+            self._old, self._new = self._new, set()
+        return is_new
+
+    def __contains__(self, thing: object) -> bool:
+        """Whether an id is remembered."""
+        return thing in self._new or thing in self._old
+
+    def __len__(self) -> int:
+        """How many ids are remembered, at most `entries_max`."""
+        return len(self._new) + len(self._old)
+
+
+def fan_out(
+    peers: Sequence[bytes], besides: Iterable[bytes], count: int, chance: random.Random
+) -> list[bytes]:
+    """Return up to `count` peers to tell, drawn by chance from those not in `besides`."""
+    left_out = set(besides)
+    others = [peer for peer in peers if peer not in left_out]
+    return others if len(others) <= count else chance.sample(others, count)
+
+
+@dataclass(slots=True)
+class _Want:
+    """A thing that is wanted: who told of it and was not asked yet, and who was asked last."""
+
+    tellers: list[bytes] = field(default_factory=list)
+    asked: bytes | None = None
+    asked_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """Ask this peer for these things."""
+
+    peer: bytes
+    things: tuple[bytes, ...]
+
+
+class Puller:
+    """Decides whom to ask for what: one question an id at a time, the next teller after a timeout.
+
+    `poll` returns the questions that are due; `failed` counts ids that no teller delivered.
+    """
+
+    def __init__(self) -> None:
+        self._wanted: dict[bytes, _Want] = {}
+        self._ready: dict[bytes, None] = {}  # wanted, not asked for: in the order they came
+        self._asked: OrderedDict[bytes, None] = OrderedDict()  # the longest without answer first
+        self._by_peer: dict[bytes, set[bytes]] = {}
+        self.failed = 0
+
+    def __len__(self) -> int:
+        """How many things are wanted."""
+        return len(self._wanted)
+
+    def on_told(self, peer: bytes, things: Iterable[bytes]) -> None:
+        """A peer told that it has these things, and the caller lacks them."""
+        told = self._by_peer.setdefault(peer, set())
+        for thing in things:
+            want = self._wanted.get(thing)
+            is_full = want is None and len(self._wanted) >= WANTED_MAX
+            if is_full or len(told) >= WANTED_PER_PEER_MAX:
+                return
+            if want is None:
+                want = self._wanted[thing] = _Want()
+                self._ready[thing] = None
+            if thing not in told and len(want.tellers) < TELLERS_MAX:
+                want.tellers.append(peer)
+                told.add(thing)
+
+    def on_received(self, things: Iterable[bytes]) -> None:
+        """These things are here, whoever brought them."""
+        for thing in things:
+            if thing in self._wanted:
+                self._forget(thing)
+
+    def on_refused(self, peer: bytes, things: Iterable[bytes]) -> None:
+        """The peer that was asked does not have these things after all."""
+        for thing in things:
+            want = self._wanted.get(thing)
+            if want is not None and want.asked == peer:
+                self._give_up(thing, want)
+
+    def forget(self, peer: bytes) -> None:
+        """A peer is gone: what it was asked for is asked of others, what it told is forgotten."""
+        for thing in self._by_peer.pop(peer, set()):
+            want = self._wanted[thing]
+            if want.asked == peer:
+                self._give_up(thing, want)
+            else:
+                want.tellers.remove(peer)
+                if want.asked is None and not want.tellers:
+                    self._forget(thing)
+                    self.failed += 1
+
+    def poll(self, now_ms: int) -> list[Pull]:
+        """Return whom to ask for what now, and move on from those who did not answer."""
+        while self._asked:
+            thing = next(iter(self._asked))
+            if now_ms - self._wanted[thing].asked_ms < PULL_TIMEOUT_MS:
+                break
+            self._give_up(thing, self._wanted[thing])
+        due: dict[bytes, list[bytes]] = {}
+        for thing in self._ready:
+            want = self._wanted[thing]
+            peer = min(want.tellers, key=lambda one: len(due.get(one, ())))
+            want.tellers.remove(peer)
+            want.asked, want.asked_ms = peer, now_ms
+            self._asked[thing] = None
+            due.setdefault(peer, []).append(thing)
+        self._ready.clear()
+        return [
+            Pull(peer, tuple(things[at : at + PULL_BATCH_MAX]))
+            for peer, things in due.items()
+            for at in range(0, len(things), PULL_BATCH_MAX)
+        ]
+
+    def _give_up(self, thing: bytes, want: _Want) -> None:
+        """Whoever was asked does not deliver: another may, or the thing is wanted no more."""
+        assert want.asked is not None, "nobody was asked"
+        self._by_peer.get(want.asked, set()).discard(thing)
+        want.asked = None
+        del self._asked[thing]
+        self._ready[thing] = None
+        if not want.tellers:
+            self._forget(thing)
+            self.failed += 1
+
+    def _forget(self, thing: bytes) -> None:
+        want = self._wanted.pop(thing)
+        self._ready.pop(thing, None)
+        self._asked.pop(thing, None)
+        for peer in [*want.tellers, *([] if want.asked is None else [want.asked])]:
+            self._by_peer.get(peer, set()).discard(thing)

@@ -1,0 +1,143 @@
+"""Gossip: each thing is asked for once at a time, nobody is waited for for ever, memory ends."""
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from p2p.gossip import (
+    PULL_BATCH_MAX,
+    PULL_TIMEOUT_MS,
+    WANTED_MAX,
+    WANTED_PER_PEER_MAX,
+    Pull,
+    Puller,
+    Seen,
+    fan_out,
+)
+
+A, B, C = (bytes([name]) * 32 for name in b"ABC")
+
+
+def ids(count: int, start: int = 0) -> list[bytes]:
+    return [number.to_bytes(32, "big") for number in range(start, start + count)]
+
+
+def test_seen_remembers_and_forgets() -> None:
+    seen = Seen(100)
+    things = ids(1_000)
+    assert all(seen.add(thing) for thing in things)
+    assert len(seen) <= 100
+    assert not any(seen.add(thing) for thing in things[-50:])
+    assert all(thing in seen for thing in things[-50:]) and things[0] not in seen
+
+
+@given(st.lists(st.integers(0, 30)), st.integers(2, 20))
+def test_seen_holds_the_last_half_of_its_size(numbers: list[int], size: int) -> None:
+    seen = Seen(size)
+    for at, number in enumerate(numbers):
+        recent = set(numbers[max(0, at - size // 2 + 1) : at])
+        assert seen.add(bytes([number])) is False or number not in recent
+        assert len(seen) <= size
+
+
+def test_fan_out_leaves_out_who_knows() -> None:
+    chance = random.Random(1)
+    assert fan_out([A, B, C], [B], 5, chance) == [A, C]
+    assert {tuple(fan_out([A, B, C], [], 1, chance)) for _ in range(50)} == {(A,), (B,), (C,)}
+
+
+def test_one_question_at_a_time_and_the_next_teller_after_a_timeout() -> None:
+    puller = Puller()
+    (thing,) = ids(1)
+    for peer in (A, B):
+        puller.on_told(peer, [thing])
+    assert puller.poll(0) == [Pull(A, (thing,))]
+    assert puller.poll(PULL_TIMEOUT_MS - 1) == []
+    assert puller.poll(PULL_TIMEOUT_MS) == [Pull(B, (thing,))]
+    puller.on_received([thing])
+    assert puller.poll(10 * PULL_TIMEOUT_MS) == [] and len(puller) == puller.failed == 0
+
+
+def test_what_nobody_has_is_given_up() -> None:
+    puller = Puller()
+    puller.on_told(A, ids(3))
+    (pull,) = puller.poll(0)
+    puller.on_refused(A, pull.things[:1])
+    assert (len(puller), puller.failed) == (2, 1)
+    assert puller.poll(PULL_TIMEOUT_MS) == []
+    assert (len(puller), puller.failed) == (0, 3)
+    assert not any(puller._by_peer.values())
+
+
+def test_a_refusal_by_somebody_else_changes_nothing() -> None:
+    puller = Puller()
+    puller.on_told(A, ids(1))
+    puller.poll(0)
+    puller.on_refused(B, ids(1))
+    assert len(puller) == 1
+
+
+def test_who_leaves_is_not_waited_for() -> None:
+    puller = Puller()
+    puller.on_told(A, ids(2))
+    puller.on_told(B, ids(1))
+    asked = {pull.peer: pull.things for pull in puller.poll(0)}
+    assert sum(map(len, asked.values())) == 2
+    puller.forget(A)
+    assert {pull.peer for pull in puller.poll(1)} <= {B}
+    assert len(puller) == 1 and puller.failed == 1
+
+
+def test_questions_are_spread_and_cut_into_batches() -> None:
+    puller = Puller()
+    things = ids(4 * PULL_BATCH_MAX)
+    for peer in (A, B):
+        puller.on_told(peer, things)
+    pulls = puller.poll(0)
+    assert [(pull.peer, len(pull.things)) for pull in pulls] == [
+        *[(A, PULL_BATCH_MAX)] * 2,
+        *[(B, PULL_BATCH_MAX)] * 2,
+    ]
+
+
+def test_nobody_fills_the_memory() -> None:
+    puller = Puller()
+    puller.on_told(A, ids(WANTED_PER_PEER_MAX + 100))
+    assert len(puller) == WANTED_PER_PEER_MAX
+    for at in range(2, 60):
+        puller.on_told(bytes([at]) * 32, ids(WANTED_PER_PEER_MAX, at * 10**6))
+    assert len(puller) == WANTED_MAX
+
+
+@given(st.lists(st.tuples(st.sampled_from("tprdf"), st.integers(0, 5), st.integers(0, 2))))
+def test_each_thing_has_one_question_at_most(steps: list[tuple[str, int, int]]) -> None:
+    puller, now, open_pulls = Puller(), 0, dict[bytes, tuple[bytes, int]]()
+    peers, things = (A, B, C), ids(6)
+    for action, number, who in steps:
+        peer, thing = peers[who], things[number]
+        match action:
+            case "t":
+                puller.on_told(peer, [thing])
+            case "r":
+                puller.on_received([thing])
+                open_pulls.pop(thing, None)
+            case "d":
+                puller.on_refused(peer, [thing])
+                if open_pulls.get(thing, (b"", 0))[0] == peer:
+                    del open_pulls[thing]
+            case "f":
+                puller.forget(peer)
+                open_pulls = {key: one for key, one in open_pulls.items() if one[0] != peer}
+            case _:
+                now += 300
+                pulls = puller.poll(now)
+                due = [key for key, one in open_pulls.items() if now - one[1] >= PULL_TIMEOUT_MS]
+                for key in due:
+                    del open_pulls[key]
+                for pull in pulls:
+                    for key in pull.things:
+                        assert key not in open_pulls
+                        open_pulls[key] = (pull.peer, now)
+        assert set(puller._asked) == set(open_pulls)
+        assert set(puller._wanted) == set(puller._asked) | set(puller._ready)
