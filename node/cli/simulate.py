@@ -31,6 +31,14 @@ PARTITION_HELP = (
     "none; random: redrawn every 5 views; or SIDES@FIRST-LAST by views, such as 0,1|2,3@10-20, "
     "several joined by semicolons. Endpoints are the validators and then the second twins."
 )
+DISK_LOSS_HELP = (
+    "Chance per validator and view that journal and guard are gone, half of the time everything; "
+    "never so many at once that too few are left to vote."
+)
+CHURN_HELP = (
+    "Chance per epoch that its set differs from the one before: members leave or join, stakes "
+    "change. Give a short --epoch-length with it."
+)
 SWARM_HELP = (
     "Draw every option from the seed; only --seed may be given beside it. Reports name what was "
     "drawn."
@@ -55,6 +63,8 @@ _defaults = Options()
 @click.option("--partition", default="none", show_default=True, help=PARTITION_HELP)
 @click.option("--crash", type=_chance, default=0.0, help="Chance per validator and view.")
 @click.option("--disk-faults", type=_chance, default=0.0, help="Chance per sync of a power cut.")
+@click.option("--disk-loss", type=_chance, default=0.0, help=DISK_LOSS_HELP)
+@click.option("--churn", type=_chance, default=0.0, help=CHURN_HELP)
 @click.option("--byzantine", default="", help=BYZANTINE_HELP)
 @click.option("--app", type=click.Choice(["none", "full"]), default="none", show_default=True)
 @click.option(

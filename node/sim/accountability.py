@@ -10,7 +10,7 @@ signed what one honest validator never signs together, and their overlap is more
 from dataclasses import dataclass
 
 from node.sim.chronicle import Chronicle
-from state.finality import Certificate, Finalization, Justify, Proposal
+from state.finality import Finalization, Justify, Proposal
 from state.types import Hash
 
 
@@ -64,12 +64,12 @@ def _blame(chronicle: Chronicle, height: int, tips: list[Finalization | None]) -
     at = (early.subject.epoch, early.subject.view)
     against: set[int] | None
     if at == (late.subject.epoch, late.subject.view):
-        against = _signers(late)
+        against = chronicle.signers(late)
     else:
         against = _contradicting(chronicle, late.subject, at)
     if against is None:
         return None
-    offenders = tuple(sorted(_signers(early) & against))
+    offenders = tuple(sorted(chronicle.signers(early) & against))
     return Blame(height, at[0], at[1], offenders)
 
 
@@ -85,10 +85,10 @@ def _contradicting(chronicle: Chronicle, late: Proposal, at: tuple[int, int]) ->
             proposal = parent.subject
             continue
         if parent is not None and (parent.subject.epoch, parent.subject.view) == at:
-            return _signers(parent)
+            return chronicle.signers(parent)
         for nullification in link.nullifications:
             if (nullification.subject.epoch, nullification.subject.view) == at:
-                return _signers(nullification)
+                return chronicle.signers(nullification)
         return None
     return None
 
@@ -98,7 +98,3 @@ def _link(chronicle: Chronicle, proposal: Proposal) -> Justify | None:
         if known == proposal:
             return justify
     return None
-
-
-def _signers(certificate: Certificate) -> set[int]:
-    return {vote.validator for vote in certificate.votes}

@@ -12,7 +12,7 @@ from node.sim.accountability import Blame
 from node.sim.chronicle import Chronicle, Round, round_of
 from node.sim.offences import Offence, offence_of_pair
 from state.crypto import Tag
-from state.finality import SignedVote, is_quorum, kind_of
+from state.finality import SignedVote, kind_of, set_hash
 from state.types import Hash
 
 
@@ -62,9 +62,7 @@ def one_notarization(run: Evidence) -> Iterator[Violation]:
             strong = [
                 each
                 for each in proposals
-                if is_quorum(
-                    chronicle.stake_of(chronicle.supporters(Tag.NOTARIZE, each)), chronicle.total
-                )
+                if chronicle.rotas.is_quorum(at[0], chronicle.supporters(Tag.NOTARIZE, each))
             ]
             if len(strong) > 1:
                 yield _at("one-notarization", at, "two proposals have a quorum of Notarize votes")
@@ -91,7 +89,7 @@ def finalization_has_notarization(run: Evidence) -> Iterator[Violation]:
     for at, finalized in sorted(chronicle.finalizations.items()):
         for proposal in finalized:
             votes = chronicle.supporters(Tag.NOTARIZE, proposal)
-            if not is_quorum(chronicle.stake_of(votes), chronicle.total):
+            if not chronicle.rotas.is_quorum(at[0], votes):
                 text = f"{proposal.block_id.hex()[:8]} has the Notarize votes of {sorted(votes)}"
                 yield _at("finalization-has-notarization", at, text)
 
@@ -117,6 +115,17 @@ def same_state_roots(run: Evidence) -> Iterator[Violation]:
             yield Violation("same-state-roots", 0, f"height {height}: {told}")
 
 
+def sets_as_scheduled(run: Evidence) -> Iterator[Violation]:
+    """Every final header names the sets of its epoch and of the next one (settled point 8)."""
+    chronicle = run.chronicle
+    for height, blocks in sorted(chronicle.final.items()):
+        for header in [chronicle.headers[block_id] for block_id in blocks]:
+            wanted = [set_hash(chronicle.rotas.members(header.epoch + more)) for more in (0, 1)]
+            if [header.validators_hash, header.next_validators_hash] != wanted:
+                text = f"height {height} names another set than epoch {header.epoch} has"
+                yield _at("sets-as-scheduled", (header.epoch, header.view), text)
+
+
 def honest_commit_no_offence(run: Evidence) -> Iterator[Violation]:
     """No offence is provable against an honest validator."""
     for offence in run.offences:
@@ -132,8 +141,9 @@ def accountability(run: Evidence) -> Iterator[Violation]:
             yield Violation("accountability", 0, f"height {height}: nothing held tells who did it")
             continue
         at = (blame.epoch, blame.view)
-        stake = run.chronicle.stake_of(set(blame.offenders))
-        if 3 * stake <= run.chronicle.total:
+        rotas = run.chronicle.rotas
+        stake = rotas.stake_of(blame.epoch, set(blame.offenders))
+        if 3 * stake <= rotas.total(blame.epoch):
             text = f"height {height}: only {list(blame.offenders)} are named, a third or less"
             yield _at("accountability", at, text)
         if innocent := sorted(run.honest & set(blame.offenders)):
@@ -148,6 +158,7 @@ SAFETY: tuple[Check, ...] = (
     finalization_has_notarization,
     finalization_ancestry,
     same_state_roots,
+    sets_as_scheduled,
 )
 """Hold while less than a third of the stake is Byzantine."""
 
@@ -160,6 +171,7 @@ AS_IT_RUNS = (
     "durable-before-send",
     "certificates-have-quorum",
     "finality-is-kept",
+    "silent-after-loss",
     "engine-never-fails",
     "application-invariants",
     "progress",
@@ -177,19 +189,29 @@ class HonestVotes:
     def __init__(self, report: Callable[[Violation], None]) -> None:
         self._report = report
         self._signed: dict[tuple[int, Round], list[SignedVote]] = {}
+        self._lost: dict[int, Round] = {}
 
-    def signed(self, statement: SignedVote) -> None:
+    def signed(self, validator: int, statement: SignedVote) -> None:
         """An honest validator lets go of a vote for the first time."""
-        held = self._signed.setdefault((statement.vote.validator, round_of(statement)), [])
+        at = round_of(statement)
+        if at <= self._lost.get(validator, (0, 0)):
+            text = f"honest validator {validator} signed {kind_of(statement).name} before its time"
+            self._report(_at("silent-after-loss", at, text))
+        held = self._signed.setdefault((validator, at), [])
         for earlier in held:
             if kind_of(earlier) is kind_of(statement) and earlier.subject == statement.subject:
                 return
         for earlier in held:
-            self._compare(earlier, statement)
+            self._compare(validator, earlier, statement)
         held.append(statement)
 
-    def _compare(self, earlier: SignedVote, statement: SignedVote) -> None:
-        who = f"honest validator {statement.vote.validator}"
+    def lost(self, validator: int) -> None:
+        """A disk is gone: nothing is signed up to any round that was voted in (settled 10)."""
+        rounds = [at for who, at in self._signed if who == validator]
+        self._lost[validator] = max(rounds, default=(0, 0))
+
+    def _compare(self, validator: int, earlier: SignedVote, statement: SignedVote) -> None:
+        who = f"honest validator {validator}"
         if offence_of_pair(earlier, statement) is not None:
             text = (
                 f"{who} signed {kind_of(earlier).name} and a conflicting {kind_of(statement).name}"

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from node.sim.rotas import Rotas
 from node.sim.signatures import Scheme
 from state.crypto import Tag
 from state.finality import (
@@ -23,7 +24,6 @@ from state.finality import (
     Nullify,
     Proposal,
     SignedVote,
-    is_quorum,
     justify_hash,
     kind_of,
     vote_digest,
@@ -66,7 +66,7 @@ class Chronicle:
     """What was said and held, by round; listeners hear of everything that is new."""
 
     genesis_hash: Hash
-    stakes: tuple[int, ...]
+    rotas: Rotas
     scheme: Scheme
     statements: dict[Round, dict[int, list[SignedVote]]] = field(default_factory=dict)
     notarizations: dict[Round, dict[Proposal, Notarization]] = field(default_factory=dict)
@@ -79,39 +79,32 @@ class Chronicle:
     """Honest validators that hold a block as final, by height and block."""
     _known: dict[Signature, SignedVote] = field(default_factory=dict)
 
-    @property
-    def total(self) -> int:
-        """All of the stake."""
-        return sum(self.stakes)
-
-    def stake_of(self, validators: set[int]) -> int:
-        """The stake of these validators together."""
-        return sum(self.stakes[validator] for validator in validators)
-
     def add_vote(self, signed: SignedVote) -> bool:
         """Take in a vote; return whether its signature is valid."""
         vote = signed.vote
         if self._known.get(vote.signature) == signed:
             return True
-        if vote.validator >= len(self.stakes):
+        validator = self.rotas.validator(signed.subject.epoch, vote.validator)
+        if validator is None:
             return False
         digest = vote_digest(kind_of(signed), self.genesis_hash, signed.subject)
-        claim = (self.scheme.keys[vote.validator], digest, vote.signature)
+        claim = (self.scheme.keys[validator], digest, vote.signature)
         if not all(self.scheme.verify_many([claim])):
             return False
         self._known[vote.signature] = signed
         spoken = self.statements.setdefault(round_of(signed), {})
-        spoken.setdefault(vote.validator, []).append(signed)
+        spoken.setdefault(validator, []).append(signed)
         return True
 
     def add_certificate(self, certificate: Certificate) -> bool:
         """Take in a certificate and its votes; return whether it is valid."""
         indices = [vote.validator for vote in certificate.votes]
         ascending = all(low < high for low, high in pairwise(indices))
-        if not ascending or not indices or indices[-1] >= len(self.stakes):
+        if not ascending or not indices:
             return False
         valid = [self.add_vote(vote) for vote in votes_of(certificate)]
-        if not all(valid) or not is_quorum(self.stake_of(set(indices)), self.total):
+        epoch = certificate.subject.epoch
+        if not all(valid) or not self.rotas.is_quorum(epoch, self.signers(certificate)):
             return False
         at = (certificate.subject.epoch, certificate.subject.view)
         match certificate:
@@ -122,6 +115,12 @@ class Chronicle:
             case Finalization():
                 self.finalizations.setdefault(at, {}).setdefault(certificate.subject, certificate)
         return True
+
+    def signers(self, certificate: Certificate) -> set[int]:
+        """Return the validators whose votes make a certificate."""
+        epoch = certificate.subject.epoch
+        found = [self.rotas.validator(epoch, vote.validator) for vote in certificate.votes]
+        return {each for each in found if each is not None}
 
     def add_header(self, header: Header) -> None:
         """Take in a header, so that ancestors can be walked."""

@@ -14,7 +14,8 @@ from node.sim.disk import DiskFaults
 from node.sim.ledger import Ledger
 from node.sim.machine import PARAMS_HASH, Executed, Machine
 from node.sim.network import Network, Packet
-from node.sim.replica import Costs, Engine, Meter, Parts, Replica
+from node.sim.replica import Costs, Disk, Engine, Meter, Parts, Replica
+from node.sim.rotas import Rotas
 from node.sim.scenario import Scenario
 from node.sim.settings import PACING, timeouts_for
 from node.sim.signatures import Scheme
@@ -61,7 +62,7 @@ class Cluster:
     world: World
     scenario: Scenario
     scheme: Scheme
-    members: ValidatorSet
+    rotas: Rotas
     genesis: Tip
     genesis_hash: Hash
     make_engine: MakeEngine
@@ -92,10 +93,19 @@ class Cluster:
         world, options = self.world, self.scenario.options
         disk = DiskFaults(world.chance(f"disk {endpoint}"), options.disk_faults)
         key = SimulatedKey(self.scheme.keys[validator], self.scheme.signers[validator])
-        machine = self.make_machine(self.genesis.block_id)
 
-        def make_engine(meter: Meter) -> Engine:
+        def make_engine(meter: Meter, machine: Machine) -> Engine:
             return self.make_engine(self._settings(key.public_key, machine, meter))
+
+        def make_disk() -> Disk:
+            return Disk(
+                self.make_machine(self.genesis.block_id),
+                Ledger(self.rotas, options.epoch_length, self.genesis),
+                make_storage(),
+            )
+
+        def make_storage() -> Storage:
+            return Storage(disk, guard_head(key.public_key, self.genesis_hash))
 
         def open_signer(storage: Storage) -> GuardedSigner:
             return GuardedSigner(key, GUARD_PATH, self.genesis_hash, storage.open_guard)
@@ -108,10 +118,10 @@ class Cluster:
                 public_key=key.public_key,
                 make_engine=make_engine,
                 open_signer=open_signer,
-                machine=machine,
-                ledger=Ledger(self.members, options.epoch_length, self.genesis),
-                storage=Storage(disk, guard_head(key.public_key, self.genesis_hash)),
-                disk=disk,
+                index=lambda epoch: self.rotas.index(epoch, validator),
+                make_disk=make_disk,
+                make_storage=make_storage,
+                faults=disk,
                 watcher=self.watch,
                 transmit=self.transmit,
                 on_power_failure=lambda replica: self.on_power_failure(replica),
@@ -149,7 +159,7 @@ class Cluster:
 
         return Actor(
             endpoint=endpoint,
-            validator=validator,
+            index=lambda epoch: self.rotas.index(epoch, validator),
             chance=self.world.chance(f"actor {endpoint}"),
             cohort=cohort,
             raw_sign=raw_sign,

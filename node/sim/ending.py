@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import asdict, dataclass
 
+from node.sim.accountability import Blame
 from node.sim.checkers import NAMES, Evidence, Violation
 from node.sim.measure import Figures
 from node.sim.report import (
@@ -13,6 +14,7 @@ from node.sim.report import (
     Verdict,
     ViolationRow,
 )
+from node.sim.rotas import Rotas
 from node.sim.scenario import Scenario
 from node.sim.world import Trace
 
@@ -93,9 +95,17 @@ def verdict_of(is_broken: bool, is_forked: bool) -> Verdict:
 
 
 def stake_fraction(evidence: Evidence) -> float:
-    """Return the stake of all offenders over the total, or with forks the least over forks."""
-    chronicle = evidence.chronicle
+    """Return the stake of all offenders over the total, or with forks the least over forks.
+
+    Stakes are those of genesis, or of the epoch in which the chain forked.
+    """
+    rotas = evidence.chronicle.rotas
     if evidence.blames:
-        named = [set(blame.offenders) if blame else set() for _, blame in evidence.blames]
-        return min(chronicle.stake_of(who) for who in named) / chronicle.total
-    return chronicle.stake_of({each.offender for each in evidence.offences}) / chronicle.total
+        return min(_blamed(rotas, blame) for _, blame in evidence.blames)
+    return rotas.stake_of(0, {each.offender for each in evidence.offences}) / rotas.total(0)
+
+
+def _blamed(rotas: Rotas, blame: Blame | None) -> float:
+    if blame is None:
+        return 0.0
+    return rotas.stake_of(blame.epoch, set(blame.offenders)) / rotas.total(blame.epoch)

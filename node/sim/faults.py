@@ -5,12 +5,13 @@ any side would keep that view where it is, so one that stands for STUCK_DELTAS w
 redrawn, or lifted where it was specified.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from node.sim.network import Network
 from node.sim.partitions import REDRAWN_EVERY_VIEWS, Cut, Sides, cut_at, draw_partition
 from node.sim.replica import Replica
+from node.sim.rotas import Rotas
 from node.sim.scenario import Scenario
 from node.sim.world import US_PER_MS, World
 
@@ -22,11 +23,20 @@ class Faults:
     """Crashes replicas and redraws partitions while it is switched on."""
 
     def __init__(
-        self, world: World, scenario: Scenario, network: Network, replicas: Sequence[Replica]
+        self,
+        world: World,
+        scenario: Scenario,
+        rotas: Rotas,
+        network: Network,
+        replicas: Sequence[Replica],
+        lost: Callable[[Replica], None],
     ) -> None:
         self._world = world
         self._scenario = scenario
+        self._rotas = rotas
         self._network = network
+        self._lost = lost
+        self._losses = world.chance("disk losses")
         self._replicas = replicas
         self._crashes = world.chance("crashes")
         self._partitions = world.chance("partitions")
@@ -49,12 +59,38 @@ class Faults:
         self._view = view
         self._moved_us = self._world.now_us
         self._partition()
+        self._lose_disks()
         probability = self._scenario.options.crash
         if probability:
             for replica in self._replicas:
                 if self._crashes.random() < probability:
                     # Never in the middle of a step: the disk's own faults strike there.
                     self._world.after(0, partial(self._crash, replica))
+
+    def _lose_disks(self) -> None:
+        """Take the disks of some, as long as the others can go on without them (settled 10)."""
+        probability = self._scenario.options.disk_loss
+        for replica in self._replicas if probability else ():
+            if self._losses.random() < probability and self._may_lose(replica):
+                self._world.after(0, partial(self._lose, replica, self._losses.random() < 0.5))
+
+    def _may_lose(self, replica: Replica) -> bool:
+        """Tell whether whoever votes without this replica's help is still a quorum, ever after."""
+        if replica.validator in self._scenario.byzantine:
+            return False
+        out = {each.validator for each in self._replicas if each.is_lost} | {replica.validator}
+        highest = self._rotas.highest
+        voters = set(self._scenario.honest) - out
+        epochs = range(max(0, highest - 1), highest + 3)
+        return all([self._rotas.is_quorum(epoch, voters) for epoch in epochs])
+
+    def _lose(self, replica: Replica, everything: bool) -> None:
+        if not self.enabled or replica.is_lost or not self._may_lose(replica):
+            return
+        replica.crash()
+        replica.lose_disk(everything)
+        self._lost(replica)
+        self.restart_later(replica)
 
     def _crash(self, replica: Replica) -> None:
         if self.enabled and replica.is_up:
@@ -76,6 +112,8 @@ class Faults:
     def _restart(self, replica: Replica) -> None:
         if self.enabled and not replica.is_up:
             self._world.record("restart", replica.endpoint, -1, b"", None)
+            if replica.is_lost:
+                self._network.forget(replica.endpoint)  # settled 10: sessions opened after start
             replica.start()
 
     def _partition(self) -> None:

@@ -9,12 +9,12 @@ from consensus.effects import CommitBlock, ExecuteBlock
 from consensus.inputs import EpochInfo, Tip
 from consensus.messages import Block
 from node.sim.machine import Executed
+from node.sim.rotas import Rotas
 from state.finality import (
     Evidence,
     Finalization,
     Header,
     Justify,
-    ValidatorSet,
     boundary_height,
 )
 from state.types import Hash
@@ -26,7 +26,7 @@ CANDIDATES_MAX = 1_024
 class Ledger:
     """Final blocks of one node, newest last, and the executed blocks that may become final."""
 
-    validators: ValidatorSet
+    rotas: Rotas
     epoch_blocks: int
     genesis: Tip
     tip: Tip = field(init=False)
@@ -48,11 +48,13 @@ class Ledger:
         return self.tip.header.height
 
     def epoch_info(self) -> EpochInfo:
-        """Return the epoch after the last final boundary; its set is always the same."""
+        """Return the epoch after the last final boundary, with its set and the one after it."""
         boundary = self.boundary
         epoch = 0 if boundary is self.genesis else boundary.header.epoch + 1
-        previous = self.validators if epoch else ()
-        return EpochInfo(epoch, self.validators, self.validators, boundary, previous)
+        rotas = self.rotas
+        rotas.begun(epoch)
+        previous = rotas.members(epoch - 1) if epoch else ()
+        return EpochInfo(epoch, rotas.members(epoch), rotas.members(epoch + 1), boundary, previous)
 
     def executed(self, block: ExecuteBlock, done: Executed) -> None:
         """Remember a block that was executed here."""

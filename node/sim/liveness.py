@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from node.sim.faults import Faults
 from node.sim.network import LinkFaults, Network
 from node.sim.replica import Replica
 from node.sim.report import Liveness
+from node.sim.rotas import Rotas
 from node.sim.scenario import Scenario
 from node.sim.settings import timeouts_for
 from node.sim.world import US_PER_MS, World
-from state.finality import is_quorum
 
 BOUND_VIEWS_PER_VALIDATOR = 3
 BOUND_VIEWS_EXTRA = 20
@@ -31,19 +30,27 @@ class Patient:
 
     world: World
     scenario: Scenario
+    rotas: Rotas
     network: Network
     replicas: Sequence[Replica]
-    faults: Faults
+
+    def is_quorum(self, core: Sequence[int]) -> bool:
+        """Tell whether these are a quorum of every epoch that the phase may meet.
+
+        That is the highest begun, the one before if only outsiders know of its end, and the next.
+        """
+        highest = self.rotas.highest
+        epochs = range(max(0, highest - 1), highest + 2)
+        return all([self.rotas.is_quorum(epoch, set(core)) for epoch in epochs])
 
 
-def draw_core(scenario: Scenario, healthy: Sequence[int], chance: Random) -> list[int]:
+def draw_core(patient: Patient, healthy: Sequence[int], chance: Random) -> list[int]:
     """Return a random quorum of the healthy, or all of them when they are none."""
     order = list(healthy)
     chance.shuffle(order)
-    total = sum(scenario.stakes)
     core: list[int] = []
     for validator in order:
-        if is_quorum(sum(scenario.stakes[each] for each in core), total):
+        if patient.is_quorum(core):
             break
         core.append(validator)
     return sorted(core)
@@ -62,10 +69,14 @@ def bound_ms(scenario: Scenario) -> int:
 def run_liveness(patient: Patient) -> Liveness:
     """Heal, let time pass, and tell whether the chain went on."""
     scenario, world = patient.scenario, patient.world
-    honest = [each for each in scenario.honest if not patient.replicas[each].is_broken]
-    core = draw_core(scenario, honest, world.chance("liveness"))
-    stake = sum(scenario.stakes[each] for each in core)
-    expected = is_quorum(stake, sum(scenario.stakes)) and scenario.is_within_bound
+    replicas = patient.replicas
+    honest = [
+        each
+        for each in scenario.honest
+        if not replicas[each].is_broken and not replicas[each].is_lost
+    ]
+    core = draw_core(patient, honest, world.chance("liveness"))
+    expected = patient.is_quorum(core) and scenario.is_within_bound
     limit_ms = bound_ms(scenario)
     _heal(patient, core)
     members = [patient.replicas[each] for each in core]
@@ -82,7 +93,6 @@ def run_liveness(patient: Patient) -> Liveness:
 
 def _heal(patient: Patient, core: list[int]) -> None:
     world, network = patient.world, patient.network
-    patient.faults.enabled = False
     chance = world.chance("liveness of the rest")
     outside = [each for each in patient.scenario.honest if each not in core]
     network.partition(None)
@@ -94,7 +104,7 @@ def _heal(patient: Patient, core: list[int]) -> None:
     for each in down:
         patient.replicas[each].crash()
     for replica in patient.replicas:
-        replica.disk.enabled = False
+        replica.faults.enabled = False
         if not replica.is_up and replica.endpoint not in down:
             world.record("restart", replica.endpoint, -1, b"", None)
             replica.start()

@@ -58,6 +58,7 @@ class Network:
         self._last_us: dict[tuple[int, int], int] = {}
         self._free_us = [0] * len(validators)
         self._sides: tuple[int, ...] | None = None
+        self._sessions = [0] * len(validators)
         self.faults = faults
         self.cut_off: frozenset[int] = frozenset()
         """Endpoints that nobody reaches and that reach nobody."""
@@ -79,6 +80,10 @@ class Network:
         if self.cut_off and (sender in self.cut_off or receiver in self.cut_off):
             return False
         return self._sides is None or self._sides[sender] == self._sides[receiver]
+
+    def forget(self, endpoint: int) -> None:
+        """Lose whatever is under way to an endpoint: its sessions begin anew."""
+        self._sessions[endpoint] += 1
 
     def send(self, sender: int, receiver: int, packet: Packet) -> None:
         """Send a packet on its way."""
@@ -112,4 +117,10 @@ class Network:
             link = (sender, receiver)
             arrives_us = max(arrives_us, self._last_us.get(link, 0))
             self._last_us[link] = arrives_us
-        self._world.at(arrives_us, lambda: self._deliver(receiver, sender, packet))
+        session = self._sessions[receiver]
+
+        def arrive() -> None:
+            if session == self._sessions[receiver]:
+                self._deliver(receiver, sender, packet)
+
+        self._world.at(arrives_us, arrive)

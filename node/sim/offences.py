@@ -57,22 +57,26 @@ def find_offences(chronicle: Chronicle, epoch_length: int) -> list[Offence]:
     found = {
         offence
         for at in chronicle.rounds()
-        for statements in chronicle.statements[at].values()
-        for offence in _offences_in(chronicle, at, statements, epoch_length)
+        for validator, statements in chronicle.statements[at].items()
+        for offence in _offences_in(chronicle, at, validator, statements, epoch_length)
     }
     return sorted(found)
 
 
 def _offences_in(
-    chronicle: Chronicle, at: Round, statements: list[SignedVote], epoch_length: int
+    chronicle: Chronicle,
+    at: Round,
+    validator: int,
+    statements: list[SignedVote],
+    epoch_length: int,
 ) -> Iterator[Offence]:
     epoch, view = at
     for first, second in combinations(statements, 2):
         kind = offence_of_pair(first, second)
         if kind is not None:
-            yield Offence(first.vote.validator, kind, epoch, view)
+            yield Offence(validator, kind, epoch, view)
     for statement in statements:
         if isinstance(statement.subject, Proposal):
             header = chronicle.headers.get(statement.subject.block_id)
             if header is not None and offence_of_header(statement, header, epoch_length):
-                yield Offence(statement.vote.validator, "E5", epoch, view)
+                yield Offence(validator, "E5", epoch, view)

@@ -10,8 +10,8 @@ from state.finality import is_quorum
 class Views:
     """Views of honest validators, counted on from epoch to epoch."""
 
-    stakes: dict[int, int]
-    """Of honest validators."""
+    stakes: Callable[[int], dict[int, int]]
+    """The honest members of an epoch and their stakes."""
     on_new_view: Callable[[int], None]
     """Called with the number of the highest view that anybody honest has entered."""
     completed: int = 0
@@ -36,16 +36,25 @@ class Views:
         return sum(last for number, last in self._last_of_epoch.items() if number < epoch)
 
     def _count(self) -> None:
-        done = sorted(
-            (
-                (self._before(epoch) + view - 1, self.stakes[validator])
-                for validator, (epoch, view) in self._entered.items()
-            ),
-            reverse=True,
-        )
-        stake, total = 0, sum(self.stakes.values())
-        for number, weight in done:
+        """See what a quorum of the honest stake of the newest epochs has left behind."""
+        newest = max(self._last_of_epoch)
+        for epoch in (newest - 1, newest):
+            last = self._last_of_epoch.get(epoch)
+            if last is not None:
+                done = self._completed(epoch, last)
+                self.completed = max(self.completed, self._before(epoch) + done)
+
+    def _completed(self, epoch: int, last: int) -> int:
+        """Return the highest view of an epoch that a quorum of its honest stake has completed."""
+        stakes = self.stakes(epoch)
+        done: list[tuple[int, int]] = []
+        for validator, weight in stakes.items():
+            at, view = self._entered.get(validator, (0, 0))
+            left = last if at > epoch else view - 1 if at == epoch else 0
+            done.append((left, weight))
+        stake, total = 0, sum(stakes.values())
+        for left, weight in sorted(done, reverse=True):
             stake += weight
             if is_quorum(stake, total):
-                self.completed = max(self.completed, number)
-                return
+                return left
+        return 0

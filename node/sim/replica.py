@@ -121,6 +121,15 @@ class Meter:
 
 
 @dataclass
+class Disk:
+    """Everything that a node keeps: the application's state, final blocks, and the rest."""
+
+    machine: Machine
+    ledger: Ledger
+    storage: Storage
+
+
+@dataclass
 class Parts:
     """Everything a replica is made of."""
 
@@ -128,12 +137,13 @@ class Parts:
     endpoint: int
     validator: int
     public_key: PublicKey
-    make_engine: Callable[[Meter], Engine]
+    index: Callable[[int], int | None]
+    """Its index in the set of an epoch, None where it is no member."""
+    make_engine: Callable[[Meter, Machine], Engine]
     open_signer: Callable[[Storage], GuardedSigner]
-    machine: Machine
-    ledger: Ledger
-    storage: Storage
-    disk: DiskFaults
+    make_disk: Callable[[], "Disk"]
+    make_storage: Callable[[], Storage]
+    faults: DiskFaults
     watcher: Watcher
     transmit: Callable[[int, bytes, Message], None]
     """Called with endpoint, peer and message."""
@@ -151,10 +161,9 @@ class Replica:
         self.endpoint = parts.endpoint
         self.validator = parts.validator
         self.public_key = parts.public_key
-        self.storage = parts.storage
-        self.ledger = parts.ledger
-        self.disk = parts.disk
-        self.machine = parts.machine
+        self.index = parts.index
+        self.faults = parts.faults
+        self._disk = parts.make_disk()
         self._chance: Random = parts.world.chance(f"replica {parts.endpoint}")
         self._engine: Engine | None = None
         self._signer: GuardedSigner | None = None
@@ -166,6 +175,8 @@ class Replica:
         self.crashes = 0
         self.is_broken = False
         """Whether it halted or failed, and will not come back."""
+        self.is_lost = False
+        """Whether journal and guard were lost, and it does not vote yet (settled 10)."""
 
     @property
     def is_up(self) -> bool:
@@ -178,6 +189,21 @@ class Replica:
         assert self._engine is not None, "only who is up has an engine"
         return self._engine
 
+    @property
+    def machine(self) -> Machine:
+        """Its application."""
+        return self._disk.machine
+
+    @property
+    def ledger(self) -> Ledger:
+        """Its final blocks."""
+        return self._disk.ledger
+
+    @property
+    def storage(self) -> Storage:
+        """Its journal, unfinal blocks and guard."""
+        return self._disk.storage
+
     # --- life -----------------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -187,11 +213,11 @@ class Replica:
             return
         parts = self._parts
         self._life += 1
-        self._signer = parts.open_signer(parts.storage)
-        self._engine = parts.make_engine(self._meter)
-        ledger = parts.ledger
+        self._signer = parts.open_signer(self.storage)
+        self._engine = parts.make_engine(self._meter, self.machine)
+        ledger = self.ledger
         epoch = ledger.epoch_info()
-        records, blocks = parts.storage.recover(ledger.height)
+        records, blocks = self.storage.recover(ledger.height)
         now_ms = parts.world.now_ms
         started = Started(
             now_ms=now_ms,
@@ -200,15 +226,16 @@ class Replica:
             tip=ledger.tip,
             records=records,
             blocks=blocks,
-            guarded=self._guarded(epoch.validators),
+            guarded=self._guarded(epoch.epoch),
+            lost=self.is_lost,
         )
         self.feed(started)
         if self.is_up:
             self.feed(TransactionsPending(now_ms, True))
 
-    def _guarded(self, members: tuple[object, ...]) -> tuple[SignedVote, ...]:
-        assert self._signer is not None and self.validator < len(members), "it is a member"
-        votes = self._signer.votes(self.validator)
+    def _guarded(self, epoch: int) -> tuple[SignedVote, ...]:
+        assert self._signer is not None, "who starts has a signer"
+        votes = self._signer.votes(self.index(epoch) or 0)
         self.storage.durable.update([signed.vote.signature for signed in votes])
         return votes
 
@@ -221,9 +248,18 @@ class Replica:
             self._signer.close()
         self._waiting.clear()
         self.crashes += 1
-        self._parts.storage.crash(self._parts.disk.strikes())
-        self._parts.machine.restart()
-        self._parts.ledger.restart()
+        self.storage.crash(self.faults.strikes())
+        self.machine.restart()
+        self.ledger.restart()
+
+    def lose_disk(self, everything: bool) -> None:
+        """Lose journal, unfinal blocks and guard of a node that is down, or all that it had."""
+        assert not self.is_up, "a disk is replaced while the node is down"
+        self.is_lost = True
+        if everything:
+            self._disk = self._parts.make_disk()
+        else:
+            self._disk.storage = self._parts.make_storage()
 
     def _break(self, reason: str) -> None:
         self._engine = None
@@ -276,7 +312,9 @@ class Replica:
                         waiting.append(answer)
                     if self._engine is not engine:
                         return
-            self._parts.storage.sync()
+            self.storage.sync()
+            if self.is_up:
+                self.is_lost = self.is_lost and self.engine.core.is_lost
         except PowerFailed:
             self.crash()
             self._parts.on_power_failure(self)
@@ -291,7 +329,7 @@ class Replica:
         parts.watcher.effect(self, effect)
         match effect:
             case Send():
-                parts.storage.sync()
+                self.storage.sync()
                 parts.watcher.sends(self, effect.to, effect.message)
                 parts.transmit(self.endpoint, effect.to, effect.message)
             case SetTimer():
@@ -299,17 +337,17 @@ class Replica:
             case BuildBlock() | ExecuteBlock() | SignVote():
                 return self._answer(effect)
             case Journal():
-                parts.storage.journal(effect.records)
+                self.storage.journal(effect.records)
             case StoreBlock():
-                parts.storage.store_block(effect.block)
+                self.storage.store_block(effect.block)
             case StoreLink():
-                parts.ledger.justifies[effect.proposal.justify_hash] = effect.justify
+                self.ledger.justifies[effect.proposal.justify_hash] = effect.justify
             case CommitBlock():
                 return self._commit(effect)
             case RaiseFloor():
                 self._raise_floor(effect.epoch, effect.view)
             case EvidenceFound():
-                parts.ledger.evidence.append(effect.evidence)
+                self.ledger.evidence.append(effect.evidence)
             case ServeBlocks() | ServeBoundary() | ServeJustify():
                 self._serve(effect)
             case Halt():
@@ -323,7 +361,7 @@ class Replica:
         now_ms = parts.world.now_ms
         match effect:
             case BuildBlock():
-                built = parts.machine.build(effect, self._chance.randbytes(8))
+                built = self.machine.build(effect, self._chance.randbytes(8))
                 return BlockBuilt(
                     now_ms,
                     effect.view,
@@ -334,8 +372,8 @@ class Replica:
                     built.params_hash,
                 )
             case ExecuteBlock():
-                done = parts.machine.execute(effect)
-                parts.ledger.executed(effect, done)
+                done = self.machine.execute(effect)
+                self.ledger.executed(effect, done)
                 return BlockExecuted(
                     now_ms,
                     effect.block_id,
@@ -352,7 +390,7 @@ class Replica:
     def _sign(self, effect: SignVote) -> VoteSigned | VoteRefused:
         parts = self._parts
         assert self._signer is not None, "who runs has a signer"
-        parts.storage.sync()
+        self.storage.sync()
         try:
             signature = self._signer.sign_vote(effect.kind, effect.subject)
         except GuardRefused:
@@ -381,35 +419,35 @@ class Replica:
 
     def _commit(self, effect: CommitBlock) -> Input | None:
         parts = self._parts
-        parts.storage.sync()
-        parts.machine.commit(effect.header, effect.block_id)
-        parts.ledger.commit(effect)
+        self.storage.sync()
+        self.machine.commit(effect.header, effect.block_id)
+        self.ledger.commit(effect)
         header = effect.header
         if header.height == boundary_height(header.epoch, parts.epoch_blocks):
-            return EpochBegun(parts.world.now_ms, parts.ledger.epoch_info())
+            return EpochBegun(parts.world.now_ms, self.ledger.epoch_info())
         return None
 
     def _raise_floor(self, epoch: int, view: int) -> None:
         """Forget what nobody needs any more, in the journal, among the blocks, and in the guard."""
-        storage = self._parts.storage
+        storage = self.storage
         assert self._signer is not None, "who runs has a signer"
         storage.sync()
         storage.raise_floor(epoch, view)
-        storage.forget_blocks(self._parts.ledger.height)
+        storage.forget_blocks(self.ledger.height)
         self._signer.raise_floor(epoch, view + 1)
 
     def _serve(self, effect: ServeBlocks | ServeBoundary | ServeJustify) -> None:
         parts = self._parts
         if isinstance(effect, ServeBlocks):
-            blocks = parts.ledger.blocks_from(effect.block_id, effect.count)
+            blocks = self.ledger.blocks_from(effect.block_id, effect.count)
             if blocks:
                 parts.transmit(self.endpoint, effect.to, BlockReply(blocks))
             return
         if isinstance(effect, ServeJustify):
-            justify = parts.ledger.justifies.get(effect.justify_hash)
+            justify = self.ledger.justifies.get(effect.justify_hash)
             if justify is not None:
                 parts.transmit(self.endpoint, effect.to, JustifyReply(justify))
             return
-        finalization = parts.ledger.boundaries.get(effect.epoch)
+        finalization = self.ledger.boundaries.get(effect.epoch)
         if finalization is not None:
             parts.transmit(self.endpoint, effect.to, finalization)

@@ -38,6 +38,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     partition: str = "none"
     crash: Probability = 0.0
     disk_faults: Probability = 0.0
+    disk_loss: Probability = 0.0
+    churn: Probability = 0.0
     byzantine: str = ""
     app: str = "none"
     cpu_cost: bool = False
@@ -93,6 +95,8 @@ def make_scenario(options: Options) -> Scenario:
     )
     if options.app not in ("none", "full"):
         raise WrongUsage(f"--app {options.app} is neither none nor full.")
+    if options.app == "full" and options.churn:
+        raise WrongUsage("--churn changes the sets of --app none only; leave one of them out.")
     delta_ms = options.delta_ms or max(200, math.ceil(5 * latency.largest_us / 1_000))
     return Scenario(options, stakes, byzantine, endpoints, latency, cuts, delta_ms)
 

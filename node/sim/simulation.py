@@ -19,6 +19,7 @@ from node.sim.offences import find_offences
 from node.sim.progress import Views
 from node.sim.replica import Replica
 from node.sim.report import Liveness, Report
+from node.sim.rotas import Rotas
 from node.sim.scenario import Options, Scenario, make_scenario
 from node.sim.settings import timeouts_for
 from node.sim.signatures import make_scheme
@@ -50,18 +51,19 @@ class Simulation:
         self.world = World(options.seed, account)
         scheme = make_scheme(options.seed, options.validators, options.real_signatures)
         genesis_hash = hash_bytes(Tag.GENESIS, b"simulation")
-        self.chronicle = Chronicle(genesis_hash, scenario.stakes, scheme)
+        members = make_members(scenario, scheme)
+        self.rotas = Rotas(scenario, members, self.world.chance("churn"))
+        self.chronicle = Chronicle(genesis_hash, self.rotas, scheme)
         limits = Limits(scenario.latency, scenario.stakes)
         self.measures = Measures(scenario.latency, limits)
         self.watch = Watch(self.world, scenario, self.chronicle, self.measures)
-        members = make_members(scenario, scheme)
         machines = machines_of(options, members)
         genesis = genesis_tip(members, machines.genesis)
         self.cluster = Cluster(
             world=self.world,
             scenario=scenario,
             scheme=scheme,
-            members=members,
+            rotas=self.rotas,
             genesis=genesis,
             genesis_hash=genesis_hash,
             make_engine=hooks.make_engine,
@@ -84,9 +86,10 @@ class Simulation:
         self.cluster.network = self.network
         self.cluster.build()
         self.replicas = self.cluster.replicas
-        self.faults = Faults(self.world, scenario, self.network, self.replicas)
-        stakes = {each: scenario.stakes[each] for each in scenario.honest}
-        self.views = Views(stakes, self.faults.reached)
+        self.faults = Faults(
+            self.world, scenario, self.rotas, self.network, self.replicas, self.watch.lost
+        )
+        self.views = Views(self._honest_stakes, self.faults.reached)
         self.cluster.on_power_failure = self.faults.power_failed
         self.cluster.on_step = self._stepped
         self._advanced_us = 0
@@ -106,6 +109,11 @@ class Simulation:
         crashes = sum(replica.crashes for replica in self.replicas)
         liveness = self._liveness()
         return self._report(views, (*traffic, crashes), liveness, time.perf_counter() - started)
+
+    def _honest_stakes(self, epoch: int) -> dict[int, int]:
+        """Return the honest members of an epoch and their stakes."""
+        stakes = self.rotas.stakes(epoch)
+        return {each: stake for each, stake in stakes.items() if each in self.scenario.honest}
 
     def _stepped(self, replica: Replica) -> None:
         """A replica has done something: see how far it is."""
@@ -131,7 +139,8 @@ class Simulation:
     def _liveness(self) -> Liveness:
         if self.watch.is_forked:
             return Liveness([], False, False, 0, None)
-        patient = Patient(self.world, self.scenario, self.network, self.replicas, self.faults)
+        patient = Patient(self.world, self.scenario, self.rotas, self.network, self.replicas)
+        self.faults.enabled = False
         return run_liveness(patient)
 
     def _report(

@@ -37,6 +37,7 @@ def draw_options(seed: int) -> Options:
         "byzantine": _byzantine(chance, count),
         **_network(chance, count),
         **_faults(chance),
+        **_epochs(chance, may_change=not full),
     }
     return msgspec.convert(drawn, Options)
 
@@ -104,5 +105,13 @@ def _faults(chance: Random) -> dict[str, Any]:
     return {
         "crash": _often(chance, 0.45, round(chance.uniform(0, 0.12), 3), 0),
         "disk_faults": _often(chance, 0.35, round(chance.uniform(0, 0.04), 3), 0),
-        "epoch_length": _often(chance, 0.5, chance.randint(2, 8), Options().epoch_length),
+        "disk_loss": _often(chance, 0.2, round(chance.uniform(0, 0.1), 3), 0),
     }
+
+
+def _epochs(chance: Random, *, may_change: bool) -> dict[str, Any]:
+    if chance.random() < 0.45:
+        return {}
+    length = chance.randint(2, 8)
+    churn = _often(chance, 0.5, round(chance.uniform(0.2, 1), 2), 0)
+    return {"epoch_length": length, "churn": churn if may_change else 0}

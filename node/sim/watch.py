@@ -13,10 +13,12 @@ from node.sim.scenario import Scenario
 from node.sim.tracing import effect_digest
 from node.sim.world import World
 from state.errors import InvariantBroken
-from state.finality import Finalize, Notarize, Nullify, offender
+from state.finality import Evidence, Finalize, Misfit, Notarize, Nullify, offender
 from state.types import Hash
 
 VIOLATIONS_MAX = 100
+
+OwnVote = Notarize | Nullify | Finalize | Propose
 
 
 @dataclass
@@ -63,13 +65,19 @@ class Watch:
             self._found(replica, "certificates-have-quorum", text)
         if isinstance(effect, CommitBlock):
             self._final(replica, effect)
-        if isinstance(effect, EvidenceFound) and offender(effect.evidence) in self._honest:
-            text = f"endpoint {replica.endpoint} accuses honest {offender(effect.evidence)}"
+        if isinstance(effect, EvidenceFound):
+            self._accused(replica, effect.evidence)
+
+    def _accused(self, replica: Replica, evidence: Evidence) -> None:
+        vote = evidence.vote if isinstance(evidence, Misfit) else evidence.first
+        accused = self.chronicle.rotas.validator(vote.subject.epoch, offender(evidence))
+        if accused in self._honest:
+            text = f"endpoint {replica.endpoint} accuses honest {accused}"
             self._found(replica, "honest-commit-no-offence", text)
 
     def sends(self, replica: Replica, to: bytes, message: Message) -> None:
         """A replica lets go of a message."""
-        if isinstance(message, Propose) and message.vote.validator == replica.validator:
+        if isinstance(message, Propose) and self._is_own(replica, message):
             now_us = max(self.world.now_us, replica.sends_at_us)
             self.measures.proposed(message.proposal.block_id, replica.validator, now_us)
         if not self.is_honest(replica):
@@ -79,18 +87,27 @@ class Watch:
             self._found(replica, "certificates-have-quorum", text)
         match message:
             case Notarize() | Nullify() | Finalize() | Propose():
-                if message.vote.validator == replica.validator:
+                if self._is_own(replica, message):
                     self._own_vote(replica, message)
 
-    def _own_vote(self, replica: Replica, message: Notarize | Nullify | Finalize | Propose) -> None:
+    def _is_own(self, replica: Replica, message: OwnVote) -> bool:
+        subject = message.proposal if isinstance(message, Propose) else message.subject
+        return message.vote.validator == replica.index(subject.epoch)
+
+    def lost(self, replica: Replica) -> None:
+        """A replica has lost its journal and guard, perhaps all."""
+        self.world.record("lost", replica.endpoint, -1, b"", None)
+        self._votes.lost(replica.validator)
+
+    def _own_vote(self, replica: Replica, message: OwnVote) -> None:
         who = f"endpoint {replica.endpoint}"
         if message.vote.signature not in replica.storage.durable:
             text = f"{who} sends a {type(message).__name__} that its journal does not hold"
             self._found(replica, "durable-before-send", text)
         if isinstance(message, Propose):
-            self._votes.signed(Notarize(message.proposal, message.vote))
+            self._votes.signed(replica.validator, Notarize(message.proposal, message.vote))
             return
-        self._votes.signed(message)
+        self._votes.signed(replica.validator, message)
         if isinstance(message, Finalize) and not self._is_durable(replica, message):
             text = (
                 f"{who} finalizes {message.subject.block_id.hex()[:8]} without its blocks on disk"

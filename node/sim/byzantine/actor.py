@@ -73,7 +73,8 @@ class Actor:
     """One Byzantine endpoint: its key without a guard, and the network."""
 
     endpoint: int
-    validator: int
+    index: Callable[[int], int | None]
+    """Its index in the set of an epoch, None where it is no member."""
     chance: Random
     cohort: Cohort
     raw_sign: Callable[[Tag, Proposal | Nullified], Signature]
@@ -94,16 +95,24 @@ class Actor:
 
     def notarize(self, proposal: Proposal) -> Notarize:
         """Sign a Notarize, whatever was signed before."""
-        return Notarize(proposal, Vote(self.validator, self.raw_sign(Tag.NOTARIZE, proposal)))
+        return Notarize(proposal, self._vote(Tag.NOTARIZE, proposal))
 
     def finalize(self, proposal: Proposal) -> Finalize:
         """Sign a Finalize, whatever was signed before."""
-        return Finalize(proposal, Vote(self.validator, self.raw_sign(Tag.FINALIZE, proposal)))
+        return Finalize(proposal, self._vote(Tag.FINALIZE, proposal))
 
     def nullify(self, epoch: int, view: int) -> Nullify:
         """Sign a Nullify, whatever was signed before."""
         subject = Nullified(epoch, view)
-        return Nullify(subject, Vote(self.validator, self.raw_sign(Tag.NULLIFY, subject)))
+        return Nullify(subject, self._vote(Tag.NULLIFY, subject))
+
+    def _vote(self, kind: Tag, subject: Proposal | Nullified) -> Vote:
+        """Sign; outside its epochs its vote is one of index 0, and worthless."""
+        return Vote(self.index(subject.epoch) or 0, self.raw_sign(kind, subject))
+
+    def is_own(self, vote: Vote, epoch: int) -> bool:
+        """Tell whether a vote names this validator."""
+        return vote.validator == self.index(epoch)
 
     def support(self, proposal: Proposal) -> list[SignedVote]:
         """Sign Notarize and Finalize for a proposal, whatever was signed before."""
@@ -142,5 +151,5 @@ class Behaviour:
 def own_vote(actor: Actor, message: Any) -> SignedVote | None:
     """Return the message if it is a vote of the actor itself."""
     if isinstance(message, Notarize | Nullify | Finalize):
-        return message if message.vote.validator == actor.validator else None
+        return message if actor.is_own(message.vote, message.subject.epoch) else None
     return None

@@ -16,10 +16,13 @@ class Equivocator(Behaviour):
         """Show one half the engine's proposal, and the other a second one."""
         actor = self.actor
         cohort = actor.cohort
-        if not isinstance(message, Propose) or message.vote.validator != actor.validator:
+        if not isinstance(message, Propose):
             self._outgoing_vote(targets, message)
             return
         at = (message.proposal.epoch, message.proposal.view)
+        if not actor.is_own(message.vote, at[0]):
+            super().outgoing(targets, message)
+            return
         rival = self._rival(message)
         stories = (message, rival)
         for target in targets:

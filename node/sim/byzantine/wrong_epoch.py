@@ -23,7 +23,7 @@ class WrongEpoch(Behaviour):
             wrong = actor.nullify(vote.subject.epoch + 1, vote.subject.view)
         elif isinstance(message, Status):
             wrong = replace(message, epoch=message.epoch + 1, view=message.view + 1_000_000)
-        elif isinstance(message, Propose) and message.vote.validator == actor.validator:
+        elif isinstance(message, Propose) and actor.is_own(message.vote, message.proposal.epoch):
             proposal = replace(message.proposal, epoch=message.proposal.epoch + 1)
             wrong = replace(message, proposal=proposal, vote=actor.notarize(proposal).vote)
         if wrong is not None:

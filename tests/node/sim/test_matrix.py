@@ -49,6 +49,8 @@ def test_every_option_but_the_bound_is_drawn(name: str) -> None:
         "bandwidth",
         "crash",
         "disk_faults",
+        "disk_loss",
+        "churn",
         "cpu_cost",
         "real_signatures",
     ],

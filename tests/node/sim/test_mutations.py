@@ -14,7 +14,7 @@ from consensus.effects import Effect, Journal, StoreBlock
 from consensus.inputs import Input
 from consensus.view import Occurrence, View
 from node.signer import GuardedSigner
-from node.sim.replica import Engine
+from node.sim.replica import Engine, Replica
 from node.sim.scenario import Options
 from node.sim.simulation import Hooks, simulate
 from node.sim.storage import Storage
@@ -89,6 +89,17 @@ def forgets_nullify(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(GuardedSigner, "votes", lambda *_: ())
 
 
+def votes_at_once(patch: pytest.MonkeyPatch) -> None:
+    """Settled 10 is off: who has lost journal and guard votes as if it had never voted."""
+    lose_disk = Replica.lose_disk
+
+    def careless(replica: Replica, everything: bool) -> None:
+        lose_disk(replica, everything)
+        replica.is_lost = False
+
+    patch.setattr(Replica, "lose_disk", careless)
+
+
 def nothing(_: pytest.MonkeyPatch) -> None:
     """The mutation is the engine itself."""
 
@@ -111,6 +122,7 @@ LOSSY = {"loss": 0.2, "jitter": 8.0, "reorder": True, "views": 25}
             {"no-notarize-after-nullify", "one-vote-of-a-kind"},
             100,
         ),
+        (votes_at_once, Driver, {**LOSSY, "disk_loss": 0.1}, {"silent-after-loss"}, 20),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
