@@ -46,7 +46,7 @@ def memory_mb(process_id: int) -> float:
 def one_run(folder: Path, idle: float) -> dict[str, float]:
     """Start a node, wait for its first block, let it idle, and stop it."""
     home = folder / "home"
-    made = [*SAHARA, "init", "--home", str(home), "--chain", "devnet"]
+    made = [*SAHARA, "init", "--home", str(home)]
     subprocess.run(made, env=ENVIRONMENT, check=True, stdout=subprocess.DEVNULL)
     command = [*SAHARA, "run", "--home", str(home), "--rpc-port", "0", "--json"]
     start = time.perf_counter()

@@ -10,31 +10,23 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta
 
-from node.errors import NodeError
+from node.errors import ConfigInvalid
+from node.network_settings import LIST_PATTERN, NetworkSettings, listed
 
 CONFIG_FILE = "config.toml"
 ENVIRONMENT_PREFIX = "SAHARA_"
 OTHER_VARIABLES = ("SAHARA_PURE_PYTHON", "SAHARA_HOME", "SAHARA_NODE")
 """Variables of this prefix that are no settings of the node."""
 
-LIST_PATTERN = r"^[!-~ ]{0,4096}(?!\n)$"
-"""Texts with commas between; the flag, the variable and the file write a list alike."""
-
-
-class ConfigInvalid(NodeError):
-    """A setting is unknown, of a wrong type, or does not fit another one."""
-
-    code: ClassVar[str] = "config.invalid"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NodeConfig:
-    """Every setting of a node, valid by construction."""
+class NodeConfig(NetworkSettings):
+    """Every setting of a node, valid by construction; those of the network are inherited."""
 
     home: Path
     """The folder that holds everything of this node."""
@@ -108,6 +100,7 @@ class NodeConfig:
 
     def __post_init__(self) -> None:
         """Hold the relations between settings; raises ConfigInvalid."""
+        self.check_network()
         if self.block_interval_ms_min > self.idle_interval_ms:
             raise ConfigInvalid(
                 f"block_interval_ms_min is {self.block_interval_ms_min} and idle_interval_ms "
@@ -126,16 +119,12 @@ class NodeConfig:
     @property
     def hosts(self) -> tuple[str, ...]:
         """The names of rpc_hosts."""
-        return _listed(self.rpc_hosts)
+        return listed(self.rpc_hosts)
 
     @property
     def origins(self) -> tuple[str, ...]:
         """The origins of rpc_origins."""
-        return _listed(self.rpc_origins)
-
-
-def _listed(text: str) -> tuple[str, ...]:
-    return tuple(each for each in (part.strip() for part in text.split(",")) if each)
+        return listed(self.rpc_origins)
 
 
 _KINDS: dict[str, Any] = get_type_hints(NodeConfig, include_extras=True)

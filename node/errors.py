@@ -2,6 +2,7 @@
 
 SaharaError (state/errors.py)
 └── NodeError                 the machine or its operator; the node says what to do, and stops
+    ├── ConfigInvalid         a setting
     └── StorageError          the database
         ├── StorageMissing    there is none where one was expected
         ├── StorageExists     there is one where none may be
@@ -19,6 +20,12 @@ class NodeError(SaharaError):
     """What the node cannot mend by itself."""
 
     code: ClassVar[str] = "node.error"
+
+
+class ConfigInvalid(NodeError):
+    """A setting is unknown, of a wrong type, or does not fit another one."""
+
+    code: ClassVar[str] = "config.invalid"
 
 
 class StorageError(NodeError):

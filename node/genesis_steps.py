@@ -136,8 +136,16 @@ def add_validators(path: Path, declarations: Sequence[Declaration]) -> Genesis:
 
 
 def declare(genesis: Genesis, key: Signer, wanted: GenesisValidator) -> Declaration:
-    """Return the signed declaration that the holder of `key` joins as `wanted`."""
+    """Return the signed declaration that the holder of `key` joins as `wanted`.
+
+    Raises GenesisInvalid when the key stands in the genesis already: it may have voted by now.
+    """
     assert key.public_key == wanted.public_key, "one declares one's own key"
+    if key.public_key in [entry.public_key for entry in genesis.validators]:
+        raise GenesisInvalid(
+            f"This key is a validator of {genesis.chain_id} already; make its home with: sahara "
+            "init --genesis"
+        )
     terms = terms_hash(genesis)
     return Declaration(
         terms,

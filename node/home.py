@@ -6,8 +6,12 @@
     passphrase       of a devnet's key only, when nobody gave one
     guard            what the key has signed (node/signer.py)
     data/            blocks and state (node/storage)
+    declared         until the home is made: the terms that its key was declared on
 
-A home is made whole or not at all, and only its owner may enter it.
+A home is made whole or not at all, and only its owner may enter it. A folder that holds keys and
+nothing else becomes a home around them: a validator's key is older than the genesis that names it.
+Such a key gets a guard only when it was declared in that folder, for that network: a key that came
+from a backup may have voted, and a new guard would not know (consensus settled point 10).
 """
 
 import secrets
@@ -20,19 +24,20 @@ from typing import ClassVar
 from node.config import CONFIG_FILE
 from node.errors import NodeError
 from node.genesis_file import (
-    CHAINS,
-    Profile,
     checked,
     configs_folder,
     read_genesis,
     read_profile,
     write_genesis,
 )
+from node.genesis_steps import terms_hash
 from node.keystore import (
     COST,
+    KEYS_FOLDER,
     LIGHT_COST,
     Passphrase,
     create_key,
+    key_info,
     sync_folder,
     write_secret,
 )
@@ -43,7 +48,16 @@ from state.types import PublicKey
 GENESIS_FILE = "genesis.toml"
 PASSPHRASE_FILE = "passphrase"
 VALIDATOR_KEY = "validator"
-ROLES = ("validator", "full", "archive")
+PROFILES = ("devnet", "testnet", "validator", "full", "archive")
+"""The files of configs/node, by which a home's settings begin."""
+
+VALIDATING = ("devnet", "testnet", "validator")
+"""Profiles whose nodes hold a validator's key."""
+
+FOUNDED = "devnet"
+"""The only profile without --genesis, and the one whose keys are light."""
+
+DECLARED_FILE = "declared"
 PASSPHRASE_RANDOM_BYTES = 24
 
 
@@ -106,8 +120,7 @@ class Home:
 class HomeWishes:
     """What a new home shall be."""
 
-    chain: str = "devnet"
-    role: str = "validator"
+    profile: str = FOUNDED
     time_ms: int
     """The time of a network that is founded with the home, since 1970 in UTC."""
 
@@ -118,7 +131,7 @@ class HomeWishes:
     """Allocations besides the validator's own, when a network is founded."""
 
     passphrase: Passphrase | None = None
-    """Of the validator's key; on a devnet, one is made up and kept in the home if there is none."""
+    """Of the validator's new key; for a devnet, one is made up and kept in the home if left out."""
 
 
 def open_home(path: Path) -> Home:
@@ -136,14 +149,18 @@ def create_home(path: Path, wishes: HomeWishes) -> tuple[Home, Genesis]:
 
     Raises HomeExists, HomeRefused, HomeFailed, and what keys and genesis files raise.
     """
-    _check(path, wishes)
+    keys = _keys_in(path)
+    _check(path, wishes, keys)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         draft.mkdir(mode=0o700, parents=True)
-        genesis = _fill(Home(draft), wishes)
+        genesis = _fill(Home(draft), wishes, keys)
         sync_folder(draft)
-        draft.replace(path)
-        sync_folder(path.parent)
+        if keys is None:
+            draft.replace(path)
+            sync_folder(path.parent)
+        else:
+            _join(draft, path)
     except OSError as error:
         raise HomeFailed(
             f"The home {path} cannot be made ({error.strerror}); choose a folder that this user "
@@ -154,47 +171,94 @@ def create_home(path: Path, wishes: HomeWishes) -> tuple[Home, Genesis]:
     return Home(path), genesis
 
 
-def _check(path: Path, wishes: HomeWishes) -> None:
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise HomeExists(
-            f"{path} exists already and is not empty; choose another folder, or remove it if you "
-            "no longer need what is in it."
+def note_declared(path: Path, genesis: Genesis) -> None:
+    """Note in a folder of keys that its validator key, which never voted, is for these terms.
+
+    Raises HomeRefused when the folder is a home already.
+    """
+    if Home(path).genesis_file.exists():
+        raise HomeRefused(
+            f"{path} is a node's home already; declare with a key that serves no other network."
         )
-    if wishes.role not in ROLES:
-        raise HomeRefused(f"There is no role '{wishes.role}'; choose one of {', '.join(ROLES)}.")
-    if wishes.chain not in CHAINS:
-        raise HomeRefused(f"There is no chain '{wishes.chain}'; choose one of {', '.join(CHAINS)}.")
+    (path / DECLARED_FILE).write_text(f"{terms_hash(genesis).hex()}\n")
+    sync_folder(path)
+
+
+def _keys_in(path: Path) -> Path | None:
+    """Return a folder that holds keys and at most the note that they were declared, else None."""
+    names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+    return path if names in ({KEYS_FOLDER}, {KEYS_FOLDER, DECLARED_FILE}) else None
+
+
+def _join(draft: Path, path: Path) -> None:
+    """Move a draft's files to the keys; the genesis comes last, and with it the home is there."""
+    path.chmod(0o700)
+    names = sorted(entry.name for entry in draft.iterdir() if entry.name != GENESIS_FILE)
+    for name in [*names, GENESIS_FILE]:
+        (draft / name).rename(path / name)
+        sync_folder(path)
+    (path / DECLARED_FILE).unlink(missing_ok=True)
+    sync_folder(path)
+
+
+def _check(path: Path, wishes: HomeWishes, keys: Path | None) -> None:
+    if path.exists() and keys is None and (not path.is_dir() or any(path.iterdir())):
+        raise HomeExists(
+            f"{path} exists already and holds more than keys; choose another folder, or remove it "
+            "if you no longer need what is in it."
+        )
+    if wishes.profile not in PROFILES:
+        raise HomeRefused(
+            f"There is no profile '{wishes.profile}'; choose one of {', '.join(PROFILES)}."
+        )
     if wishes.genesis is not None and wishes.funds:
         raise HomeRefused("A network that exists gets no new funds; leave out --fund or --genesis.")
-    if wishes.genesis is None and read_profile(wishes.chain).founding is None:
+    if wishes.genesis is None and wishes.profile != FOUNDED:
         raise HomeRefused(
-            f"The {wishes.chain} is not founded by one node; give the genesis file that its "
-            "validators agreed on with --genesis."
+            f"A network for the profile {wishes.profile} is not founded by one node; give the "
+            "genesis file that its validators agreed on with --genesis."
         )
-    if wishes.passphrase is None and wishes.role == VALIDATOR_KEY and wishes.chain != "devnet":
+    if keys is not None and wishes.profile in VALIDATING:
+        key_info(keys, VALIDATOR_KEY)  # raises KeyMissing before anything is written
+    elif wishes.passphrase is None and wishes.profile in VALIDATING and wishes.profile != FOUNDED:
         raise HomeRefused("A validator's key needs a passphrase; give --passphrase-file.")
 
 
-def _fill(home: Home, wishes: HomeWishes) -> Genesis:
-    """Write everything into the draft of a home."""
-    config = (configs_folder() / "node" / f"{wishes.role}.toml").read_text()
-    profile = read_profile(wishes.chain)
-    if wishes.chain == "devnet":
-        config = config.replace("invariants_every_blocks = 100 ", "invariants_every_blocks = 1   ")
+def _fill(home: Home, wishes: HomeWishes, keys: Path | None) -> Genesis:
+    """Write everything into the draft of a home, except keys that lie in a folder already."""
+    config = (configs_folder() / "node" / f"{wishes.profile}.toml").read_text()
     public_key: PublicKey | None = None
-    if wishes.role == VALIDATOR_KEY or wishes.genesis is None:
+    if wishes.profile in VALIDATING and keys is not None:
+        public_key = key_info(keys, VALIDATOR_KEY).public_key
+    elif wishes.profile in VALIDATING:
         passphrase = wishes.passphrase
         if passphrase is None:
             passphrase = _made_up(home.path / PASSPHRASE_FILE)
             config += f'\npassphrase_file = "{PASSPHRASE_FILE}"   # made up for this devnet\n'
-        cost = LIGHT_COST if wishes.chain == "devnet" else COST
+        cost = LIGHT_COST if wishes.profile == FOUNDED else COST
         public_key = create_key(home.path, VALIDATOR_KEY, passphrase, cost)
-    genesis = _genesis(profile, wishes, public_key)
+    genesis = _genesis(wishes, public_key)
     home.genesis_file.write_text(write_genesis(genesis))
     home.config_file.write_text(config)
-    if public_key is not None:
+    never_voted = keys is None or wishes.genesis is None or _declared(keys, genesis)
+    if public_key is not None and never_voted:
         create_guard(home.guard_file, public_key, genesis.hash)
     return genesis
+
+
+def _declared(keys: Path, genesis: Genesis) -> bool:
+    """Tell whether the keys were declared here; raises HomeRefused when for another network."""
+    try:
+        noted = (keys / DECLARED_FILE).read_text().strip()
+    except FileNotFoundError:
+        return False
+    if noted != terms_hash(genesis).hex():
+        raise HomeRefused(
+            f"The key in {keys} was declared for the terms {noted[:16]}, and this genesis has "
+            f"{terms_hash(genesis).hex()[:16]}; get the genesis file of the network you declared "
+            "for, or declare again."
+        )
+    return True
 
 
 def _made_up(path: Path) -> Passphrase:
@@ -203,9 +267,9 @@ def _made_up(path: Path) -> Passphrase:
     return Passphrase(text)
 
 
-def _genesis(profile: Profile, wishes: HomeWishes, public_key: PublicKey | None) -> Genesis:
+def _genesis(wishes: HomeWishes, public_key: PublicKey | None) -> Genesis:
     if wishes.genesis is not None:
         return read_genesis(wishes.genesis)
     assert public_key is not None, "whoever founds a network has a key"
-    founded = profile.founded(wishes.time_ms, public_key, wishes.funds)
+    founded = read_profile(FOUNDED).founded(wishes.time_ms, public_key, wishes.funds)
     return checked(founded, "the new home")

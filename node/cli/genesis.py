@@ -21,6 +21,7 @@ from node.genesis_steps import (
     tried,
     write_declaration,
 )
+from node.home import note_declared
 from node.keystore import key_info, load_key, read_passphrase
 from state.genesis import Allocation, Genesis, GenesisValidator
 from state.types import BPS, INT_MAX
@@ -131,6 +132,7 @@ def declare_(
     key = load_key(home, key_name, passphrase)
     wanted = GenesisValidator(key.public_key, owner, stake, commission_bps)
     declaration = declare(draft, key, wanted)
+    note_declared(home, draft)
     write_declaration(to, declaration)
     return {
         "chain_id": draft.chain_id,

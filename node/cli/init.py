@@ -9,20 +9,31 @@ from node.addresses import format_address, parse_address
 from node.cli import home_option
 from node.cli.answers import answering
 from node.clock import SystemClock
-from node.genesis_file import CHAINS
-from node.home import ROLES, HomeRefused, HomeWishes, create_home
-from node.keystore import read_passphrase
+from node.home import (
+    FOUNDED,
+    PROFILES,
+    VALIDATING,
+    VALIDATOR_KEY,
+    HomeRefused,
+    HomeWishes,
+    create_home,
+)
+from node.keystore import key_info, read_passphrase
 from state.genesis import Allocation
 from state.types import INT_MAX
+
+AFTER_LOSS = " --vote-after-loss EPOCH:VIEW"
+"""What a key that was not declared in its folder must say: it may have voted before."""
 
 
 @click.command("init")
 @home_option
 @click.option(
-    "--chain", type=click.Choice(CHAINS), default="devnet", show_default=True, help="Which network."
-)
-@click.option(
-    "--role", type=click.Choice(ROLES), default="validator", show_default=True, help="What it does."
+    "--profile",
+    type=click.Choice(PROFILES),
+    default=FOUNDED,
+    show_default=True,
+    help="Which settings the home begins with; all but full and archive hold a validator's key.",
 )
 @click.option(
     "--genesis",
@@ -46,33 +57,38 @@ from state.types import INT_MAX
 @answering
 def init(
     home: Path,
-    chain: str,
-    role: str,
+    profile: str,
     genesis: Path | None,
     funds: tuple[str, ...],
     passphrase_file: Path | None,
 ) -> dict[str, Any]:
     """Make a home: a key, the network's genesis, and settings.
 
+    A folder that holds keys and nothing else becomes a home around them.
+
     \b
     Example:
       sahara init --home devnet --fund sah1qqqsyqcyq5rqwzqfpg9scrgwpugpzysnp259ge=1000000000
+      sahara init --home alice --profile testnet --genesis genesis.toml
     """
     wishes = HomeWishes(
-        chain=chain,
-        role=role,
+        profile=profile,
         time_ms=SystemClock().wall_ms(),
         genesis=genesis,
         funds=[_allocation(text) for text in funds],
         passphrase=None if passphrase_file is None else read_passphrase(passphrase_file),
     )
     made, network = create_home(home, wishes)
+    again = "" if profile not in VALIDATING or made.guard_file.exists() else AFTER_LOSS
+    own = key_info(home, VALIDATOR_KEY).public_key if profile in VALIDATING else None
     return {
         "home": str(made.path),
         "chain_id": network.chain_id,
         "genesis_hash": network.hash.hex(),
+        "profile": profile,
+        "is_validator": own in [validator.public_key for validator in network.validators],
         "validators": [format_address(validator.account) for validator in network.validators],
-        "next": f"sahara run --home {made.path}",
+        "next": f"sahara run --home {made.path}{again}",
     }
 
 

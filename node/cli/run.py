@@ -104,7 +104,7 @@ def _check_role(genesis: Genesis, key: UnlockedKey) -> None:
     if len(members) > 1:
         raise HomeRefused(
             f"{genesis.chain_id} has {len(members)} validators, and this version makes blocks with "
-            "one; found a network of one with: sahara init --chain devnet"
+            "one; found a network of one with: sahara init"
         )
 
 

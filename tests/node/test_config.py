@@ -9,7 +9,7 @@ import pytest
 
 from node.config import SETTINGS, ConfigInvalid, NodeConfig, load_config, meaning_of
 from node.genesis_file import configs_folder
-from node.home import ROLES
+from node.home import PROFILES
 
 
 def write(home: Path, text: str) -> None:
@@ -113,10 +113,30 @@ def test_every_setting_has_a_default_and_a_meaning() -> None:
     assert all(meaning_of(name).endswith(".") for name in SETTINGS)
 
 
-@pytest.mark.parametrize("role", ROLES)
-def test_the_files_that_homes_start_with(tmp_path: Path, role: str) -> None:
-    """They hold every setting that has a use in a file, at its default."""
-    text = (configs_folder() / "node" / f"{role}.toml").read_text()
+PROFILE_CHANGES: dict[str, dict[str, Any]] = {
+    "devnet": {"invariants_every_blocks": 1, "p2p_inbound_per_address_max": 40},
+    "testnet": {"p2p_host": "0.0.0.0"},
+    "validator": {"p2p_host": "0.0.0.0"},
+    "full": {"p2p_host": "0.0.0.0", "p2p_inbound_max": 100},
+    "archive": {"p2p_host": "0.0.0.0", "p2p_inbound_max": 100},
+}
+"""How each profile differs from the defaults; nothing else may."""
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_files_that_homes_start_with(tmp_path: Path, profile: str) -> None:
+    """They hold every setting that has a use in a file, in order, and each line says what it is."""
+    text = (configs_folder() / "node" / f"{profile}.toml").read_text()
     write(tmp_path, text)
-    assert load(tmp_path) == NodeConfig(home=tmp_path)
+    assert load(tmp_path) == replace(NodeConfig(home=tmp_path), **PROFILE_CHANGES[profile])
     assert {*tomllib.loads(text)} == {*SETTINGS} - {"passphrase_file", "vote_after_loss"}
+    plain = {"rpc_port", "p2p_port", "mempool_transactions_max", "mempool_bytes_max"}
+    for line in text.splitlines():
+        name, separator, value = line.partition(" = ")
+        assert not separator or name in plain or line.startswith("#") or " # " in value, line
+    assert all(len(line) <= 100 for line in text.splitlines())
+
+
+def test_no_profile_is_forgotten() -> None:
+    names = {path.stem for path in (configs_folder() / "node").glob("*")}
+    assert names == {*PROFILES} == {*PROFILE_CHANGES}

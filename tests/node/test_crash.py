@@ -70,7 +70,7 @@ class Node:
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     home = tmp_path / "home"
-    run("init", "--home", str(home), "--chain", "devnet")
+    run("init", "--home", str(home))
     return home
 
 

@@ -149,6 +149,13 @@ def test_a_file_edited_by_hand_is_tried_by_the_state_machine(file: Path) -> None
         tried(file)
 
 
+def test_a_key_is_declared_once(file: Path) -> None:
+    add_account(file, Allocation(ALICE.address, STAKE))
+    add_validators(file, [declared(file, ALICE)])
+    with pytest.raises(GenesisInvalid, match="already"):
+        declared(file, ALICE)
+
+
 def test_steps_at_the_same_time_all_count(file: Path) -> None:
     def add(number: int) -> None:
         add_account(file, Allocation(bytes([number]) * 20, 1))

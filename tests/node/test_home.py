@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from node.config import load_config
-from node.genesis_file import GenesisInvalid, GenesisMissing, write_genesis
+from node.genesis_file import GenesisInvalid, GenesisMissing, read_genesis, write_genesis
 from node.home import (
     HomeExists,
     HomeFailed,
@@ -13,10 +13,20 @@ from node.home import (
     HomeRefused,
     HomeWishes,
     create_home,
+    note_declared,
     open_home,
 )
-from node.keystore import LIGHT_COST, Passphrase, key_info, load_key, read_passphrase
-from node.signer import GuardedSigner, GuardOfAnother
+from node.keystore import (
+    LIGHT_COST,
+    KeyMissing,
+    Passphrase,
+    create_key,
+    key_info,
+    load_key,
+    read_passphrase,
+)
+from node.signer import GuardedSigner, GuardMissing, GuardOfAnother
+from state.codec import replace
 from state.genesis import Allocation
 
 WORDS = Passphrase("correct horse battery")
@@ -56,7 +66,7 @@ def test_a_passphrase_that_is_given_is_not_kept(tmp_path: Path) -> None:
 def test_a_home_of_a_network_that_exists(tmp_path: Path) -> None:
     first, genesis = create_home(tmp_path / "first", wishes())
     second, same = create_home(
-        tmp_path / "second", wishes(role="archive", genesis=first.genesis_file)
+        tmp_path / "second", wishes(profile="archive", genesis=first.genesis_file)
     )
     assert same == genesis == second.genesis()
     assert not second.guard_file.exists()
@@ -73,7 +83,7 @@ def test_keys_beyond_the_devnet_are_not_light(tmp_path: Path) -> None:
     file = tmp_path / "genesis.toml"
     file.write_text(write_genesis(home.genesis()))
     path = tmp_path / "mainnet"
-    create_home(path, wishes(chain="mainnet", genesis=file, passphrase=WORDS))
+    create_home(path, wishes(profile="validator", genesis=file, passphrase=WORDS))
     assert key_info(path, "validator").cost != LIGHT_COST
     assert key_info(home.path, "validator").cost == LIGHT_COST
 
@@ -81,12 +91,13 @@ def test_keys_beyond_the_devnet_are_not_light(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "error", "said"),
     [
-        ({"role": "king"}, HomeRefused, "no role"),
-        ({"chain": "moonnet"}, HomeRefused, "no chain"),
-        ({"chain": "mainnet", "passphrase": WORDS}, HomeRefused, "--genesis"),
+        ({"profile": "king"}, HomeRefused, "no profile"),
+        ({"profile": "../chains/devnet/params"}, HomeRefused, "no profile"),
+        ({"profile": "testnet", "passphrase": WORDS}, HomeRefused, "--genesis"),
+        ({"profile": "full"}, HomeRefused, "--genesis"),
         ({"genesis": Path("none"), "funds": [Allocation(b"1" * 20, 1)]}, HomeRefused, "--fund"),
         ({"genesis": Path("none")}, GenesisMissing, "no file none"),
-        ({"chain": "testnet", "genesis": Path("none")}, HomeRefused, "passphrase"),
+        ({"profile": "testnet", "genesis": Path("none")}, HomeRefused, "passphrase"),
         ({"funds": [Allocation(b"1" * 20, 2**63 - 1)]}, GenesisInvalid, "supply"),
     ],
 )
@@ -112,3 +123,63 @@ def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
         create_home(tmp_path / "file" / "home", wishes())
     with pytest.raises(HomeMissing, match="sahara init"):
         open_home(tmp_path / "none")
+
+
+def folder_of_keys(path: Path) -> Path:
+    create_key(path, "validator", WORDS, LIGHT_COST)
+    return path
+
+
+def network(folder: Path) -> Path:
+    home, _ = create_home(folder, wishes())
+    return home.genesis_file
+
+
+def test_a_declared_key_gets_its_home_around_it(tmp_path: Path) -> None:
+    genesis = network(tmp_path / "network")
+    path = folder_of_keys(tmp_path / "home")
+    sealed = (path / "keys" / "validator.json").read_bytes()
+    note_declared(path, read_genesis(genesis))
+    home, made = create_home(path, wishes(profile="validator", genesis=genesis))
+    assert open_home(path).genesis() == made == read_genesis(genesis)
+    assert {entry.name for entry in path.iterdir()} == {
+        *("config.toml", "genesis.toml", "keys", "guard", "guard.lock"),
+    }
+    assert (path / "keys" / "validator.json").read_bytes() == sealed
+    assert path.stat().st_mode & 0o777 == 0o700
+    GuardedSigner(load_key(path, "validator", WORDS), home.guard_file, made.hash).close()
+    with pytest.raises(HomeRefused, match="home already"):
+        note_declared(path, made)
+
+
+def test_a_key_from_a_backup_gets_no_new_guard(tmp_path: Path) -> None:
+    """It may have voted, and only its operator can say how far (consensus settled point 10)."""
+    genesis = network(tmp_path / "network")
+    path = folder_of_keys(tmp_path / "home")
+    home, made = create_home(path, wishes(profile="validator", genesis=genesis))
+    with pytest.raises(GuardMissing, match="--vote-after-loss"):
+        GuardedSigner(load_key(path, "validator", WORDS), home.guard_file, made.hash)
+
+
+def test_a_key_founds_a_devnet(tmp_path: Path) -> None:
+    home, made = create_home(folder_of_keys(tmp_path / "home"), wishes())
+    key = load_key(home.path, "validator", WORDS)
+    assert made.validators[0].public_key == key.public_key
+    GuardedSigner(key, home.guard_file, made.hash).close()
+
+
+def test_a_folder_of_keys_stays_when_the_home_is_refused(tmp_path: Path) -> None:
+    genesis = network(tmp_path / "network")
+    path = folder_of_keys(tmp_path / "home")
+    note_declared(path, replace(read_genesis(genesis), chain_id="another"))
+    before = {entry.name for entry in path.iterdir()}
+    with pytest.raises(HomeRefused, match="declare again"):
+        create_home(path, wishes(profile="validator", genesis=genesis))
+    assert {entry.name for entry in path.iterdir()} == before
+    nameless = tmp_path / "nameless"
+    create_key(nameless, "other", WORDS, LIGHT_COST)
+    with pytest.raises(KeyMissing):
+        create_home(nameless, wishes(profile="validator", genesis=genesis))
+    (path / "more").write_text("")
+    with pytest.raises(HomeExists):
+        create_home(path, wishes(profile="validator", genesis=genesis))

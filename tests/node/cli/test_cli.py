@@ -122,7 +122,7 @@ def test_keys(tmp_path: Path, words: Path, monkeypatch: pytest.MonkeyPatch) -> N
         (["keys", "show", "../x"], "keys.bad_name"),
         (["keys", "create", "alice", "--passphrase-file", "none"], "keys.bad_passphrase"),
         (["keys", "create", "alice"], "keys.bad_passphrase"),
-        (["init", "--chain", "mainnet"], "home.refused"),
+        (["init", "--profile", "testnet"], "home.refused"),
         (["init", "--fund", f"{ALICE}=1.5"], "home.refused"),
         (["init", "--fund", f"{ALICE}=0"], "home.refused"),
         (["init", "--fund", "sah1x=5"], "address.malformed"),
@@ -165,4 +165,5 @@ def test_init_founds_a_network_and_joins_one(tmp_path: Path, words: Path) -> Non
     second = ["--home", str(tmp_path / "second"), "--passphrase-file", str(words)]
     joined = invoke("init", "--genesis", str(first / "genesis.toml"), "--json", *second)
     assert json.loads(joined.stdout)["genesis_hash"] == told["genesis_hash"]
+    assert (told["is_validator"], json.loads(joined.stdout)["is_validator"]) == (True, False)
     load_key(tmp_path / "second", "validator", read_passphrase(words))

@@ -61,6 +61,15 @@ def test_a_network_of_two(tmp_path: Path, words: Path) -> None:
     assert [row["power_percent"] for row in rows] == ["75.00", "25.00"]
     assert told("show", file) == made
     assert expected in invoke("hash", file).stdout
+    for home, carried in (("alice", False), ("bob", True)):
+        if carried:  # only the keys reach the second machine: nobody knows whether they voted
+            (tmp_path / home / "declared").unlink()
+        asked = ["--home", str(tmp_path / home), "--profile", "testnet", "--genesis", str(file)]
+        done = CliRunner().invoke(main, ["init", *asked, "--json"])
+        joined = json.loads(done.stdout)
+        assert (joined["genesis_hash"], joined["is_validator"]) == (expected, True)
+        assert joined["next"].endswith("EPOCH:VIEW") == carried
+        assert (tmp_path / home / "guard").exists() != carried
 
 
 @pytest.mark.parametrize(
