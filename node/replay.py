@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 
+import msgspec
+
 from node.application import Application, validators_of
 from node.storage.chain_store import ChainStore
 from node.storage.kv import KeyValueStore
@@ -78,7 +80,10 @@ def _execute(store: ChainStore, application: Application, height: int) -> None:
         or not verify_certificate(application.genesis_hash, finalization, validators)
     ):
         raise InvalidBlock(f"Block {height} has no valid finalization; restore a backup.")
-    body = store.body(height)
+    try:
+        body = store.body(height)
+    except msgspec.DecodeError as error:
+        raise InvalidBlock(f"The body of block {height} is damaged; restore a backup.") from error
     check_body(body, header)
     transactions = check_block(
         body.transactions, application.decoder, application.params.fees, frozenset()
