@@ -1,6 +1,9 @@
 """What code in a module is handed: the state, the block it runs in, and where events go."""
 
+from collections.abc import Sequence
+
 from state.codec import Struct
+from state.finality import Certificate, Evidence
 from state.params import Params
 from state.tables import State
 from state.types import Address, Hash
@@ -26,9 +29,12 @@ class QueryContext:
 
 
 class BlockContext(QueryContext):
-    """The block under execution; `randomness` is the id of the previous block (markets 0a.10)."""
+    """The block under execution; `randomness` is the id of the previous block (markets 0a.10).
 
-    __slots__ = ("deferred", "events", "proposer", "randomness")
+    `certificates` show who took part, and `evidence` who broke the protocol; both are verified.
+    """
+
+    __slots__ = ("certificates", "deferred", "events", "evidence", "proposer", "randomness")
 
     def __init__(
         self,
@@ -39,8 +45,12 @@ class BlockContext(QueryContext):
         genesis_hash: Hash,
         proposer: Address,
         randomness: Hash,
+        certificates: Sequence[Certificate] = (),
+        evidence: Sequence[Evidence] = (),
     ) -> None:
         super().__init__(state, height, time_ms, params, genesis_hash)
+        self.certificates = certificates
+        self.evidence = evidence
         self.proposer = proposer
         self.randomness = randomness
         self.events: list[Event] = []

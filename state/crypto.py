@@ -47,6 +47,7 @@ class Tag(Enum):
     ORDER_TURN = b"order-turn"
     MODULE_ACCOUNT = b"module-account"
     DECLARATION = b"declaration"
+    POSSESSION = b"possession"
 
 
 assert all(len(tag.value) <= 16 for tag in Tag), "personalisation holds 16 bytes"

@@ -11,11 +11,12 @@ from typing import ClassVar
 from state import crypto
 from state.block import TRANSACTIONS_MAX, Body, Outcome, Result, Status, pack_events
 from state.context import BlockContext, QueryContext, TxContext
+from state.crypto import SignatureClaim
 from state.errors import InvalidBlock, InvariantBroken, Rejected
-from state.finality import Certificate, Evidence, Header, Justify
+from state.finality import Certificate, Evidence, Finalization, Header, Justify
 from state.genesis import Genesis
 from state.maths import mul_div_floor
-from state.modules import bank, chain
+from state.modules import bank, chain, staking
 from state.modules.all import MODULES
 from state.params import FeeParams, Params
 from state.tables import Base, State
@@ -51,7 +52,8 @@ class BlockInput:
     previous_id: Hash
     transactions: Sequence[Transaction]
     certificates: Sequence[Certificate] = ()
-    """Whose voters took part: those of the block's justification, and its late votes."""
+    """Whose voters took part: those of the block's justification, which consensus has verified."""
+    late: Finalization | None = None
     evidence: Sequence[Evidence] = ()
 
 
@@ -68,7 +70,7 @@ def block_input(
     header: Header, justify: Justify, body: Body, transactions: Sequence[Transaction]
 ) -> BlockInput:
     """Return what execution needs of a block whose body was checked and decoded."""
-    found = (justify.parent, *justify.nullifications, body.late)
+    found = (justify.parent, *justify.nullifications)
     return BlockInput(
         header.height,
         header.time_ms,
@@ -76,6 +78,7 @@ def block_input(
         header.parent_id,
         transactions,
         tuple([certificate for certificate in found if certificate is not None]),
+        body.late,
         body.evidence,
     )
 
@@ -140,13 +143,22 @@ def apply_transaction(block: BlockContext, transaction: Transaction) -> Outcome:
 
 
 def apply_block(
-    below: State | Base, block: BlockInput, genesis_hash: Hash, *, every_invariant: bool
+    below: State | Base,
+    block: BlockInput,
+    genesis_hash: Hash,
+    *,
+    every_invariant: bool,
+    known: Container[SignatureClaim] = (),
 ) -> Executed:
     """Execute a block over the state before it; the block must have passed `check_block`.
 
+    Raises InvalidBlock when its late votes or its evidence are not valid over that state, which
+    `staking.check_votes` also tells beforehand; signatures that are `known` are not verified again.
     Raises InvariantBroken when the state contradicts itself afterwards; nothing is kept then.
     """
     state = State(below)
+    staking.check_votes(state, block.height, genesis_hash, block.late, block.evidence, known)
+    late = () if block.late is None else (block.late,)
     params = chain.params_of(state)
     ctx = BlockContext(
         state,
@@ -156,6 +168,8 @@ def apply_block(
         genesis_hash,
         block.proposer,
         block.previous_id,
+        (*block.certificates, *late),
+        block.evidence,
     )
     for module in MODULES:
         _run(module.begin_hooks, ctx)

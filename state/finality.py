@@ -72,7 +72,7 @@ class Validator(Struct):
 class Vote(Struct):
     """One validator's signature over a subject."""
 
-    validator: Annotated[int, Meta(ge=0, lt=VALIDATORS_MAX)]
+    validator: Annotated[int, Meta(ge=0, le=VALIDATORS_MAX - 1)]
     signature: Signature
 
 
@@ -285,10 +285,34 @@ def vote_claim(
     return validators[signed.vote.validator].public_key, digest, signed.vote.signature
 
 
+def votes_of(evidence: Evidence) -> tuple[SignedVote, ...]:
+    """Return the signed votes that evidence rests on: two, or one for E5."""
+    return (evidence.vote,) if isinstance(evidence, Misfit) else (evidence.first, evidence.second)
+
+
 def offender(evidence: Evidence) -> int:
     """Return the index of the validator whom evidence accuses."""
-    vote = evidence.vote if isinstance(evidence, Misfit) else evidence.first
-    return vote.vote.validator
+    return votes_of(evidence)[0].vote.validator
+
+
+def offence_of(evidence: Evidence, epoch_blocks: int) -> str:
+    """Return the offence that evidence proves if its votes were signed: E1 to E5, or nothing."""
+    if isinstance(evidence, Conflict):
+        return clash(evidence.first, evidence.second)
+    subject = evidence.vote.subject
+    about = evidence.header.id == subject.block_id
+    return "E5" if about and not fits(subject, evidence.header, epoch_blocks) else ""
+
+
+def evidence_claims(
+    evidence: Evidence, genesis_hash: Hash, validators: ValidatorSet
+) -> list[SignatureClaim]:
+    """Return the signatures that evidence claims; none if the set has no such member.
+
+    `validators` is the set of the votes' epoch.
+    """
+    claims = [vote_claim(genesis_hash, vote, validators) for vote in votes_of(evidence)]
+    return [] if None in claims else [claim for claim in claims if claim is not None]
 
 
 def verify_evidence(
@@ -299,17 +323,6 @@ def verify_evidence(
     `validators` is the set of the votes' epoch. Age, and whether the offender was punished before,
     are for the caller to judge (consensus 2.10, settled points 6 and 20).
     """
-    votes: tuple[SignedVote, ...]
-    if isinstance(evidence, Conflict):
-        offence = clash(evidence.first, evidence.second)
-        votes = (evidence.first, evidence.second)
-    else:
-        subject, votes = evidence.vote.subject, (evidence.vote,)
-        about = evidence.header.id == subject.block_id
-        offence = "E5" if about and not fits(subject, evidence.header, epoch_blocks) else ""
-    if not offence:
-        return ""
-    claims = [vote_claim(genesis_hash, vote, validators) for vote in votes]
-    known = [claim for claim in claims if claim is not None]
-    proven = len(known) == len(votes) and all(crypto.verify_many(known))
-    return offence if proven else ""
+    offence = offence_of(evidence, epoch_blocks)
+    claims = evidence_claims(evidence, genesis_hash, validators) if offence else []
+    return offence if claims and all(crypto.verify_many(claims)) else ""

@@ -50,20 +50,46 @@ class FeeParams(Struct):
 
 
 class StakingParams(Struct):
-    """Bonding, unbonding and the length of a consensus epoch."""
+    """Bonding, epochs and their sets, presence, and what offences cost.
+
+    slash_bps holds the fraction of stake that each offence costs, E1 to E5; reporter_bps is of what
+    the offender's own stake loses.
+    """
 
     epoch_blocks: Blocks = 600
     unbonding_blocks: Blocks = 1_814_400
+    evidence_blocks: Blocks = 1_209_600
     delegation_min: Amount = 10**9
+    self_bond_min: Amount = 10**13
     unbonding_entries_max: Annotated[int, Meta(ge=1, le=64)] = 16
+    redelegation_entries_max: Annotated[int, Meta(ge=1, le=64)] = 16
+    validators_min: Annotated[int, Meta(ge=1, le=200)] = 4
     validators_max: Annotated[int, Meta(ge=1, le=200)] = 100
+    commission_blocks: Blocks = 86_400
     proposer_bps: Bps = 1_000
+    participation_blocks: Annotated[int, Meta(ge=2, le=10**6)] = 1_000
+    jail_blocks: Blocks = 600
+    slash_bps: Annotated[tuple[Bps, ...], Meta(min_length=5, max_length=5)] = (500,) * 5
+    reporter_bps: Bps = 2_000
+    reporter_reward_max: Amount = 10**12
 
     def check(self) -> None:
-        """Raise Malformed unless an epoch fits into the unbonding time."""
+        """Raise Malformed unless stake stays slashable for as long as evidence is taken (2.8.6).
+
+        A set is fixed two epochs before its last block, and evidence against it is taken for
+        evidence_blocks after that.
+        """
         _require(
-            self.unbonding_blocks >= self.epoch_blocks,
-            "staking.unbonding_blocks >= epoch_blocks",
+            self.evidence_blocks + 2 * self.epoch_blocks <= self.unbonding_blocks,
+            "staking.evidence_blocks + 2 x epoch_blocks <= unbonding_blocks",
+        )
+        _require(
+            self.evidence_blocks >= self.epoch_blocks,
+            "staking.evidence_blocks >= epoch_blocks",
+        )
+        _require(
+            self.validators_min <= self.validators_max,
+            "staking.validators_min <= validators_max",
         )
 
 

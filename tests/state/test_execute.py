@@ -372,7 +372,9 @@ def test_random_streams_conserve_and_replay(make_chain: Any, blocks: list[list[A
     """Every invariant holds after every block; final block by block or all in layers, the same."""
     params = Params(
         fees=FeeParams(block_weight_target=2_000, base_fee_start=50),
-        staking=StakingParams(unbonding_blocks=2, epoch_blocks=2, unbonding_entries_max=2),
+        staking=StakingParams(
+            unbonding_blocks=3, epoch_blocks=1, evidence_blocks=1, unbonding_entries_max=2
+        ),
     )
     chain = make_chain(params, accounts=5)
     stream = signed_blocks(chain, blocks)

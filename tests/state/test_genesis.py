@@ -54,7 +54,7 @@ def test_the_first_state_bonds_the_validators_out_of_their_allocations() -> None
     assert bank.balance_of(state, ONE) == 10**12 - 10**9
     assert bank.balance_of(state, TWO) == 7
     assert bank.balance_of(state, staking.BONDED) == 10**9
-    (member,) = staking.validator_set(state)
+    (member,) = staking.members_of(state, 0)
     assert (member.public_key, member.account, member.stake) == (bytes([3]) * 32, ONE, 10**9)
     assert chain.params_of(state) == Params()
     assert chain.base_fee(state) == 1

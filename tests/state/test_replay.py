@@ -106,7 +106,9 @@ def coins() -> list[str]:
     chance = random.Random(SEED)
     params = Params(
         fees=FeeParams(base_fee_start=9, block_weight_target=1_500),
-        staking=StakingParams(unbonding_blocks=3, epoch_blocks=3, unbonding_entries_max=4),
+        staking=StakingParams(
+            unbonding_blocks=3, epoch_blocks=1, evidence_blocks=1, unbonding_entries_max=4
+        ),
     )
     chain = Recorded(params)
     for _ in range(HEIGHTS):

@@ -1,17 +1,22 @@
-"""What staking does in every block: share fees out, pay matured unbondings, add itself up."""
+"""What staking does in every block: share fees out, pay what is due, and turn the epoch."""
 
 from state import accumulator
 from state.accumulator import EMPTY
 from state.context import BlockContext
 from state.errors import Malformed
+from state.finality import Validator as Member
 from state.genesis import Genesis
-from state.maths import floor_div, mul_div_floor
+from state.maths import mul_div_floor
 from state.modules import bank, chain
+from state.modules.staking.events import Unbonded
+from state.modules.staking.leaving import forget, left_over, settle
+from state.modules.staking.presence import watch
 from state.modules.staking.records import (
     BONDED,
-    DELEGATIONS,
     DUE,
     MODULE,
+    REDELEGATIONS,
+    REDELEGATIONS_DUE,
     REWARDS,
     SETS,
     TOTALS,
@@ -19,101 +24,87 @@ from state.modules.staking.records import (
     UNBONDINGS,
     VALIDATORS,
     EpochSet,
+    Standing,
     Totals,
-    Unbonded,
-    Validator,
 )
-from state.modules.staking.shares import bond, settled_delegation, settled_validator, validator_set
-from state.types import BPS, Address
+from state.modules.staking.sets import turn_epoch
+from state.modules.staking.shares import bond
+from state.modules.staking.validating import enrol
+from state.types import BPS
 
 MATURED_PER_BLOCK_MAX = 1_000
+GENESIS_COMMISSION_CHANGE_BPS_MAX = 100
+"""What the validators of genesis promise: no more than a hundredth in commission_blocks."""
 
 
 @MODULE.genesis
 def write_validators(ctx: BlockContext, genesis: Genesis) -> None:
-    """Bond the first validators with coins of their own allocations."""
+    """Bond the first validators with coins of their own; they sit in the first two epochs."""
     state = ctx.state
-    TOTALS.put(state, chain.THE_ONE, Totals(0, EMPTY))
+    TOTALS.put(state, chain.THE_ONE, Totals(0, 0, EMPTY))
     for entry in genesis.validators:
         if bank.balance_of(state, entry.account) < entry.stake:
             raise Malformed("A genesis validator's account does not hold its stake; allocate it.")
-        VALIDATORS.put(
-            state,
-            entry.account,
-            Validator(entry.public_key, entry.commission_bps, 0, bytes(16), EMPTY, 0),
-        )
+        commission = (entry.commission_bps, GENESIS_COMMISSION_CHANGE_BPS_MAX)
+        key = entry.public_key
+        enrol(state, entry.account, key, commission, "", height=0, earning=True)
         bank.move(state, entry.account, BONDED, entry.stake)
         bond(state, entry.account, entry.account, entry.stake, 0)
+    rows = sorted(genesis.validators, key=lambda entry: entry.account)
+    members = tuple([Member(row.public_key, row.account, row.stake) for row in rows])
     for epoch in (0, 1):
-        SETS.put(state, epoch, EpochSet(validator_set(state)))
-
-
-@MODULE.end_block
-def fix_next_set(ctx: BlockContext) -> None:
-    """After the boundary block of epoch e, fix the set of epoch e+2 (consensus settled point 8)."""
-    blocks = ctx.params.staking.epoch_blocks
-    if ctx.height % blocks:
-        return
-    epoch = floor_div(ctx.height, blocks) - 1
-    SETS.put(ctx.state, epoch + 2, EpochSet(validator_set(ctx.state)))
+        SETS.put(state, epoch, EpochSet(members))
 
 
 @MODULE.end_block
 def share_fees(ctx: BlockContext) -> None:
-    """Pay the proposer its share of the block's fees and all stake the rest."""
+    """Pay the proposer its share of the block's fees and all stake that earns the rest.
+
+    While nobody earns, because all are jailed or out, the fees wait.
+    """
     state = ctx.state
     fees = bank.balance_of(state, chain.FEES)
-    if fees == 0:
+    totals = TOTALS.require(state, chain.THE_ONE)
+    if fees == 0 or totals.earning == 0:
         return
+    proposer = VALIDATORS.get(state, ctx.proposer)
     bonus = mul_div_floor(fees, ctx.params.staking.proposer_bps, BPS)
-    if VALIDATORS.get(state, ctx.proposer) is None:
+    if proposer is None or proposer.standing != Standing.ACTIVE:
         bonus = 0
     bank.move(state, chain.FEES, ctx.proposer, bonus)
     bank.move(state, chain.FEES, REWARDS, fees - bonus)
-    totals = TOTALS.require(state, chain.THE_ONE)
-    pool = accumulator.add(totals.pool, fees - bonus, totals.stake)
-    TOTALS.put(state, chain.THE_ONE, Totals(totals.stake, pool))
+    pool = accumulator.add(totals.pool, fees - bonus, totals.earning)
+    TOTALS.put(state, chain.THE_ONE, Totals(totals.stake, totals.earning, pool))
 
 
 @MODULE.end_block
 def pay_matured(ctx: BlockContext) -> None:
-    """Return stake whose unbonding time is over, oldest first, within a budget."""
-    for entry in DUE.take(ctx.state, ctx.height, limit=MATURED_PER_BLOCK_MAX):
+    """Return stake whose unbonding time is over, oldest first, less what slashes take of it."""
+    state = ctx.state
+    for entry in DUE.take(state, ctx.height, limit=MATURED_PER_BLOCK_MAX):
         delegator, key = entry[:20], entry[20:]
-        row = UNBONDINGS.require(ctx.state, (delegator, key))
-        UNBONDINGS.delete(ctx.state, (delegator, key))
-        bank.move(ctx.state, UNBONDING, delegator, row.amount)
-        ctx.emit(Unbonded(delegator, row.amount))
+        row = UNBONDINGS.require(state, (delegator, key))
+        UNBONDINGS.delete(state, (delegator, key))
+        left = left_over(state, row.exposures, row.amount)
+        bank.burn(state, UNBONDING, row.amount - left)
+        bank.move(state, UNBONDING, delegator, left)
+        ctx.emit(Unbonded(delegator, left, row.amount - left))
 
 
-@MODULE.invariant(always=True)
-def bonded_pot_matches(ctx: BlockContext) -> str | None:
-    """The bonded pot holds the total stake."""
-    stake = TOTALS.require(ctx.state, chain.THE_ONE).stake
-    held = bank.balance_of(ctx.state, BONDED)
-    return None if held == stake else f"The bonded pot holds {held} and {stake} are bonded."
+@MODULE.end_block
+def end_redelegations(ctx: BlockContext) -> None:
+    """Let redelegated stake be like any other once its former validator's slashes are taken."""
+    state = ctx.state
+    for entry in REDELEGATIONS_DUE.take(state, ctx.height, limit=MATURED_PER_BLOCK_MAX):
+        delegator, account, key = entry[:20], entry[20:40], entry[40:]
+        row = REDELEGATIONS.get(state, (delegator, account, key))
+        if row is not None:
+            settle(ctx, delegator, account)
+            forget(state, delegator, account, key, row)
 
 
-@MODULE.invariant(always=False)
-def stakes_add_up(ctx: BlockContext) -> str | None:
-    """Delegations add up to validators, they to the total; the pots cover what is owed."""
-    by_validator: dict[Address, int] = {}
-    for (_, account), row in DELEGATIONS.scan(ctx.state):
-        by_validator[account] = by_validator.get(account, 0) + row.stake
-    owed = 0
-    for account, validator in VALIDATORS.scan(ctx.state):
-        if by_validator.get(account, 0) != validator.stake:
-            return "Delegations do not add up to their validator's stake."
-        owed += settled_validator(ctx.state, account).commission
-    for (delegator, account), _ in DELEGATIONS.scan(ctx.state):
-        settled = settled_validator(ctx.state, account)
-        owed += settled_delegation(ctx.state, delegator, account, settled).unpaid
-    if owed > bank.balance_of(ctx.state, REWARDS):
-        return "The rewards pot holds less than stake has earned."
-    waiting = sum(row.amount for _, row in UNBONDINGS.scan(ctx.state))
-    if waiting != bank.balance_of(ctx.state, UNBONDING):
-        return "The unbonding pot does not hold what is on its way back."
-    total = sum(by_validator.values())
-    if total != TOTALS.require(ctx.state, chain.THE_ONE).stake:
-        return "Validators do not add up to the total stake."
-    return None
+@MODULE.end_block
+def watch_and_turn(ctx: BlockContext) -> None:
+    """Judge who took part, then fix the set after the next: nobody jailed is in a fresh one."""
+    watch(ctx)
+    turn_epoch(ctx)
