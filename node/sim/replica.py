@@ -115,8 +115,9 @@ class Costs:
 
 @dataclass
 class Meter:
-    """Counts the signatures that an engine asks to verify."""
+    """Counts what the engine works on in the present step."""
 
+    messages: int = 0
     signatures: int = 0
 
 
@@ -288,17 +289,17 @@ class Replica:
             self._charged(Received(self._parts.world.now_ms, messages), len(messages))
 
     def _charged(self, event: Received, messages: int) -> None:
-        before = self._meter.signatures
+        self._meter.signatures, self._meter.messages = 0, messages
         self.feed(event)
-        costs = self._parts.costs
-        spent_us = messages * costs.message_us
-        spent_us += (self._meter.signatures - before) * costs.signature_us
-        self._busy_until_us = max(self._busy_until_us, self._parts.world.now_us) + spent_us
+        self._busy_until_us = self.ready_us
+        self._meter.signatures = self._meter.messages = 0
 
     @property
-    def sends_at_us(self) -> int:
-        """When what is sent now leaves: not before the work that it rests on is done."""
-        return max(self._parts.world.now_us, self._busy_until_us)
+    def ready_us(self) -> int:
+        """When what is done now is done: the processor has first to do what this rests on."""
+        costs, meter = self._parts.costs, self._meter
+        spent_us = meter.messages * costs.message_us + meter.signatures * costs.signature_us
+        return max(self._parts.world.now_us, self._busy_until_us) + spent_us
 
     def feed(self, event: Input) -> None:
         """Let the engine handle an input, and carry out everything that follows from it."""

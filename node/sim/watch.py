@@ -78,7 +78,7 @@ class Watch:
     def sends(self, replica: Replica, to: bytes, message: Message) -> None:
         """A replica lets go of a message."""
         if isinstance(message, Propose) and self._is_own(replica, message):
-            now_us = max(self.world.now_us, replica.sends_at_us)
+            now_us = replica.ready_us
             self.measures.proposed(message.proposal.block_id, replica.validator, now_us)
         if not self.is_honest(replica):
             return
@@ -140,7 +140,7 @@ class Watch:
         self._finality.final(replica.endpoint, header.height, effect.block_id, header.view)
         roots = self.roots.setdefault(header.height - 1, {})
         roots.setdefault(replica.ledger.tip.state_root, set()).add(replica.validator)
-        now_us = self.world.now_us
+        now_us = replica.ready_us
         self.measures.finalized(header.height, effect.block_id, replica.validator, now_us)
 
     # --- what the network brings ----------------------------------------------------------------

@@ -73,7 +73,7 @@ def earliest(sent: list[int], delays: list[int], stakes: tuple[int, ...]) -> int
 
 @given(st.data())
 def test_limits_are_the_best_that_any_quorum_can_do(data: st.DataObject) -> None:
-    count = data.draw(st.integers(1, 6))
+    count = data.draw(st.integers(1, 7))
     stakes = tuple(data.draw(st.lists(st.integers(1, 9), min_size=count, max_size=count)))
     matrix = [
         [0 if i == j else data.draw(st.integers(0, 99)) for j in range(count)] for i in range(count)
@@ -85,6 +85,53 @@ def test_limits_are_the_best_that_any_quorum_can_do(data: st.DataObject) -> None
     for j in range(count):
         assert limits.notarized_us(leader, j) == notarized[j]
         assert limits.finalized_us(leader, j) == earliest(notarized, columns[j], stakes)
+
+
+def nearest_rank(samples: list[float], rank: int) -> float:
+    """The smallest sample that at least so many per cent of the samples do not exceed."""
+    return min(
+        one for one in samples if 100 * sum(each <= one for each in samples) >= rank * len(samples)
+    )
+
+
+@given(st.data())
+def test_figures_are_what_the_definitions_say(data: st.DataObject) -> None:
+    """A run of random blocks, leaders, delays and stakes against the words of the definition."""
+    count = data.draw(st.integers(2, 7))
+    everyone = range(count)
+    stakes = tuple(data.draw(st.lists(st.integers(1, 9), min_size=count, max_size=count)))
+    d = [[0 if i == j else data.draw(st.integers(1, 99)) for j in everyone] for i in everyone]
+    found = measures(Latency(tuple(map(tuple, d)), None, ()), stakes)
+    heights = data.draw(st.integers(3, 5))
+    leaders = [data.draw(st.sampled_from(everyone)) for _ in range(heights)]
+    sent_us = [100 * height + data.draw(st.integers(0, 99)) for height in range(heights)]
+    held_us = [
+        [sent_us[height] + data.draw(st.integers(1, 300)) for _ in everyone]
+        for height in range(heights)
+    ]
+    for height in range(heights):
+        block_id = bytes([height]) * 32
+        found.proposed(block_id, leaders[height], sent_us[height])
+        for validator in everyone:
+            found.finalized(height + 1, block_id, validator, held_us[height][validator])
+    intervals, finalities = [], []
+    for height in range(1, heights):  # from height 2
+        leader = leaders[height]
+        n = [earliest(d[leader], [d[i][j] for i in everyone], stakes) for j in everyone]
+        f = [earliest(n, [d[i][j] for i in everyone], stakes) for j in everyone]
+        for j in everyone:
+            if f[j]:
+                finalities.append(3 * (held_us[height][j] - sent_us[height]) / f[j])
+        if height + 1 < heights and n[leaders[height + 1]]:
+            measured = sent_us[height + 1] - sent_us[height]
+            intervals.append(2 * measured / n[leaders[height + 1]])
+    figures = found.figures()
+    for rank, interval, finality in (
+        (50, figures.block_interval_delays_p50, figures.finality_delays_p50),
+        (99, figures.block_interval_delays_p99, figures.finality_delays_p99),
+    ):
+        assert interval == (nearest_rank(intervals, rank) if intervals else None)
+        assert finality == (nearest_rank(finalities, rank) if finalities else None)
 
 
 def test_nothing_measured_is_nothing_said() -> None:

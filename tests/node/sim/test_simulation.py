@@ -68,6 +68,25 @@ def test_four_validators_need_two_delays_a_block_and_three_to_finality() -> None
     assert report.finalized_height >= 98
 
 
+def test_forty_over_a_wide_network_keep_the_limits_with_bandwidth_and_verification() -> None:
+    """The same claim for 100 validators is a command: docs/consensus.md."""
+    wide = {"validators": 40, "latency": "wan", "views": 16}
+    report = run(**wide, bandwidth=100.0, cpu_cost=True)
+    assert report.exit_code == 0
+    assert report.views_nullified == 0
+    assert report.block_interval_delays_p50 is not None
+    assert report.finality_delays_p50 is not None
+    # no schedule does better on the median than two and three delays
+    assert 2.0 <= report.block_interval_delays_p50 <= 2.2
+    assert 3.0 <= report.finality_delays_p50 <= 3.2
+    # two votes to each of the others, and few besides: no certificate is flooded (settled 13)
+    assert report.messages_per_block_and_validator is not None
+    assert report.messages_per_block_and_validator < 1.2 * 2 * 39
+    slow = run(**wide, bandwidth=2.0, cpu_cost=True)
+    assert slow.finality_delays_p50 is not None
+    assert slow.finality_delays_p50 > 3.2, "bandwidth is charged"
+
+
 @pytest.mark.parametrize(
     "fault",
     [
