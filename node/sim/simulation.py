@@ -107,7 +107,7 @@ class Simulation:
         views = self.views.completed
         traffic = (self.network.messages, self.network.bytes)
         crashes = sum(replica.crashes for replica in self.replicas)
-        liveness = self._liveness()
+        liveness = self.begin_liveness()
         return self._report(views, (*traffic, crashes), liveness, time.perf_counter() - started)
 
     def _honest_stakes(self, epoch: int) -> dict[int, int]:
@@ -136,7 +136,8 @@ class Simulation:
         stalled = now_us - self._advanced_us > STALLED_BACKOFFS * backoff_ms * US_PER_MS
         return stalled or self.views.completed >= self.scenario.options.views
 
-    def _liveness(self) -> Liveness:
+    def begin_liveness(self) -> Liveness:
+        """End the schedule of faults, and see whether a healed quorum goes on."""
         if self.watch.is_forked:
             return Liveness([], False, False, 0, None)
         patient = Patient(self.world, self.scenario, self.rotas, self.network, self.replicas)

@@ -45,9 +45,9 @@ class Storage:
     """Journal, unfinal blocks and guard of one node; each loses what was not synced at a crash."""
 
     def __init__(self, faults: DiskFaults, guard_head: bytes) -> None:
-        self._journal = SimulatedFile(faults)
-        self._blocks = SimulatedFile(faults)
-        self._guard = SimulatedFile(faults)
+        self._journal = SimulatedFile(faults, "journal")
+        self._blocks = SimulatedFile(faults, "blocks")
+        self._guard = SimulatedFile(faults, "guard")
         self._guard.append(guard_head)
         self._guard.rewrite([guard_head])
         self._rounds: list[tuple[int, int]] = []
@@ -57,6 +57,11 @@ class Storage:
         self.durable: set[Signature] = set()
         """Signatures of own votes that the journal is certain to hold, or the guard at a start."""
         self.durable_blocks: set[Hash] = set()
+
+    @property
+    def files(self) -> tuple[SimulatedFile, ...]:
+        """All its files."""
+        return (self._journal, self._blocks, self._guard)
 
     def open_guard(self, _: Path) -> GuardRecords:
         """Open the guard's records."""
@@ -90,7 +95,7 @@ class Storage:
         """Lose power: what was pending may be lost, or garbage."""
         self._pending.clear()
         self._pending_blocks.clear()
-        for file in (self._journal, self._blocks, self._guard):
+        for file in self.files:
             file.crash(corrupt)
 
     def recover(self, height: int) -> tuple[tuple[Record, ...], tuple[Block, ...]]:
