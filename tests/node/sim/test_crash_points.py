@@ -20,7 +20,7 @@ from node.sim.simulation import Hooks, Simulation
 from node.sim.storage import Storage
 from state.finality import Finalize, Notarize, Nullify
 
-FOUR: dict[str, Any] = {"views": 8, "epoch_length": 2, "partition": "0|1,2,3@3-4", "delta_ms": 50}
+FOUR: dict[str, Any] = {"views": 11, "epoch_length": 2, "partition": "3|0,1,2@2-5", "delta_ms": 50}
 ALONE: dict[str, Any] = {"views": 9, "epoch_length": 3, "validators": 1}
 
 
@@ -83,14 +83,14 @@ def test_the_schedule_crosses_epochs_and_views_that_fail() -> None:
     report, counts = written(FOUR)
     assert report.finalized_height >= 2 * FOUR["epoch_length"]
     assert report.views_nullified >= 1
-    assert all(min(each.values()) >= 4 for each in counts)
+    assert all(min(each.values()) >= 2 for each in counts)
     assert written(ALONE)[0].finalized_height >= 2 * ALONE["epoch_length"]
 
 
 @pytest.mark.parametrize("fate", list(Fate))
 @pytest.mark.parametrize("endpoint", range(4))
 def test_one_of_four_crashes_at_every_record(endpoint: int, fate: Fate) -> None:
-    assert crash_at_every_record(FOUR, endpoint, fate) >= 35
+    assert crash_at_every_record(FOUR, endpoint, fate) >= 20
 
 
 @pytest.mark.parametrize("fate", list(Fate))
