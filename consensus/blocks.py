@@ -4,6 +4,7 @@ A block is judged once its parent was executed: then the roots in its header can
 what execution gave (consensus 2.9). Its justification's signatures were verified before it came.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -164,23 +165,57 @@ class Blocks:
         return found, None
 
     def finalize(self, block_id: Hash) -> None:
-        """Make a block the tip and forget whatever does not stand on it."""
+        """Make a block the tip and forget whatever cannot stand on it any more."""
         tip = self._entries[block_id]
+        alive = self._below(block_id)
+        dead = self._below(self.tip_id) - alive
         tip.block = None
         self.tip_id = block_id
-        kept: dict[Hash, Entry] = {}
+        # What has not found its parent may still turn out to stand on the tip, if it is above it:
+        # heights and views both grow along a chain, and heights by no more than views.
+        for at, entry in self._entries.items():
+            up = entry.header.height - tip.header.height
+            if at not in alive and not 0 < up <= entry.header.view - tip.header.view:
+                dead.add(at)
+        self._drop(dead)
+
+    def forget(self, certified: Collection[Hash], window: range) -> None:
+        """Forget blocks of views outside `window` that nothing certified is or stands on.
+
+        Every elected leader may send blocks that never become anything; should one be certified
+        after all, it is asked for again (consensus 2.7: every buffer is bounded).
+        """
+        needed = {self.tip_id}
+        for at in certified:
+            while at not in needed and (entry := self._entries.get(at)) is not None:
+                needed.add(at)
+                at = entry.header.parent_id
+        views = {at: entry.header.view for at, entry in self._entries.items()}
+        self._drop({at for at, view in views.items() if at not in needed and view not in window})
+
+    def _below(self, block_id: Hash) -> set[Hash]:
+        """Return a block and everything that stands on it."""
+        found: set[Hash] = set()
         waiting = [block_id]
         while waiting:
             at = waiting.pop()
-            kept[at] = self._entries[at]
+            found.add(at)
             waiting.extend(self._entries[at].children)
-        for at, entry in self._entries.items():
-            # what has not found its parent yet may still turn out to stand on the tip
-            if at not in kept and entry.header.height > tip.header.height + 1:
-                kept[at] = entry
-        self._entries = kept
+        return found
+
+    def _drop(self, dead: set[Hash]) -> None:
+        """Forget blocks; children that stay wait for their parent as if it had never come."""
+        if not dead:
+            return
+        for at in dead:
+            entry = self._entries.pop(at)
+            if left := [one for one in entry.children if one not in dead]:
+                self._orphans[at] = left
+            parent = self._entries.get(entry.header.parent_id)
+            if parent is not None:
+                parent.children.remove(at)
         self._orphans = {
             parent: left
             for parent, ids in self._orphans.items()
-            if (left := [one for one in ids if one in kept])
+            if (left := [one for one in ids if one in self._entries])
         }

@@ -21,6 +21,8 @@ WANTS_MAX = 256
 """Things that are asked for at the same time; what is left out is wanted again later."""
 RELAYS_MAX = 32
 PEERS_REMEMBERED_MAX = 1_024
+SERVED_MAX = 64
+"""Requests of one peer that are answered in half a retry; a reply may be long."""
 
 Asked = BlockRequest | CertificateRequest | JustifyRequest
 
@@ -31,6 +33,8 @@ class _Want:
 
     request: Asked
     sources: tuple[Peer, ...]
+    view: int
+    is_certified: bool
     due_ms: int
     attempts: int = 0
 
@@ -44,6 +48,8 @@ class Catchup:
         self._wants: dict[Hash | int, _Want] = {}
         self._relays: list[tuple[int, Certificate]] = []
         self._helped: dict[tuple[Peer, int], int] = {}
+        self._served: dict[Peer, tuple[int, int]] = {}
+        """Since when, and how often, a peer's requests were answered."""
         self.seen: dict[Peer, int] = {}
         """The highest view of the epoch in which a validator was seen."""
 
@@ -60,27 +66,67 @@ class Catchup:
 
     # --- asking -----------------------------------------------------------------------------------
 
-    def want(self, key: Hash | int, request: Asked, sources: tuple[Peer, ...], due_ms: int) -> None:
-        """Ask for something from `due_ms` on until it is forgotten: the first source first."""
+    def want(
+        self,
+        key: Hash | int,
+        request: Asked,
+        sources: tuple[Peer, ...],
+        *,
+        view: int,
+        is_certified: bool,
+        due_ms: int,
+    ) -> None:
+        """Ask for something from `due_ms` on until it is forgotten: the first source first.
+
+        `view` is the one that needs it. What only a leader has named makes room for what a quorum
+        has, and the older for the newer: else leaders who name nothing would stop all asking.
+        """
         known = self._wants.get(key)
         if known is not None:
             # Whoever voted since may hold it, when those that were known first answer no more.
             new = [one for one in sources if one not in known.sources]
             known.sources = (*known.sources, *new)
-        elif sources and len(self._wants) < WANTS_MAX:
-            self._wants[key] = _Want(request, sources, due_ms)
+            known.is_certified |= is_certified
+            return
+        if not sources:
+            return
+        if len(self._wants) >= WANTS_MAX:
+            worst = min(self._wants, key=self._rank)
+            if self._rank(worst) >= (is_certified, view):
+                return
+            del self._wants[worst]
+        self._wants[key] = _Want(request, sources, view, is_certified, due_ms)
+
+    def _rank(self, key: Hash | int) -> tuple[bool, int]:
+        want = self._wants[key]
+        return want.is_certified, want.view
 
     def wants(self, key: Hash | int) -> bool:
         """Tell whether this is being asked for."""
         return key in self._wants
+
+    def blocks_wanted(self, block_id: Hash) -> int:
+        """Return how many blocks, from this one down, are asked for; 0 if it is not."""
+        want = self._wants.get(block_id)
+        return want.request.count if want and isinstance(want.request, BlockRequest) else 0
 
     def forget(self, key: Hash | int) -> None:
         """Stop asking: it has come, or is needed no more."""
         self._wants.pop(key, None)
 
     def forget_views(self, view: int) -> None:
-        """Stop asking for certificates of views up to this one; its finality settles them."""
-        for key in [one for one in self._wants if isinstance(one, int) and one <= view]:
+        """Stop asking for what views up to this one needed; its finality settles them.
+
+        Whatever the final block stands on is asked for anew when it is found missing.
+        """
+        for key in [key for key, want in self._wants.items() if want.view <= view]:
+            del self._wants[key]
+
+    def forget_uncertified(self, below: int) -> None:
+        """Stop asking for what only the leaders of views long past have named."""
+        for key in [
+            key for key, want in self._wants.items() if not want.is_certified and want.view < below
+        ]:
             del self._wants[key]
 
     def asking(self, now_ms: int) -> list[tuple[Peer, Message]]:
@@ -135,6 +181,17 @@ class Catchup:
             del self._helped[next(iter(self._helped))]
         self._helped[key] = now_ms
         return True
+
+    def may_serve(self, peer: Peer, now_ms: int) -> bool:
+        """Tell whether one more request of a peer is answered: requests are short, replies long."""
+        since_ms, count = self._served.get(peer, (now_ms, 0))
+        if now_ms >= since_ms + self._retry_ms // 2:
+            since_ms, count = now_ms, 0
+        self._served.pop(peer, None)
+        if len(self._served) >= PEERS_REMEMBERED_MAX:
+            del self._served[next(iter(self._served))]
+        self._served[peer] = (since_ms, count + 1)
+        return count < SERVED_MAX
 
 
 def block_request(block_id: Hash, *, deep: bool) -> BlockRequest:

@@ -4,6 +4,8 @@ Votes are counted, certificates learned and blocks added here, whoever brought t
 from that is decided in rules.py once everything has been taken in.
 """
 
+from collections.abc import Sequence
+
 from consensus.blocks import Blocks, Standing
 from consensus.catchup import Catchup, block_request
 from consensus.effects import (
@@ -16,19 +18,21 @@ from consensus.effects import (
     Send,
     SignVote,
 )
-from consensus.epoch import Epoch
-from consensus.evidence import misfits, votes_in
+from consensus.epoch import VIEWS_AHEAD_MAX, VIEWS_BEHIND_MAX, Epoch
+from consensus.evidence import between, misfits, votes_in
 from consensus.inputs import EpochInfo, Peer, Tip
 from consensus.journal import Record
 from consensus.links import certificates_in, justifies
 from consensus.messages import Block, CertificateRequest, JustifyRequest, Message
 from consensus.settings import Judgement, Settings
+from consensus.timeouts import NEVER
 from consensus.view import Occurrence, View
 from state.crypto import Tag
 from state.finality import (
     Certificate,
     Finalization,
     Finalize,
+    Header,
     Justify,
     Notarization,
     Notarize,
@@ -44,8 +48,8 @@ from state.finality import (
 )
 from state.types import Hash
 
-NEVER = 2**62
-"""A time that does not come."""
+BEHIND_VIEWS_MAX = 64
+"""A node whose last committed block is further behind finality does not vote (consensus 2.7)."""
 
 
 class Core:
@@ -67,7 +71,9 @@ class Core:
         self.is_lost = False
         self.votes_above: tuple[int, int] = (0, -1)
         """No vote is cast up to this round (settled 10)."""
-        self.proved: dict[Peer, int] = {}
+        self.claimed: dict[Peer, int] = {}
+        self.proved: dict[Peer, tuple[int, int]] = {}
+        """While votes may be lost: views that validators claim, rounds that they proved."""
         self.hints: dict[Peer, Message] = {}
         """One message of the next epoch per validator (settled 7)."""
         self.begin(info, tip)
@@ -80,6 +86,8 @@ class Core:
         self.links: dict[Hash, tuple[int, Justify]] = {}
         """Justifications by their hash, each with the view that brought it (settled 4)."""
         self.catchup.begin()
+        self.claimed = {}
+        self.proved = {key: at for key, at in self.proved.items() if key in self.others()}
         self.awaits_epoch = False
         self.asked_view = 0
         """The highest view for which a block was asked to be built, or re-proposed."""
@@ -89,7 +97,19 @@ class Core:
         """When the current view was entered, and when its block is due."""
         self.retry_ms = NEVER
         self.late_ms = self.leave_ms = self.propose_ms = self.judge_ms = NEVER
+        self.nullify_ms = 0
+        """No Nullify in the current view before this."""
         self.is_dirty = True
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether so much is final that was not committed here that voting must wait (2.7)."""
+        final = self.epoch.final
+        if final is None or final.subject.block_id == self.blocks.tip_id:
+            return False
+        tip = self.blocks.tip.header
+        reached = tip.view if tip.epoch == self.epoch.number else 0
+        return self.epoch.final_view - reached > BEHIND_VIEWS_MAX
 
     # --- effects ----------------------------------------------------------------------------------
 
@@ -131,6 +151,8 @@ class Core:
             return
         if self.is_lost or (self.epoch.number, view.number) <= self.votes_above:
             return  # settled 10
+        if self.is_behind or (kind is Tag.NULLIFY and self.now_ms < self.nullify_ms):
+            return  # asked for again when the clocks are started anew, or at t_a
         proposal = view.proposal
         if kind is Tag.FINALIZE and view.notarization is not None:
             proposal = view.notarization.subject
@@ -147,13 +169,14 @@ class Core:
         """Count a verified vote of this epoch, and learn the certificate that it completes."""
         subject, kind = vote.subject, kind_of(vote)
         view = self.epoch.at(subject.view)
-        conflict = view.tally.add(vote)
-        if conflict is not None:
+        for conflict in view.tally.add(vote):
             self.emit(EvidenceFound(conflict))
+        self.epoch.activity.heard(vote.vote.validator)
         if vote.vote.validator != self.epoch.me:
             self.catchup.saw(self.key_of(vote.vote.validator), subject.view)
-        if isinstance(subject, Proposal):
-            self._accuse([vote], subject.block_id)
+        entry = self.blocks.get(subject.block_id) if isinstance(subject, Proposal) else None
+        if entry is not None:
+            self.accuse([vote], entry.header)
         if vote.vote.validator == view.leader:
             self._follow_leader(view, vote)
         if view.tally.has_quorum(kind, subject) and not view.is_certified(kind, subject):
@@ -165,23 +188,22 @@ class Core:
             view.propose(vote.subject)
             self.is_dirty = True
             if view.number > self.epoch.final_view:
-                self.want_block(vote.subject, (view.leader,))
+                self.want_block(vote.subject, (view.leader,), certified=False)
         elif isinstance(vote, Nullify) and vote.vote.validator != self.epoch.me:
             self.occur(view, Occurrence.LEADER_GAVE_UP)
 
-    def _accuse(self, votes: list[SignedVote], block_id: Hash) -> None:
-        """Report votes that the header of their block contradicts (E5)."""
-        entry = self.blocks.get(block_id)
-        if entry is None:
-            return
-        blocks = self.settings.epoch_blocks
-        for misfit in misfits(votes, entry.header, block_id, blocks):
-            self.emit(EvidenceFound(misfit))
+    def accuse(self, votes: Sequence[SignedVote], header: Header) -> None:
+        """Report those votes that the header of the block they name contradicts (E5)."""
+        for misfit in misfits(votes, header, header.id, self.settings.epoch_blocks):
+            tally = self.epoch.at(misfit.vote.subject.view).tally
+            if tally.accuse(misfit.vote.vote.validator, "E5"):
+                self.emit(EvidenceFound(misfit))
 
     def take_in(self, certificate: Certificate) -> None:
         """Count each vote of a verified certificate, then learn it: both may name offenders."""
         subject = certificate.subject
         if subject.epoch != self.epoch.number:
+            self._compare_boundary(certificate)
             return  # settled 7
         if subject.view >= self.epoch.floor:
             tally = self.epoch.at(subject.view).tally
@@ -189,6 +211,18 @@ class Core:
                 if not tally.knows(vote):
                     self.count(vote)
             self.learn(certificate)
+
+    def _compare_boundary(self, certificate: Certificate) -> None:
+        """A justification may show that the epoch before ended in two ways: then all is over."""
+        boundary = self.epoch.boundary
+        subject = certificate.subject
+        if not isinstance(certificate, Finalization) or subject.epoch != self.epoch.number - 1:
+            return
+        if certificate.subject.block_id != boundary.block_id:
+            if boundary.finalization is not None:
+                for conflict in between(boundary.finalization, certificate):  # E2
+                    self.emit(EvidenceFound(conflict))
+            self.halt("two blocks at the end of one epoch are final")
 
     def learn(self, certificate: Certificate) -> None:
         """Take in a certificate that holds: persist it, pass it on, and let it move us (R5)."""
@@ -198,6 +232,8 @@ class Core:
         match certificate:
             case Notarization():
                 self._learn_notarization(view, certificate)
+                if not self.epoch.holds(certificate):
+                    return  # a third one of a view shows nothing new
             case Nullification():
                 view.nullification = certificate
                 self.epoch.nullified_highest = max(self.epoch.nullified_highest, view.number)
@@ -220,7 +256,7 @@ class Core:
             if view.number >= self.epoch.view:
                 self.epoch.notarized[view.number] = certificate
         if view.number > self.epoch.final_view:
-            self.want_block(certificate.subject, tuple([v.validator for v in certificate.votes]))
+            self._want_certified(certificate)
 
     def _learn_finalization(self, view: View, certificate: Finalization) -> None:
         if view.number <= self.epoch.final_view:
@@ -229,7 +265,11 @@ class Core:
         self.epoch.final = certificate
         self.catchup.forget_views(view.number)
         self.catchup.forget_relays(view.number)
-        self.want_block(certificate.subject, tuple([v.validator for v in certificate.votes]))
+        self._want_certified(certificate)
+
+    def _want_certified(self, certificate: Notarization | Finalization) -> None:
+        holders = [vote.validator for vote in certificate.votes]
+        self.want_block(certificate.subject, holders, certified=True)
 
     def _pass_on(self, certificate: Certificate) -> None:
         """Give a new certificate to the next leader now, to laggards later (R5, settled 13)."""
@@ -246,24 +286,43 @@ class Core:
     # --- blocks and links -------------------------------------------------------------------------
 
     def want_block(
-        self, proposal: Proposal, holders: tuple[int, ...], *, deep: bool = False
+        self, proposal: Proposal, holders: Sequence[int], *, certified: bool, deep: bool = False
     ) -> None:
-        """Ask for a block that is not held: the leader first, then those who voted for it."""
+        """Ask for a block that is not held: the leader first, then those who voted for it.
+
+        `certified` says that it is, or stands under, what a quorum has voted for.
+        """
         if self.blocks.get(proposal.block_id) is not None or self.is_replaying:
             return
         order = (self.epoch.validators.leader(proposal.view), *holders)
         sources = tuple([self.key_of(at) for at in order if at != self.epoch.me])
         due_ms = self.now_ms + self.settings.timeouts.relay_ms
         request = block_request(proposal.block_id, deep=deep)
-        self.catchup.want(proposal.block_id, request, sources, due_ms)
+        self.catchup.want(
+            proposal.block_id,
+            request,
+            sources,
+            view=proposal.view,
+            is_certified=certified,
+            due_ms=due_ms,
+        )
 
     def want_view(self, number: int) -> None:
         """Ask what settles a view without which this node cannot propose (R1)."""
         request = CertificateRequest(self.epoch.number, number)
-        self.catchup.want(number, request, tuple(self.others()), self.now_ms)
+        self.catchup.want(
+            number,
+            request,
+            tuple(self.others()),
+            view=number,
+            is_certified=True,
+            due_ms=self.now_ms,
+        )
 
     def add_block(self, block_id: Hash, block: Block) -> None:
         """Add a block that was asked for or proposed, its justification's signatures verified."""
+        if justify_hash(block.justify) != block.header.justify_hash:
+            return  # what a header does not commit to says nothing about its block
         judgement = self.settings.judge_body(block.header, block.body)
         if judgement is Judgement.FOREIGN:
             return  # another body belongs to the header: whoever sent this one changed it
@@ -274,7 +333,7 @@ class Core:
         for number in sorted(self.epoch.views):
             about = self.epoch.views[number].tally.about(block_id)
             if about:
-                self._accuse(about, block_id)
+                self.accuse(about, block.header)
         self.advance(block_id)
         self.is_dirty = True
 
@@ -320,8 +379,21 @@ class Core:
             proposal.justify_hash,
             JustifyRequest(proposal.justify_hash),
             tuple([one for one in sources if one != me]),
-            self.now_ms + self.settings.timeouts.relay_ms,
+            view=proposal.view,
+            is_certified=False,
+            due_ms=self.now_ms + self.settings.timeouts.relay_ms,
         )
+
+    def forget_uncertified(self) -> None:
+        """Drop what leaders of views long past, or far ahead, have named and no quorum has."""
+        epoch = self.epoch
+        known: list[Notarization | Finalization | None] = [epoch.final]
+        for view in epoch.views.values():
+            known += (view.notarization, view.other_notarization, view.finalization)
+        certified = {one.subject.block_id for one in known if one is not None}
+        lowest = epoch.view - VIEWS_BEHIND_MAX
+        self.blocks.forget(certified, range(lowest, epoch.view + VIEWS_AHEAD_MAX + 1))
+        self.catchup.forget_uncertified(lowest)
 
     def forget_links(self) -> None:
         """Drop what only views below the floor needed; what is certified was stored."""

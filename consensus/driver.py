@@ -7,7 +7,7 @@ it needs of time comes with its inputs; one timer is asked for at a time.
 from typing import assert_never
 
 from consensus.blocks import Standing
-from consensus.core import NEVER, Core
+from consensus.core import Core
 from consensus.effects import Effect, SetTimer
 from consensus.inputs import (
     BlockBuilt,
@@ -25,16 +25,18 @@ from consensus.inputs import (
     VoteSigned,
 )
 from consensus.intake import receive, shortened, status_of
-from consensus.messages import Block, CertificateRequest
+from consensus.messages import Block
 from consensus.recovery import recover
+from consensus.regain import ask, regain
 from consensus.rules import hurry, own_propose, settle, start_clocks
 from consensus.settings import Settings
+from consensus.timeouts import NEVER
 from consensus.view import Occurrence
 from state.crypto import Tag
 from state.finality import Header, Notarize, Proposal, justify_hash
 
 RESENT_VIEWS_MAX = 16
-"""Own votes of so many views are sent again at each retry."""
+"""Own votes of so many views are sent again at each retry; after a start, of all (settled 2)."""
 
 
 class Driver:
@@ -66,8 +68,7 @@ class Driver:
         core.now_ms = max(core.now_ms, event.now_ms)
         self._dispatch(core, event)
         settle(core)
-        if core.is_lost:
-            _regain(core)
+        regain(core)
         self._tell(core)
         self._ask(core)
         self._arm(core)
@@ -149,18 +150,16 @@ class Driver:
         if is_first or now_ms >= core.due_ms + timeouts.delta_ms:
             _resend(core)
         if is_first:
-            _resend_votes(core, NEVER)
+            _resend_votes(core, NEVER, len(epoch.views))
             core.retry_ms = now_ms + timeouts.delta_ms
         elif now_ms >= core.entered_ms + timeouts.delta_ms:
-            _resend_votes(core, NEVER)
+            _resend_votes(core, NEVER, RESENT_VIEWS_MAX)
             core.retry_ms = now_ms + timeouts.retry_ms
         else:
-            _resend_votes(core, self._retried_view)
+            _resend_votes(core, self._retried_view, RESENT_VIEWS_MAX)
             core.retry_ms = core.entered_ms + timeouts.delta_ms
         self._retried_view = epoch.view
-        if core.is_lost:
-            for peer in core.others():  # settled 10: what they answer proves where they are
-                core.send(peer, CertificateRequest(epoch.number, max(1, epoch.view - 1)))
+        ask(core)
 
     def _tell(self, core: Core) -> None:
         """Say where this node is when nothing else will for a while: a block is not due yet.
@@ -209,13 +208,18 @@ def _resend(core: Core) -> None:
             core.send(peer, entry)
 
 
-def _resend_votes(core: Core, highest: int) -> None:
+def _resend_votes(core: Core, highest: int, views_max: int) -> None:
     """Send own votes of the views up to `highest` again until they are certified (2.6 a and b)."""
     epoch = core.epoch
     if epoch.me is None:
         return
-    above = [number for number in sorted(epoch.views) if epoch.final_view < number <= highest]
-    for number in above[-RESENT_VIEWS_MAX:]:
+    mine = [
+        number
+        for number, view in sorted(epoch.views.items())
+        # others may vote in views to come: those must not crowd out where this node stands
+        if epoch.final_view < number <= highest and view.tally.has_voted(epoch.me)
+    ]
+    for number in mine[-views_max:]:
         view = epoch.views[number]
         votes_of = view.tally.votes_of
         found = list(votes_of(epoch.me, Tag.FINALIZE))
@@ -225,20 +229,6 @@ def _resend_votes(core: Core, highest: int) -> None:
             found += votes_of(epoch.me, Tag.NULLIFY)
         for vote in found:
             core.broadcast(vote)
-
-
-def _regain(core: Core) -> None:
-    """Vote again once finality has passed every view in which a lost vote can lie (settled 10)."""
-    epoch = core.epoch
-    others = core.others()
-    if not others or any(peer not in core.proved for peer in others):
-        return
-    highest = max([core.proved[peer] for peer in others])
-    if epoch.final_view > highest:
-        core.is_lost = False
-        core.votes_above = (epoch.number, epoch.final_view)
-        core.is_dirty = True
-        settle(core)
 
 
 # --- answers --------------------------------------------------------------------------------------
@@ -297,8 +287,11 @@ def _built(core: Core, event: BlockBuilt) -> None:
         params_hash=event.params_hash,
     )
     block_id = header.id
-    view.propose(Proposal(core.epoch.number, number, parent_view, block_id, digest))
     core.add_block(block_id, Block(header, justify, event.body))
+    if core.blocks.get(block_id) is None:  # R4: the leader judges its own block like any other
+        core.occur(view, Occurrence.BUILD_FAILED)
+        return
+    view.propose(Proposal(core.epoch.number, number, parent_view, block_id, digest))
     core.is_dirty = True
 
 

@@ -4,6 +4,7 @@ An epoch begins with the finalization of the boundary block before it and ends w
 (consensus 2.8). Votes and certificates of any other epoch do not enter here (settled point 7).
 """
 
+from consensus.activity import Activity
 from consensus.evidence import votes_in
 from consensus.inputs import EpochInfo
 from consensus.validators import Validators
@@ -43,6 +44,7 @@ class Epoch:
         self.me = self.validators.index_of(key)
         self._previous: ValidatorSet = info.previous_validators
         self._genesis_hash = genesis_hash
+        self.activity = Activity(len(self.validators))
         self.views: dict[int, View] = {}
         self.view = 1
         self.final_view = 0

@@ -23,6 +23,7 @@ from consensus.messages import (
     Propose,
     Status,
 )
+from consensus.regain import claimed
 from state.codec import encode
 from state.crypto import SignatureClaim, Tag
 from state.finality import (
@@ -35,6 +36,7 @@ from state.finality import (
     Nullification,
     Nullify,
     SignedVote,
+    fits,
     justify_hash,
     kind_of,
 )
@@ -47,6 +49,9 @@ MESSAGES_MAX = 4_096
 VIEWS_UNDER_WAY_MAX = 3
 """While a status is under way, so many views may begin."""
 
+HINTS_MAX = 8
+"""Proposals of the next epoch that are kept until it begins; their leaders send them again."""
+
 _BOUNDARY, _FINAL, _ENTRY, _STATUS, _ASK = range(5)
 """Kinds of unasked help, each limited by itself."""
 
@@ -57,6 +62,9 @@ def receive(core: Core, messages: tuple[tuple[Peer, Message], ...]) -> None:
     waiting: list[tuple[Peer, Message, int]] = []
     claims: list[SignatureClaim] = []
     for peer, message in messages:
+        sender = core.epoch.validators.index_of(peer)
+        if sender is not None:
+            core.epoch.activity.heard(sender)
         found = _claims(core, peer, message)
         if found is not None:
             waiting.append((peer, message, len(found)))
@@ -133,8 +141,6 @@ def _saw(core: Core, peer: Peer, certificate: Certificate) -> None:
     view = certificate.subject.view
     if core.epoch.validators.index_of(peer) is not None:
         core.catchup.saw(peer, view)
-        if core.is_lost:
-            core.proved[peer] = max(core.proved.get(peer, 0), view + 1)  # settled 10
 
 
 def _propose_claims(core: Core, peer: Peer, message: Propose) -> list[SignatureClaim] | None:
@@ -186,8 +192,6 @@ def _block_claims(core: Core, message: BlockReply) -> list[SignatureClaim] | Non
     expected: Hash | None = None
     for block in _of_use(core, message):
         block_id = block.header.id
-        if expected is None and not core.catchup.wants(block_id):
-            return None
         if expected is not None and block_id != expected:
             return None
         expected = block.header.parent_id
@@ -201,12 +205,16 @@ def _block_claims(core: Core, message: BlockReply) -> list[SignatureClaim] | Non
 
 
 def _of_use(core: Core, message: BlockReply) -> list[Block]:
-    """Return the blocks of a reply that lie above the tip: a peer cannot know where it ends."""
+    """Return the blocks of a reply that were asked for and lie above the tip.
+
+    A peer cannot know where our tip is; what it sends beyond the count that was asked for is spam.
+    """
     height = core.blocks.tip.header.height
     number = core.epoch.number
-    return [
+    found = [
         one for one in message.blocks if one.header.height > height and one.header.epoch == number
     ]
+    return found[: core.catchup.blocks_wanted(found[0].header.id)] if found else []
 
 
 def _is_of_epoch(core: Core, peer: Peer, epoch: int) -> bool:
@@ -222,6 +230,8 @@ def _follow_boundary(core: Core, peer: Peer, message: Propose, justify: Justify)
     """Settled 5: a proposal of the next epoch may bring the finalization that ends ours."""
     if core.epoch.validators.index_of(peer) is not None:
         core.hints[peer] = message  # judged after the switch; one for each validator
+        if len(core.hints) > HINTS_MAX:
+            del core.hints[next(iter(core.hints))]
     boundary = justify.parent
     if isinstance(boundary, Finalization) and boundary.subject.epoch == core.epoch.number:
         receive(core, ((peer, boundary),))
@@ -230,8 +240,10 @@ def _follow_boundary(core: Core, peer: Peer, message: Propose, justify: Justify)
 
 
 def _note_invalid(core: Core, message: Propose) -> None:
-    """The leader signed a proposal whose justification does not hold: give the view up (R4)."""
-    core.count(Notarize(message.proposal, message.vote))
+    """The leader signed a proposal that can never hold: give the view up (R4)."""
+    vote = Notarize(message.proposal, message.vote)
+    core.count(vote)
+    core.accuse((vote,), message.header)
     view = core.epoch.at(message.proposal.view)
     if view.proposal == message.proposal:
         view.proposal_invalid = True
@@ -257,6 +269,17 @@ def _take_in(core: Core, peer: Peer, message: Message) -> None:
             core.add_link(justify, core.epoch.view)
         case Status():
             _compare(core, peer, message)
+        case CertificateRequest() | BlockRequest() | JustifyRequest() | BoundaryRequest():
+            if core.catchup.may_serve(peer, core.now_ms):
+                _serve(core, peer, message)
+
+
+Request = CertificateRequest | BlockRequest | JustifyRequest | BoundaryRequest
+
+
+def _serve(core: Core, peer: Peer, message: Request) -> None:
+    """Answer a request as well as this node can."""
+    match message:
         case CertificateRequest():
             _serve_certificate(core, peer, message)
         case BlockRequest():
@@ -273,6 +296,9 @@ def _take_in(core: Core, peer: Peer, message: Message) -> None:
 
 def _take_proposal(core: Core, message: Propose) -> None:
     proposal, justify = message.proposal, message.justify
+    if not fits(proposal, message.header, core.settings.epoch_blocks):
+        _note_invalid(core, message)  # R2, E5
+        return
     if justify is not None:
         core.add_link(justify, proposal.view)
     core.count(Notarize(proposal, message.vote))
@@ -294,6 +320,7 @@ def _compare(core: Core, peer: Peer, status: Status) -> None:
         return
     if epoch.validators.index_of(peer) is not None:
         core.catchup.saw(peer, status.view)
+        claimed(core, peer, status)
     lag = abs(status.view - epoch.view)
     if (
         lag <= VIEWS_UNDER_WAY_MAX

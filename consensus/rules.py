@@ -1,9 +1,10 @@
 """What follows from what is known: rules R0 to R3, R6 and R7, until nothing more follows."""
 
 from consensus.blocks import Entry, Standing
-from consensus.core import NEVER, Core
+from consensus.core import Core
 from consensus.effects import BuildBlock, CommitBlock, RaiseFloor, StoreBlock, StoreLink
 from consensus.messages import Propose
+from consensus.timeouts import NEVER
 from consensus.view import Occurrence, View
 from state.codec import replace
 from state.crypto import Tag
@@ -59,6 +60,7 @@ def commit(core: Core) -> bool:
         core.halt("a final block is invalid by this node's own execution")
         return False
     link_is_held = standing is Standing.VALID
+    was_behind = core.is_behind
     for block_id in path:
         entry = _held(core, block_id)
         is_target = block_id == target.block_id
@@ -70,6 +72,8 @@ def commit(core: Core) -> bool:
         _commit_one(core, block_id, entry, final if is_target else None)
     core.epoch.prune()
     core.forget_links()
+    if was_behind:
+        start_clocks(core)  # what was due in this view while it did not vote is due again
     if core.blocks.tip.header.height == core.epoch.boundary_height:
         core.awaits_epoch = True  # R7 and settled 7: only its own finalization ends an epoch
         return False
@@ -86,8 +90,9 @@ def _want_path(core: Core, target: Proposal, certificate: Notarization | Finaliz
     _, missing = core.blocks.path(target.block_id)
     if missing is not None and missing != core.blocks.tip_id:
         wanted = replace(target, block_id=missing)
-        holders = tuple([vote.validator for vote in certificate.votes])
-        core.want_block(wanted, holders, deep=missing != target.block_id)
+        holders = [vote.validator for vote in certificate.votes]
+        deep = missing != target.block_id
+        core.want_block(wanted, holders, certified=True, deep=deep)
 
 
 def _commit_one(core: Core, block_id: Hash, entry: Entry, final: Finalization | None) -> None:
@@ -192,9 +197,18 @@ def _enter(core: Core, target: int, entry: Certificate | None) -> None:
     epoch.view = target
     epoch.entry = entry
     epoch.notarized = {at: one for at, one in epoch.notarized.items() if at >= target}
+    core.forget_uncertified()
     core.build = None
     core.is_dirty = True
     start_clocks(core)
+    if core.is_replaying:
+        return
+    leader, activity = epoch.current.leader, epoch.activity
+    activity.entered(core.now_ms)
+    if leader != epoch.me and activity.is_silent(
+        leader, core.now_ms, core.settings.timeouts.skip_ms
+    ):
+        core.occur(epoch.current, Occurrence.LEADER_SILENT)  # R4
 
 
 def start_clocks(core: Core) -> None:
@@ -203,8 +217,9 @@ def start_clocks(core: Core) -> None:
     timeouts = core.settings.timeouts
     core.entered_ms = core.now_ms
     core.due_ms = core.now_ms + pace_ms(core)
-    core.late_ms = core.due_ms + timeouts.proposal_ms(failed)
-    core.leave_ms = core.due_ms + timeouts.advance_ms(failed)
+    core.nullify_ms = core.now_ms + timeouts.nullify_wait_ms(_skipped(core))
+    core.late_ms = max(core.nullify_ms, core.due_ms + timeouts.proposal_ms(failed))
+    core.leave_ms = max(core.nullify_ms, core.due_ms + timeouts.advance_ms(failed))
     core.retry_ms = min(core.retry_ms, core.now_ms + timeouts.delta_ms)
     core.propose_ms = core.judge_ms = NEVER
 
@@ -215,8 +230,23 @@ def hurry(core: Core) -> None:
     timeouts = core.settings.timeouts
     core.due_ms = min(core.due_ms, max(core.now_ms, core.entered_ms + pace_ms(core)))
     soon_ms = core.due_ms + PENDING_WAIT_MS
-    core.late_ms = min(core.late_ms, soon_ms + timeouts.proposal_ms(failed))
-    core.leave_ms = min(core.leave_ms, soon_ms + timeouts.advance_ms(failed))
+    late_ms = max(core.nullify_ms, soon_ms + timeouts.proposal_ms(failed))
+    leave_ms = max(core.nullify_ms, soon_ms + timeouts.advance_ms(failed))
+    core.late_ms = min(core.late_ms, late_ms)
+    core.leave_ms = min(core.leave_ms, leave_ms)
+
+
+def _skipped(core: Core) -> int:
+    """Return how many views failed in a row before the current one: what R1 must justify."""
+    epoch = core.epoch
+    at = epoch.view - 1
+    while at > epoch.final_view:
+        view = epoch.views.get(at)
+        certificate = None if view is None else view.notarization
+        if certificate is not None and core.standing(certificate.subject) is Standing.VALID:
+            break
+        at -= 1
+    return epoch.view - 1 - at
 
 
 def pace_ms(core: Core) -> int:
@@ -283,18 +313,22 @@ def find_parent(core: Core, number: int) -> Parent | None:
     tip_id = core.blocks.tip_id
     if epoch.final is not None and epoch.final.subject.block_id != tip_id:
         return None  # the last final block is not committed here yet
-    final = epoch.final if epoch.final is not None else epoch.boundary.finalization
-    return at, core.blocks.tip, tip_id, final
+    if at == 0:  # settled 5
+        return at, core.blocks.tip, tip_id, epoch.boundary.finalization
+    view = epoch.views.get(at)
+    final = epoch.final if view is None or view.notarization is None else _full(view)
+    return None if final is None else (at, core.blocks.tip, tip_id, final)
 
 
 def _full(view: View) -> Notarization | Finalization:
-    """Return the certificate of a parent with every vote that is held (settled 12)."""
-    if view.finalization is not None:
-        return view.finalization
+    """Return the notarization of a parent with every vote that is held (settled 12)."""
     assert view.notarization is not None, "a parent is certified"
-    if not view.tally.has_quorum(Tag.NOTARIZE, view.notarization.subject):
+    subject = view.notarization.subject
+    if view.finalization is not None and view.finalization.subject != subject:
+        return view.finalization
+    if not view.tally.has_quorum(Tag.NOTARIZE, subject):
         return view.notarization
-    full = view.tally.certificate(Tag.NOTARIZE, view.notarization.subject)
+    full = view.tally.certificate(Tag.NOTARIZE, subject)
     return full if isinstance(full, Notarization) else view.notarization
 
 
@@ -349,11 +383,10 @@ def _due_ms(core: Core, parent: Entry) -> int:
     """Return when the next block is due: soon after its parent if anything is owed."""
     if not (core.has_transactions or parent.changed):
         return core.entered_ms + core.pacing.idle_interval_ms
-    least_ms = core.pacing.block_interval_ms_min
+    # times grow by a millisecond at least: a validator alone is held back by nothing else
+    least_ms = max(1, core.pacing.block_interval_ms_min)
     wait_ms = parent.header.time_ms + least_ms - core.wall_offset_ms - core.entered_ms
-    # a validator alone waits for nobody: without a pause the clock would never move on
-    pause_ms = 1 if len(core.epoch.validators) == 1 else 0
-    return core.entered_ms + max(min(max(0, wait_ms), least_ms), pause_ms)
+    return core.entered_ms + min(max(0, wait_ms), least_ms)
 
 
 def _propose_again(

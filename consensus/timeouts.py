@@ -6,8 +6,16 @@ milliseconds throughout.
 
 from dataclasses import dataclass
 
+from state.finality import NULLIFICATIONS_MAX
+
 BACKOFF_STEPS_MAX = 20
 """More steps reach every cap that is set."""
+NEVER = 2**62
+"""A time that does not come."""
+GAP_FREE_VIEWS = 256
+"""Views in a row may be nullified as fast as they fail; from here on each takes its time."""
+GAP_STEP_VIEWS = 64
+"""Then the wait before Nullify doubles with every so many further views."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +40,15 @@ class Timeouts:
     status_ms: int = 2_000
     future_ms_max: int = 500
     """A proposal's time may lie so far ahead of the local clock (settled point 16)."""
+    skip_ms: int = 10_000
+    """A leader silent for so long, while a quorum was active, is not waited for (R4)."""
 
     def __post_init__(self) -> None:
         """Hold the relations that progress rests on."""
         assert self.delta_ms > 0, "delays are bounded by something"
         assert self.retry_ms > 0, "retries are spaced"
+        assert self.skip_ms > self.advance_ms(0), "a view may fail without its leader being away"
+        assert self.skip_ms > self.retry_ms, "whoever lost a message has sent it again by then"
         assert self.backoff_ms_max >= 3 * self.delta_ms, "back-off never shortens a wait"
 
     def _scaled(self, base_ms: int, failed_views: int) -> int:
@@ -54,11 +66,24 @@ class Timeouts:
         """Return t_a: how long a view may take after its proposal was due; longer than t_l."""
         return self._scaled(3 * self.delta_ms, failed_views) + self.delta_ms
 
+    def nullify_wait_ms(self, gap: int) -> int:
+        """Return how long a view must last before Nullify when `gap` views before it failed.
+
+        Proposals do not wait. A justification holds one nullification for each skipped view, so
+        their number is bounded; and lest the bound be reached while a leader may still come back,
+        the waits before it add up to three months with the times of the main network.
+        """
+        if gap >= NULLIFICATIONS_MAX:
+            return NEVER
+        if gap < GAP_FREE_VIEWS:
+            return 0
+        return self.backoff_ms_max << (gap - GAP_FREE_VIEWS) // GAP_STEP_VIEWS
+
     @property
     def relay_ms(self) -> int:
         """How long a certificate waits for those who may have it already (settled point 13)."""
         return self.delta_ms // 2
 
 
-DEVNET = Timeouts(200, 500, 4_000, 1_000, 500)
+DEVNET = Timeouts(200, 500, 4_000, 1_000, 500, 2_000)
 MAINNET = Timeouts()

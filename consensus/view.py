@@ -31,6 +31,7 @@ class Occurrence(Enum):
     PROPOSAL_VALID = "the leader's proposal passed every check of R3"
     PROPOSAL_INVALID = "the leader's proposal breaks a rule"
     PROPOSAL_LATE = "no proposal came in time"
+    LEADER_SILENT = "the leader was silent for long while a quorum was active"
     VIEW_LATE = "the view was not left in time"
     LEADER_GAVE_UP = "the leader nullified its own view"
     BUILD_FAILED = "this node leads the view and has no block"
@@ -52,6 +53,7 @@ class View:
         "notarization",
         "nullification",
         "number",
+        "other_notarization",
         "proposal",
         "proposal_invalid",
         "tally",
@@ -69,6 +71,8 @@ class View:
         self.my_nullify = False
         self.my_finalize: Proposal | None = None
         self.notarization: Notarization | None = None
+        self.other_notarization: Notarization | None = None
+        """A second one, of another proposal: more than a third of the stake has signed both."""
         self.nullification: Nullification | None = None
         self.finalization: Finalization | None = None
 
@@ -87,8 +91,8 @@ class View:
                     return None  # R6: notarization held, nullification not held
                 if self.my_notarize in (None, self.notarization.subject):
                     return Tag.FINALIZE
-            case Occurrence.PROPOSAL_LATE:
-                # R4: t_l without proposal
+            case Occurrence.PROPOSAL_LATE | Occurrence.LEADER_SILENT:
+                # R4: t_l without proposal; the hint is ignored if a proposal is here
                 if self.proposal is None and self._may_nullify(is_current=is_current):
                     return Tag.NULLIFY
             case (
@@ -108,7 +112,8 @@ class View:
         held: Certificate | None
         match kind:
             case Tag.NOTARIZE:
-                held = self.notarization
+                other = self.other_notarization
+                held = other if other and other.subject == subject else self.notarization
             case Tag.FINALIZE:
                 held = self.finalization
             case _:
@@ -154,10 +159,13 @@ class View:
         """Take in a notarization: it decides what the view's proposal is, whatever came first."""
         if self.notarization is not None and self.notarization.subject != notarization.subject:
             self.equivocated = True  # settled 3: a second notarization of the view is held
+            self.other_notarization = self.other_notarization or notarization
             return
         self.notarization = notarization
         if self.proposal not in (None, notarization.subject):
             self.equivocated = True
         if self.my_notarize not in (None, notarization.subject):
             self.equivocated = True  # settled 3: rebuilt from what is logged
-        self.proposal = notarization.subject
+        if self.proposal != notarization.subject:
+            self.proposal = notarization.subject
+            self.proposal_invalid = False

@@ -4,7 +4,6 @@ Only votes whose signatures were verified come here, whether they travelled alon
 certificate: an equivocator may show each node one vote, and the second only in a certificate.
 """
 
-from consensus.evidence import found
 from consensus.validators import Validators
 from state.crypto import Tag
 from state.finality import (
@@ -17,6 +16,7 @@ from state.finality import (
     Proposal,
     SignedVote,
     Vote,
+    clash,
     kind_of,
 )
 from state.types import Hash
@@ -37,7 +37,8 @@ class Tally:
         self._validators = validators
         self._votes: dict[tuple[Tag, int], list[SignedVote]] = {}
         self._stakes: dict[tuple[Tag, Subject], int] = {}
-        self._accused: set[int] = set()
+        self._accused: set[tuple[int, str]] = set()
+        """Validators with the offences, E1 to E5, that were reported of them in this view."""
 
     def knows(self, vote: SignedVote) -> bool:
         """Tell whether exactly this vote, signature included, was verified before."""
@@ -64,30 +65,37 @@ class Tally:
         """Tell whether no further vote of this validator and kind would be kept."""
         return len(self.votes_of(validator, kind)) >= VOTES_MAX
 
-    def add(self, vote: SignedVote) -> Conflict | None:
-        """Count a verified vote; return the first proof that its validator broke the rules."""
+    def add(self, vote: SignedVote) -> list[Conflict]:
+        """Count a verified vote; return a proof for each offence that it shows for the first time.
+
+        Two votes of a kind show every offence that a third one could: of two different proposals
+        at least one differs from whatever else was signed.
+        """
         kind, validator = kind_of(vote), vote.vote.validator
         mine = self._votes.setdefault((kind, validator), [])
         if len(mine) >= VOTES_MAX or any(one.subject == vote.subject for one in mine):
-            return None
-        conflict = self._conflict(vote)
+            return []
+        conflicts = self._conflicts(vote)
         mine.append(vote)
         key = (kind, vote.subject)
         self._stakes[key] = self._stakes.get(key, 0) + self._validators.stakes[validator]
-        return conflict
+        return conflicts
 
-    def _conflict(self, vote: SignedVote) -> Conflict | None:
-        """Compare with what this validator voted before; accuse nobody twice in a view."""
+    def _conflicts(self, vote: SignedVote) -> list[Conflict]:
+        """Compare with everything that this validator voted before in this view (E1-E4)."""
         validator = vote.vote.validator
-        if validator in self._accused:
-            return None
-        for kind in VOTE_KINDS:
-            for earlier in self.votes_of(validator, kind):
-                conflict = found(earlier, vote)
-                if conflict is not None:
-                    self._accused.add(validator)
-                    return conflict
-        return None
+        return [
+            Conflict(earlier, vote)
+            for kind in VOTE_KINDS
+            for earlier in self.votes_of(validator, kind)
+            if (offence := clash(earlier, vote)) and self.accuse(validator, offence)
+        ]
+
+    def accuse(self, validator: int, offence: str) -> bool:
+        """Tell whether this offence of the validator is new in this view, and remember it."""
+        is_new = (validator, offence) not in self._accused
+        self._accused.add((validator, offence))
+        return is_new
 
     def has_quorum(self, kind: Tag, subject: Subject) -> bool:
         """Tell whether more than two thirds of the stake voted so (consensus 2.1)."""

@@ -129,8 +129,11 @@ class Finalization(Struct, tag=3):
 SignedVote = Notarize | Nullify | Finalize
 Certificate = Notarization | Nullification | Finalization
 
-NULLIFICATIONS_MAX = 4_096
-"""Views in a row that a justification can skip."""
+NULLIFICATIONS_MAX = 1_024
+"""Views in a row that a justification can skip, and that validators therefore nullify at most.
+
+Of the largest set, with every vote, so many fit into a message beside the longest body.
+"""
 
 
 class Justify(Struct):

@@ -14,4 +14,5 @@ def timeouts_for(delta_ms: int) -> Timeouts:
         backoff_ms_max=20 * delta_ms,
         status_ms=5 * delta_ms,
         future_ms_max=max(500, 2 * delta_ms),
+        skip_ms=10 * delta_ms,
     )

@@ -3,13 +3,14 @@
 import heapq
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from random import Random
 from typing import Any
 
 import pytest
 
+from consensus.core import make_vote
 from consensus.driver import Driver
 from consensus.effects import (
     ALL,
@@ -44,19 +45,24 @@ from consensus.inputs import (
     VoteRefused,
     VoteSigned,
 )
-from consensus.messages import Block, BlockReply, JustifyReply, decode, encode
+from consensus.messages import Block, BlockReply, JustifyReply, Propose, decode, encode
 from consensus.settings import Judgement, Settings
 from consensus.timeouts import Pacing, Timeouts
-from state.crypto import SignatureClaim, Tag, address_of
+from state import codec
+from state.crypto import Tag, address_of
 from state.finality import (
     Evidence,
     Finalization,
     Header,
+    Justify,
+    Notarization,
+    Nullification,
     Nullified,
     Proposal,
     SignedVote,
     Validator,
     Vote,
+    justify_hash,
     set_hash,
     vote_digest,
 )
@@ -150,17 +156,9 @@ class Node:
     def start(self, **given: Any) -> None:
         network = self.network
         self.life += 1
-        self.driver = Driver(
-            Settings(
-                GENESIS,
-                network.epoch_blocks,
-                self.key,
-                network.verify,
-                judge_body,
-                network.timeouts,
-                network.pacing,
-            )
-        )
+        length, key = network.epoch_blocks, self.key
+        times = (network.timeouts, network.pacing)
+        self.driver = Driver(Settings(GENESIS, length, key, network.verify, judge_body, *times))
         tip = self.disk.chain[-1]
         self.executed = {one.block_id: one for one in self.disk.chain}
         number = tip.header.height // network.epoch_blocks
@@ -296,14 +294,7 @@ class Node:
         assert header.parent_id == last.block_id, "blocks become final in order (R7)"
         done = self.executed[block_id]
         assert header.state_root == last.state_root
-        tip = Tip(
-            header,
-            block_id,
-            done.state_root,
-            done.outcomes_root,
-            done.changed,
-            effect.finalization,
-        )
+        tip = replace(done, finalization=effect.finalization)
         self.disk.chain.append(tip)
         self.disk.bodies[block_id] = self.seen[block_id]
         self.network.agree(tip)
@@ -442,8 +433,54 @@ class Network:
             assert node.halted is None, node.halted
 
 
-def claim(key: bytes, message: bytes, signature: bytes) -> SignatureClaim:
-    return key, message, signature
+class Forge:
+    """What the validators around node 0 may sign and send, whether it is honest or not."""
+
+    def __init__(self, net: Network) -> None:
+        self.net, self.node = net, net.nodes[0]
+        self.everybody = range(len(net.members))
+
+    def leader(self, view: int) -> int:
+        return int(self.node.core.epoch.validators.leader(view))
+
+    def vote(self, kind: Tag, subject: Proposal | Nullified, index: int) -> SignedVote:
+        signature = sign(key_of(index), vote_digest(kind, GENESIS, subject))
+        return make_vote(kind, subject, Vote(index, signature))
+
+    def certificate(self, kind: Tag, subject: Proposal | Nullified, *signers: int) -> Any:
+        made = {Tag.NOTARIZE: Notarization, Tag.NULLIFY: Nullification, Tag.FINALIZE: Finalization}
+        votes = [self.vote(kind, subject, at).vote for at in sorted(signers or self.everybody)]
+        return made[kind](subject, tuple(votes))
+
+    def nullified(self, view: int, *signers: int) -> Any:
+        return self.certificate(Tag.NULLIFY, Nullified(0, view), *signers)
+
+    def propose(self, view: int, parent: Tip, justify: Justify, /, **changes: Any) -> Propose:
+        """A leader's proposal over a parent; `changes` replace fields of its header."""
+        leader, body = self.leader(view), b"%d" % view
+        fields = {
+            "height": parent.header.height + 1,
+            "view": view,
+            "parent_view": 0 if justify.parent is None else justify.parent.subject.view,
+            "parent_id": parent.block_id,
+            "time_ms": parent.header.time_ms + 1,
+            "proposer": self.net.members[leader].account,
+            "tx_root": digest(b"body", body),
+            "justify_hash": justify_hash(justify),
+            "state_root": parent.state_root,
+            "outcomes_root": parent.outcomes_root,
+        }
+        header = codec.replace(parent.header, **{**fields, **changes})
+        proposal = Proposal(0, view, header.parent_view, header.id, justify_hash(justify))
+        vote = self.vote(Tag.NOTARIZE, proposal, leader).vote
+        return Propose(proposal, vote, header, justify, body)
+
+    def send(self, index: int, *messages: Any) -> list[Effect]:
+        """Hand messages to node 0 in one batch; return what it did."""
+        before = len(self.node.effects)
+        received = tuple([(key_of(index), decode(encode(one))) for one in messages])
+        self.node.feed(Received(self.net.now, received))
+        return self.node.effects[before:]
 
 
 @pytest.fixture
@@ -452,10 +489,12 @@ def network() -> type[Network]:
 
 
 @pytest.fixture
-def own_vote() -> Callable[[int, Tag, Proposal | Nullified], Vote]:
-    """A validator's valid signature over a subject."""
+def forge() -> Callable[..., Forge]:
+    """Node 0 alone among validators whose messages the test makes."""
 
-    def vote(index: int, kind: Tag, subject: Proposal | Nullified) -> Vote:
-        return Vote(index, sign(key_of(index), vote_digest(kind, GENESIS, subject)))
+    def make(count: int = 4, **options: Any) -> Forge:
+        net = Network(count, **options)
+        net.nodes[0].start()
+        return Forge(net)
 
-    return vote
+    return make

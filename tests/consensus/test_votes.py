@@ -82,17 +82,35 @@ def test_which_pairs_are_offences_in_either_order(
 ) -> None:
     for earlier, later in ((first, second), (second, first)):
         tally = Tally(VALIDATORS)
-        assert tally.add(earlier) is None
-        conflict = tally.add(later)
-        assert (conflict is not None) == bool(offence)
-        assert clash(earlier, later) == offence
+        assert tally.add(earlier) == []
+        found = tally.add(later)
+        assert [clash(one.first, one.second) for one in found] == [offence] * bool(offence)
+
+
+def test_each_offence_of_a_validator_is_reported_once_in_a_view() -> None:
+    tally = Tally(VALIDATORS)
+    shown = [
+        clash(one.first, one.second)
+        for signed in (
+            vote("notarize", 1),
+            vote("nullify", 1),
+            vote("finalize", 1, OTHER),
+            vote("finalize", 1),
+            vote("notarize", 1, OTHER),
+        )
+        for one in tally.add(signed)
+    ]
+    assert sorted(shown) == ["E1", "E2", "E3", "E4"]
+    assert tally.accuse(1, "E5")
+    assert not tally.accuse(1, "E5")
+    assert tally.accuse(2, "E5")
 
 
 def test_nobody_is_accused_twice_in_a_view_and_memory_is_bounded() -> None:
     tally = Tally(VALIDATORS)
     proposals = [Proposal(0, 5, 4, bytes([at]) * 32, b"j" * 32) for at in range(20)]
     found = [tally.add(vote("notarize", 2, one)) for one in proposals]
-    assert [one is not None for one in found] == [False, True] + [False] * 18
+    assert [len(one) for one in found] == [0, 1] + [0] * 18
     assert len(tally.votes_of(2, Tag.NOTARIZE)) == 2
     assert tally.is_full(2, Tag.NOTARIZE)
 
