@@ -212,6 +212,7 @@ def test_requests_of_one_peer_are_answered_so_often_and_others_not_kept_waiting(
 def test_consensus_2_6_who_is_behind_is_helped_and_who_claims_is_not_believed(rig: Any) -> None:
     view = rig.node.core.epoch.view
     rig.send(1, rig.nullified(view, 1, 2, 3))
+    rig.net.now += 500
     behind = Status(0, view, 0, 0, 0, rig.net.genesis.block_id)
     assert answers(rig.send(2, behind), object) == [rig.nullified(view, 1, 2, 3)]
     rig.send(2, Status(0, 10**9, 9, 10**9, 10**9, b"x" * 32))
