@@ -207,7 +207,7 @@ class Blocks:
         """Forget blocks; children that stay wait for their parent as if it had never come."""
         if not dead:
             return
-        for at in dead:
+        for at in [one for one in self._entries if one in dead]:
             entry = self._entries.pop(at)
             if left := [one for one in entry.children if one not in dead]:
                 self._orphans[at] = left
