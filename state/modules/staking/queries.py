@@ -15,6 +15,7 @@ from state.modules.staking.records import (
     UNBONDINGS,
     VALIDATORS,
     WATCH,
+    Delegation,
     Slash,
     Standing,
 )
@@ -143,16 +144,24 @@ def epoch_set(ctx: QueryContext, epoch: Height) -> list[Member]:
 
 @MODULE.query
 def delegations(ctx: QueryContext, delegator: Address) -> list[DelegationView]:
-    """Return an account's delegations with the rewards that it could claim now."""
+    """Return an account's delegations with the rewards that it could claim now.
+
+    A validator's own is listed even where it holds nothing and only commission is due.
+    """
     found = []
-    for (_, account), row in DELEGATIONS.scan(ctx.state, under=(delegator,)):
+    rows = [(account, row) for (_, account), row in DELEGATIONS.scan(ctx.state, under=(delegator,))]
+    validating = VALIDATORS.get(ctx.state, delegator) is not None
+    if validating and DELEGATIONS.get(ctx.state, (delegator, delegator)) is None:
+        rows.append((delegator, Delegation(0, 0, bytes(16), 0)))
+    for account, row in rows:
         validator = settled_validator(ctx.state, account)
         held = settled_delegation(ctx.state, delegator, account, validator)
         own = validator.commission if account == delegator else 0
         there = arrivals(ctx.state, delegator, account)
         cut = sum([lost(ctx.state, one.exposure, one.shares) for _, one in there])
         stake = worth(validator, row.shares - cut)
-        found.append(DelegationView(account, stake, row.since_height, held.unpaid + own))
+        if row.shares or held.unpaid + own:
+            found.append(DelegationView(account, stake, row.since_height, held.unpaid + own))
     return found
 
 
