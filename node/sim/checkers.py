@@ -174,6 +174,7 @@ AS_IT_RUNS = (
     "silent-after-loss",
     "engine-never-fails",
     "application-invariants",
+    "bounded-memory",
     "progress",
 )
 """Invariants that are checked while a run goes on, by those who see them broken."""

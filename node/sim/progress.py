@@ -32,6 +32,10 @@ class Views:
             self.highest = number
             self.on_new_view(number)
 
+    def last_of(self, epoch: int) -> int:
+        """Return the highest view of an epoch that anybody honest has entered."""
+        return self._last_of_epoch.get(epoch, 0)
+
     def _before(self, epoch: int) -> int:
         return sum(last for number, last in self._last_of_epoch.items() if number < epoch)
 

@@ -191,6 +191,12 @@ class Replica:
         return self._engine
 
     @property
+    def signer(self) -> GuardedSigner:
+        """The signer of a replica that is up."""
+        assert self._signer is not None, "only who is up has a signer"
+        return self._signer
+
+    @property
     def machine(self) -> Machine:
         """Its application."""
         return self._disk.machine

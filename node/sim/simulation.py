@@ -120,6 +120,7 @@ class Simulation:
         if replica.is_up and self.watch.is_honest(replica):
             epoch = replica.engine.core.epoch
             self.views.entered(replica.validator, epoch.number, epoch.view)
+            self.watch.remembers(replica, self.views.last_of(epoch.number))
 
     def _schedule_ended(self) -> bool:
         """Tell whether the views are done, or nothing goes on any more."""

@@ -7,6 +7,7 @@ from consensus.messages import Message, Propose
 from node.sim.checkers import FinalityIsKept, HonestVotes, Violation
 from node.sim.chronicle import Chronicle, Final
 from node.sim.measure import Measures
+from node.sim.memory import excesses
 from node.sim.reading import read_effect, read_message
 from node.sim.replica import Replica
 from node.sim.scenario import Scenario
@@ -17,6 +18,7 @@ from state.finality import Evidence, Finalize, Misfit, Notarize, Nullify, offend
 from state.types import Hash
 
 VIOLATIONS_MAX = 100
+STEPS_BETWEEN_LOOKS = 29
 
 OwnVote = Notarize | Nullify | Finalize | Propose
 
@@ -34,6 +36,7 @@ class Watch:
     is_forked: bool = False
     refused: int = 0
     """Packets that were no message."""
+    _steps: int = 0
     _read: set[bytes] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -142,6 +145,13 @@ class Watch:
         roots.setdefault(replica.ledger.tip.state_root, set()).add(replica.validator)
         now_us = replica.ready_us
         self.measures.finalized(header.height, effect.block_id, replica.validator, now_us)
+
+    def remembers(self, replica: Replica, view_highest: int) -> None:
+        """Look now and then at how much a replica that is up remembers."""
+        self._steps += 1
+        if self._steps % STEPS_BETWEEN_LOOKS == 0:
+            for text in excesses(replica, view_highest):
+                self._found(replica, "bounded-memory", f"endpoint {replica.endpoint}: {text}")
 
     # --- what the network brings ----------------------------------------------------------------
 
