@@ -14,7 +14,7 @@ setup(
     packages=find_packages(include=[f"{room}{deep}" for room in ROOMS for deep in ("", ".*")])
     + CONFIGS,
     package_dir={"node.configs": "configs"},
-    package_data={"node.configs": ["**/*.toml"]},
+    package_data={"node.configs": ["**/*.toml", "**/*.json", "**/*.yml", "**/*.service"]},
     ext_modules=cythonize(
         [Extension(f"cython_ext.{kernel.stem}", [str(kernel)]) for kernel in KERNELS],
         build_dir="build/cython",  # keeps the generated C out of the tree

@@ -1,8 +1,10 @@
 """The node behind its RPC server: admission, status, queries, proofs, and the feed of blocks."""
 
 import asyncio
+import resource
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import cython_ext
@@ -33,6 +35,10 @@ from state.types import Hash
 DROPPED_KEPT_MAX = 10_000
 FEED_BLOCKS_MAX = 256
 """Blocks that wait for a subscriber of the feed before it is cut off."""
+
+
+STATM = Path("/proc/self/statm")
+"""Linux: the sizes of this process in pages, the second of them what is resident."""
 
 
 class AlreadyFinal(Rejected):
@@ -101,12 +107,17 @@ class NodeBackend:
             genesis_hash=self._application.genesis_hash,
             version=VERSION,
             height=head.header.height,
+            finalized_height=head.header.height,
+            epoch=head.header.epoch,
+            view=head.header.view,
             block_id=head.block_id,
             time_ms=head.header.time_ms,
             state_root=head.state_root,
+            peers=0,
             mempool_transactions=len(self._mempool),
             mempool_bytes=self._mempool.bytes_held,
             base_fee=self._application.base_fee,
+            memory_bytes=resident_bytes(),
             implementation=cython_ext.IMPLEMENTATION,
         )
 
@@ -217,3 +228,8 @@ class NodeBackend:
             if self._store.place(transaction.id) is None:
                 raise
             raise AlreadyFinal("This transaction is final already; see tx.status.") from error
+
+
+def resident_bytes() -> int:
+    """Return the resident memory of this process."""
+    return int(STATM.read_text().split()[1]) * resource.getpagesize()

@@ -44,6 +44,9 @@ SALT_BYTES = 16
 NONCE_BYTES = 12
 PASSPHRASE_LENGTH_MIN = 8
 PASSPHRASE_BYTES_MAX = 1_024
+CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
+"""Where systemd puts what a unit names under LoadCredential."""
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
@@ -315,7 +318,7 @@ def _read_private(path: Path, bytes_max: int) -> bytes:
     """Return a file's bytes; raises KeyFileExposed when others may touch it."""
     with path.open("rb") as file:
         status = os.fstat(file.fileno())
-        if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
+        if stat.S_ISREG(status.st_mode) and status.st_mode & _others(path):
             raise KeyFileExposed(
                 f"{path} may be touched by others than its owner (mode "
                 f"{stat.S_IMODE(status.st_mode):04o}); run: chmod 600 {path}"
@@ -324,6 +327,16 @@ def _read_private(path: Path, bytes_max: int) -> bytes:
     if len(data) > bytes_max:
         raise KeyFileInvalid(f"{path} is larger than {bytes_max} bytes; it is no such file.")
     return data
+
+
+def _others(path: Path) -> int:
+    """Return the bits of a mode by which others than the owner may touch a file.
+
+    systemd hands a service its credentials in a folder that nobody else may enter, as files that
+    root owns and an access list opens to the service's user: their mode shows that as the group's.
+    """
+    folder = os.environ.get(CREDENTIALS_VARIABLE)
+    return 0o037 if folder and path.parent == Path(folder) else 0o077
 
 
 def _read_file(path: Path) -> _KeyFile:

@@ -1,12 +1,18 @@
-"""What a node counts and times, for Prometheus."""
+"""What a node counts and times, for Prometheus.
+
+Every name begins with sahara_ and ends in its unit. A new metric also gets its row in
+docs/operations.md, where a test looks for it, and its panel in configs/grafana/sahara.json.
+"""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
+import cython_ext
 from node.clock import Clock
+from node.version import VERSION
 from state.block import Status
 
 STAGE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -18,6 +24,9 @@ class NodeMetrics:
 
     def __init__(self, clock: Clock) -> None:
         self.registry = own = CollectorRegistry()
+        about = Gauge("sahara_build_info", "1.", ["version", "kernels"], registry=own)
+        about.labels(VERSION, cython_ext.IMPLEMENTATION).set(1)
+        ProcessCollector(namespace="sahara", registry=own)
         self._clock = clock
         self._height = Gauge("sahara_height", "Height of the last final block.", registry=own)
         self._blocks = Counter("sahara_blocks", "Blocks made final.", registry=own)
@@ -28,7 +37,7 @@ class NodeMetrics:
             status: self._transactions.labels(status.name.lower()) for status in Status
         }
         self._interval = Histogram(
-            "sahara_block_seconds",
+            "sahara_block_interval_seconds",
             "Time from one final block to the next.",
             buckets=BLOCK_SECONDS,
             registry=own,

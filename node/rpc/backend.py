@@ -13,9 +13,9 @@ import msgspec
 from state.block import Outcome
 from state.codec import Struct
 from state.errors import SaharaError
-from state.finality import Finalization, Header
+from state.finality import Epoch, Finalization, Header, View
 from state.genesis import Genesis
-from state.types import Amount, Hash, Height, TimestampMs
+from state.types import Amount, Count, Hash, Height, TimestampMs
 
 
 class FeedBroken(SaharaError):
@@ -82,18 +82,27 @@ class BlockRecord(Struct):
 
 
 class NodeStatus(Struct):
-    """The node at a glance; `state_root` is the root after `height`, not the one in its header."""
+    """The node at a glance; `state_root` is the root after `height`, not the one in its header.
+
+    `epoch` and `view` are those of the last final block; `memory_bytes` is what the node's process
+    holds resident.
+    """
 
     chain_id: str
     genesis_hash: Hash
     version: str
     height: Height
+    finalized_height: Height
+    epoch: Epoch
+    view: View
     block_id: Hash
     time_ms: TimestampMs
     state_root: Hash
+    peers: Count
     mempool_transactions: int
     mempool_bytes: int
     base_fee: Amount
+    memory_bytes: Count
     implementation: str
 
 

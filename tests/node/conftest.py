@@ -212,12 +212,17 @@ class MemoryNode:
             self._hash,
             "0.0.0",
             self.height,
+            self.height,
+            header.epoch,
+            header.view,
             header.id,
             header.time_ms,
             self._root(self.height),
+            0,
             len(self._pending),
             0,
             chain.base_fee(self.states[-1]),
+            0,
             cython_ext.IMPLEMENTATION,
         )
 

@@ -155,3 +155,23 @@ def test_no_secret_shows_itself(tmp_path: Path) -> None:
         assert WORDS not in line
         assert seed.hex() not in line
         assert repr(seed) not in line
+
+
+def test_credentials_of_a_service_may_show_a_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """systemd opens them to the service's user by an access list, seen as the group's bits."""
+    path = tmp_path / "passphrase"
+    path.write_text("correct horse\n")
+    path.chmod(0o440)
+    with pytest.raises(KeyFileExposed):
+        read_passphrase(path)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "elsewhere"))
+    with pytest.raises(KeyFileExposed):
+        read_passphrase(path)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    read_passphrase(path)
+    for mode in (0o460, 0o444):
+        path.chmod(mode)
+        with pytest.raises(KeyFileExposed):
+            read_passphrase(path)

@@ -54,7 +54,7 @@ def test_help_is_fast_because_it_imports_nothing() -> None:
 def test_every_command_explains_itself_with_an_example(name: str) -> None:
     shown = invoke(name, "--help")
     assert shown.exit_code == 0
-    groups = ("genesis", "keys", "tx", "query", "status")
+    groups = ("genesis", "keys", "tx", "query")
     assert "Example:" in shown.output or name in groups
     assert "--json" in shown.output or name in groups
 
@@ -150,6 +150,17 @@ def test_what_the_system_refuses_is_a_sentence(tmp_path: Path) -> None:
     shown = invoke("run", "--home", str(tmp_path / "file" / "home"))
     assert shown.exit_code == 1
     assert "Traceback" not in shown.stderr
+
+
+def test_status_asks_the_node_of_a_home(tmp_path: Path) -> None:
+    none = invoke("status", "--home", str(tmp_path / "none"))
+    assert (none.exit_code, none.stderr.split(":")[0]) == (1, "home.missing")
+    home = ["--home", str(tmp_path / "home")]
+    assert invoke("init", *home).exit_code == 0
+    idle = invoke("status", *home, "--json")
+    assert (idle.exit_code, idle.stdout) == (3, "")
+    assert json.loads(idle.stderr)["error"]["code"] == "node.not_running"
+    assert invoke("status", *home, "--node", "http://127.0.0.1:1").exit_code == 2
 
 
 def test_init_founds_a_network_and_joins_one(tmp_path: Path, words: Path) -> None:

@@ -89,7 +89,17 @@ def test_a_node_lives_through_kill_and_replays_to_the_same_roots(home: Path) -> 
         client.execute(account, Transfer(b"1" * 20, 5))
         client.execute(account, Transfer(b"2" * 20, 7))
     before = node.status()
+    code, shown, _ = sahara("status", "--home", str(home), "--json")
+    told = json.loads(shown)
+    assert (code, {*told}) == (0, {*before})
+    assert told["finalized_height"] == told["height"] >= before["height"]
+    with SyncClient(node.url) as client:
+        head = client.call("chain.header", height=told["height"])["header"]
+    assert (told["epoch"], told["view"], told["peers"]) == (head["epoch"], head["view"], 0)
+    assert 2**24 < told["memory_bytes"] < 2**30
     assert node.end(signal.SIGKILL)[0] == -signal.SIGKILL
+    stale = sahara("status", "--home", str(home), "--json")  # the file is left over
+    assert (stale[0], json.loads(stale[2])["error"]["code"]) == (3, "client.unreachable")
 
     node = Node(home)
     with SyncClient(node.url) as client:
