@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from random import Random
 from typing import Annotated
 
@@ -63,7 +64,7 @@ class Scenario:
     cuts: tuple[Cut, ...]
     delta_ms: int
 
-    @property
+    @cached_property
     def honest(self) -> tuple[int, ...]:
         """The validators that follow the protocol."""
         return tuple(v for v in range(len(self.stakes)) if v not in self.byzantine)

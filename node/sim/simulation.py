@@ -92,6 +92,8 @@ class Simulation:
         self.views = Views(self._honest_stakes, self.faults.reached)
         self.cluster.on_power_failure = self.faults.power_failed
         self.cluster.on_step = self._stepped
+        backoff_ms = timeouts_for(scenario.delta_ms).backoff_ms_max
+        self._patience_us = STALLED_BACKOFFS * backoff_ms * US_PER_MS
         self._advanced_us = 0
         self._advance = (0, 0)
         self._forked_us: int | None = None
@@ -133,8 +135,7 @@ class Simulation:
         at = (self.views.highest, len(self.chronicle.final))
         if at != self._advance:
             self._advance, self._advanced_us = at, now_us
-        backoff_ms = timeouts_for(self.scenario.delta_ms).backoff_ms_max
-        stalled = now_us - self._advanced_us > STALLED_BACKOFFS * backoff_ms * US_PER_MS
+        stalled = now_us - self._advanced_us > self._patience_us
         return stalled or self.views.completed >= self.scenario.options.views
 
     def begin_liveness(self) -> Liveness:
