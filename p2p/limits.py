@@ -152,6 +152,6 @@ class ReceiveWindow:
         return add_bytes, add_messages
 
     def _reserve(self) -> None:
-        if self._wanted_bytes and self._pool.reserve(self._wanted_bytes):
-            self._reserved_bytes += self._wanted_bytes
-            self._wanted_bytes = 0
+        """Reserve room for a long message that has begun: one a topic, until it is settled."""
+        if not self._reserved_bytes and self._pool.reserve(self._wanted_bytes):
+            self._reserved_bytes, self._wanted_bytes = self._wanted_bytes, 0

@@ -3,7 +3,8 @@
 Usefulness and uselessness move a score that halves every ten minutes; the score only decides whose
 place another may take. A ban needs proof: a message that the peer's own key made and that no honest
 node makes. Who cannot be reached, is slow, or speaks through a bad link is never banned. Whatever
-happened, a node keeps its floor of peers: bans are lifted, oldest first, while it lacks them.
+happened, a node keeps its floor of peers: while it lacks them, bans older than a minute are lifted,
+the oldest first.
 """
 
 from collections import OrderedDict
@@ -20,6 +21,8 @@ BAN_MS_MAX: Final = 24 * 3_600_000
 BANS_MAX: Final = 1_024
 PEERS_FLOOR: Final = 4
 """With fewer peers than this, and nobody else to dial, bans are lifted."""
+BAN_MS_MIN: Final = 60_000
+"""No ban is lifted sooner, so that an offender is met once a minute at most."""
 OFFENDERS_MAX: Final = 4_096
 
 
@@ -40,7 +43,7 @@ class Scores:
 
     def __init__(self) -> None:
         self._scores: OrderedDict[bytes, tuple[int, int]] = OrderedDict()
-        self._bans: OrderedDict[bytes, int] = OrderedDict()
+        self._bans: OrderedDict[bytes, tuple[int, int]] = OrderedDict()
         self._offences: OrderedDict[bytes, int] = OrderedDict()
 
     def judge(self, peer_id: bytes, verdict: Verdict, now_ms: int) -> bool:
@@ -68,8 +71,8 @@ class Scores:
 
     def is_banned(self, peer_id: bytes, now_ms: int) -> bool:
         """Tell whether the peer is banned now."""
-        until_ms = self._bans.get(peer_id)
-        if until_ms is not None and now_ms >= until_ms:
+        _, until_ms = self._bans.get(peer_id, (0, now_ms + 1))
+        if now_ms >= until_ms:
             del self._bans[peer_id]
         return peer_id in self._bans
 
@@ -80,7 +83,8 @@ class Scores:
     def keep_floor(self, peers: int, candidates: int, now_ms: int) -> list[bytes]:
         """Lift bans while peers and candidates together are below the floor; return whose."""
         lacking = PEERS_FLOOR - peers - candidates
-        lifted = self.banned(now_ms)[: max(0, lacking)]
+        old = [one for one in self.banned(now_ms) if now_ms - self._bans[one][0] >= BAN_MS_MIN]
+        lifted = old[: max(0, lacking)]
         for peer_id in lifted:
             del self._bans[peer_id]
         return lifted
@@ -91,6 +95,7 @@ class Scores:
         if len(self._offences) > OFFENDERS_MAX:
             self._offences.popitem(last=False)
         self._bans.pop(peer_id, None)
-        self._bans[peer_id] = now_ms + min(BAN_MS * 2 ** min(offences, 16), BAN_MS_MAX)
+        length_ms = min(BAN_MS << min(offences, 16), BAN_MS_MAX)
+        self._bans[peer_id] = (now_ms, now_ms + length_ms)
         if len(self._bans) > BANS_MAX:
             self._bans.popitem(last=False)

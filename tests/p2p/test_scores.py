@@ -8,6 +8,7 @@ from p2p.handshake import HandshakeRefused, WrongPeer
 from p2p.scores import (
     BAN_MS,
     BAN_MS_MAX,
+    BAN_MS_MIN,
     BANS_MAX,
     HALF_LIFE_MS,
     OFFENDERS_MAX,
@@ -79,10 +80,12 @@ def test_bans_are_lifted_oldest_first_when_peers_are_lacking() -> None:
     peers = [bytes([at]) * 32 for at in range(6)]
     for peer in peers:
         scores.judge(peer, Verdict.INVALID, 0)
-    assert scores.keep_floor(PEERS_FLOOR, 0, 1) == []
-    assert scores.keep_floor(1, PEERS_FLOOR - 2, 1) == peers[:1]
-    assert scores.keep_floor(0, 0, 1) == peers[1 : 1 + PEERS_FLOOR]
-    assert scores.banned(1) == peers[5:]
+    now = BAN_MS_MIN
+    assert scores.keep_floor(0, 0, now - 1) == []
+    assert scores.keep_floor(PEERS_FLOOR, 0, now) == []
+    assert scores.keep_floor(1, PEERS_FLOOR - 2, now) == peers[:1]
+    assert scores.keep_floor(0, 0, now) == peers[1 : 1 + PEERS_FLOOR]
+    assert scores.banned(now) == peers[5:]
 
 
 def test_memory_is_bounded() -> None:

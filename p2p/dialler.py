@@ -1,0 +1,123 @@
+"""Whom to dial now: the operator's peers, validators, anchors, then the book. Sans-I/O.
+
+Every address has a pace of its own: after each failure the next attempt waits twice as long, up to
+a cap that is short for peers we must reach, and times a chance between a half and one, so that
+nodes that fell together do not rise together. A failure costs nothing else, for ever.
+"""
+
+import random
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable
+from typing import Final
+
+from p2p.addresses import Address, PeerAddress, group_of
+from p2p.peerbook import Entry, PeerBook
+
+DIALS_MAX: Final = 16
+"""Attempts at once."""
+PAUSE_MS: Final = 500
+PAUSE_MUST_MS_MAX: Final = 4_000
+PAUSE_MAY_MS_MAX: Final = 300_000
+LASTING_MS: Final = 30_000
+PACED_MAX: Final = 4_096
+
+
+class Dialler:
+    """Chooses addresses to dial, and remembers when each may be tried again."""
+
+    def __init__(self, chance: random.Random, book: PeerBook, outbound_max: int) -> None:
+        self._chance = chance
+        self._book = book
+        self._outbound_max = outbound_max
+        self._paces: OrderedDict[Address, tuple[int, int]] = OrderedDict()
+        self._dialling: dict[Address, PeerAddress] = {}
+        self._musts: set[bytes] = set()
+
+    @property
+    def dialling(self) -> int:
+        """Attempts under way."""
+        return len(self._dialling)
+
+    def due(
+        self,
+        now_ms: int,
+        *,
+        musts: Iterable[PeerAddress],
+        connected: Collection[bytes],
+        outbound: int,
+        groups: Collection[str],
+        is_allowed: Callable[[bytes], bool],
+    ) -> list[PeerAddress]:
+        """Return whom to dial now, and count each as being dialled.
+
+        `musts` are peers we want whatever it takes; `outbound` seats are taken by the others, from
+        the subnets `groups`.
+        """
+        busy = {*connected, *(peer.node_id for peer in self._dialling.values())}
+        musts = list(musts)
+        self._musts = {peer.node_id for peer in musts}
+        chosen: list[PeerAddress] = []
+        for peer in musts:
+            if peer.node_id not in busy and self._is_due(peer.address, now_ms):
+                chosen.append(peer)
+                busy.add(peer.node_id)
+
+        def is_wanted(entry: Entry) -> bool:
+            peer = entry.peer
+            return (
+                peer.node_id not in busy | self._musts
+                and group_of(peer.address.host) not in groups
+                and self._is_due(peer.address, now_ms)
+                and is_allowed(peer.node_id)
+            )
+
+        under_way = sum(one.node_id not in self._musts for one in self._dialling.values())
+        free = self._outbound_max - outbound - under_way
+        for entry in self._anchored(is_wanted, free):
+            chosen.append(entry)
+            busy.add(entry.node_id)
+            free -= 1
+        if free > 0:
+            chosen += [one.peer for one in self._book.pick(self._chance, is_wanted, free)]
+        chosen = chosen[: max(0, DIALS_MAX - len(self._dialling))]
+        self._dialling |= {peer.address: peer for peer in chosen}
+        return chosen
+
+    def _anchored(self, is_wanted: Callable[[Entry], bool], free: int) -> list[PeerAddress]:
+        found = [
+            anchor
+            for anchor in self._book.anchors
+            if is_wanted(Entry(anchor, "", is_proven=True, failures=0))
+        ]
+        return found[: max(0, free)]
+
+    def succeeded(self, address: Address, node_id: bytes) -> None:
+        """The address was reached and the node was there."""
+        self._dialling.pop(address, None)
+        self._book.prove(PeerAddress(node_id, address))
+
+    def failed(self, peer: PeerAddress, now_ms: int) -> None:
+        """The attempt led nowhere, whoever is to blame: the next one waits longer."""
+        self._dialling.pop(peer.address, None)
+        self._book.fail(peer.address)
+        self._pause(peer, now_ms)
+
+    def ended(self, peer: PeerAddress, lasted_ms: int, now_ms: int) -> None:
+        """A connection that we opened is over; one that did not last waits like a failure."""
+        if lasted_ms >= LASTING_MS:
+            self._paces.pop(peer.address, None)
+        self._pause(peer, now_ms)
+
+    def _pause(self, peer: PeerAddress, now_ms: int) -> None:
+        address = peer.address
+        failures, _ = self._paces.pop(address, (0, 0))
+        is_must = peer.node_id in self._musts
+        cap_ms = PAUSE_MUST_MS_MAX if is_must else PAUSE_MAY_MS_MAX
+        pause_ms = min(PAUSE_MS << min(failures, 16), cap_ms)
+        wait_ms = self._chance.randint(pause_ms // 2, pause_ms)
+        self._paces[address] = (failures + 1, now_ms + wait_ms)
+        if len(self._paces) > PACED_MAX:
+            self._paces.popitem(last=False)
+
+    def _is_due(self, address: Address, now_ms: int) -> bool:
+        return address not in self._dialling and now_ms >= self._paces.get(address, (0, 0))[1]

@@ -1,0 +1,90 @@
+"""The gate: who may open a connection to us at all, before a byte of theirs is read.
+
+A stranger is known by its address alone until the handshake ends, so the limits here are per
+address: connections at once, handshakes at once, and new ones a second. Hosts of the operator's own
+list pass freely; a peer that turns out to be exempt stops counting once the handshake says so.
+Sans-I/O.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from p2p.addresses import holder_of
+from p2p.limits import TokenBucket
+
+PENDING_MAX: Final = 64
+"""Handshakes of strangers at once."""
+PENDING_PER_HOLDER_MAX: Final = 4
+OPENED_PER_S: Final = 4
+OPENED_BURST: Final = 16
+HOLDERS_MAX: Final = 1_024
+"""Addresses whose pace is remembered; a forgotten one starts afresh."""
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """One connection's place in the counts, from its first byte to its last."""
+
+    holder: str
+    is_pending: bool
+    is_counted: bool
+
+
+class Gate:
+    """Counts inbound connections by address; `exempt_hosts` are never held up."""
+
+    def __init__(self, per_holder_max: int, exempt_hosts: frozenset[str] = frozenset()) -> None:
+        self._per_holder_max = per_holder_max
+        self._exempt = frozenset(holder_of(host) for host in exempt_hosts)
+        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
+        self._counted: dict[str, int] = {}
+        self._pending: dict[str, int] = {}
+        self._pending_total = 0
+
+    def enter(self, host: str, now_ms: int) -> Place | None:
+        """Return the place of a new connection, or None when it is to be dropped unread."""
+        holder = holder_of(host)
+        if holder in self._exempt:
+            return Place(holder, is_pending=False, is_counted=False)
+        if not self._has_pace(holder, now_ms):
+            return None
+        if (
+            self._counted.get(holder, 0) >= self._per_holder_max
+            or self._pending.get(holder, 0) >= PENDING_PER_HOLDER_MAX
+            or self._pending_total >= PENDING_MAX
+        ):
+            return None
+        _add(self._counted, holder, 1)
+        _add(self._pending, holder, 1)
+        self._pending_total += 1
+        return Place(holder, is_pending=True, is_counted=True)
+
+    def introduce(self, place: Place, *, is_exempt: bool) -> None:
+        """The handshake is over: the peer has a name, and may be exempt by it."""
+        if place.is_pending:
+            place.is_pending = False
+            _add(self._pending, place.holder, -1)
+            self._pending_total -= 1
+        if is_exempt and place.is_counted:
+            place.is_counted = False
+            _add(self._counted, place.holder, -1)
+
+    def leave(self, place: Place) -> None:
+        """The connection is closed."""
+        self.introduce(place, is_exempt=True)
+
+    def _has_pace(self, holder: str, now_ms: int) -> bool:
+        bucket = self._buckets.get(holder)
+        if bucket is None:
+            bucket = self._buckets[holder] = TokenBucket(OPENED_PER_S, OPENED_BURST, now_ms)
+            if len(self._buckets) > HOLDERS_MAX:
+                self._buckets.popitem(last=False)
+        self._buckets.move_to_end(holder)
+        return bucket.take(1, now_ms)
+
+
+def _add(counts: dict[str, int], holder: str, change: int) -> None:
+    counts[holder] = counts.get(holder, 0) + change
+    if not counts[holder]:
+        del counts[holder]

@@ -1,0 +1,75 @@
+"""The gate: limits by address before a byte is read, exact counts whatever the order of ends."""
+
+import random
+
+import pytest
+
+from p2p.gate import HOLDERS_MAX, OPENED_BURST, PENDING_MAX, PENDING_PER_HOLDER_MAX, Gate, Place
+
+
+def test_one_address_has_few_handshakes_and_connections_at_once() -> None:
+    gate = Gate(per_holder_max=6)
+    places = [gate.enter("1.2.3.4", 0) for _ in range(10)]
+    inside = [place for place in places if place]
+    assert len(inside) == PENDING_PER_HOLDER_MAX
+    for place in inside:
+        gate.introduce(place, is_exempt=False)
+    more = [place for _ in range(6) if (place := gate.enter("1.2.3.4", 0))]
+    assert len(more) == 2
+    assert gate.enter("1.2.3.5", 0)
+
+
+def test_five_hundred_from_one_address_are_dropped_unread() -> None:
+    gate = Gate(per_holder_max=1_000)
+    let_in = 0
+    for _ in range(500):
+        place = gate.enter("6.6.6.6", 0)
+        if place:
+            let_in += 1
+            gate.leave(place)
+    assert let_in == OPENED_BURST
+    assert gate.enter("6.6.6.6", 250)
+
+
+def test_all_strangers_together_are_bounded() -> None:
+    gate = Gate(per_holder_max=4)
+    places = [gate.enter(f"10.0.{at // 250}.{at % 250}", 0) for at in range(2 * HOLDERS_MAX)]
+    assert sum(place is not None for place in places) == PENDING_MAX
+    assert len(gate._buckets) == HOLDERS_MAX
+
+
+def test_the_operators_hosts_pass_freely() -> None:
+    gate = Gate(1, frozenset({"127.0.0.2", "node.example.org"}))
+    assert all(gate.enter("127.0.0.2", 0) for _ in range(1_000))
+
+
+def test_one_ipv6_subscriber_is_one_stranger() -> None:
+    gate = Gate(2)
+    assert sum(gate.enter(f"2001:db8::{at:x}", 0) is not None for at in range(10)) == 2
+
+
+def test_an_exempt_peer_stops_counting() -> None:
+    gate = Gate(1)
+    place = gate.enter("1.1.1.1", 0)
+    assert place and not gate.enter("1.1.1.1", 0)
+    gate.introduce(place, is_exempt=True)
+    assert gate.enter("1.1.1.1", 0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_counts_come_back_to_nothing(seed: int) -> None:
+    chance, gate = random.Random(seed), Gate(3)
+    inside: list[Place] = []
+    for now in range(2_000):
+        place = gate.enter(f"1.1.1.{chance.randrange(9)}", now * 300)
+        if place:
+            inside.append(place)
+        one = chance.choice(inside) if inside else None
+        if one and chance.random() < 0.4:
+            gate.introduce(one, is_exempt=chance.random() < 0.5)
+        elif one:
+            gate.leave(one)
+            inside.remove(one)
+    for one in inside:
+        gate.leave(one)
+    assert not gate._counted and not gate._pending and not gate._pending_total

@@ -1,0 +1,219 @@
+"""Real nodes on loopback: they meet, talk, ask, part, and survive each other."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from p2p.addresses import Address
+from p2p.announce import Announce, Announcement, sign_announce
+from p2p.errors import LocalError, NotConnected, RequestFailed
+from p2p.handshake import NodeKey
+from p2p.scores import Verdict
+from p2p.topics import LIMITS, MIB, Topic
+
+GENESIS = b"\x07" * 32
+
+
+async def test_two_nodes_talk(nodes: Any, until: Any) -> None:
+    one, other = await nodes.pair()
+    assert one.network.send(other.id, Topic.CONSENSUS, b"vote")
+    assert other.network.broadcast(Topic.BLOCKS, bytes(5 * MIB)) == 1
+    await until(lambda: one.messages and other.messages)
+    assert other.messages == [(one.id, Topic.CONSENSUS, b"vote")]
+    assert one.messages == [(other.id, Topic.BLOCKS, bytes(5 * MIB))]
+    (info,) = one.network.peers()
+    assert (info.peer_id, info.is_outbound, info.host) == (other.id, False, "127.0.0.2")
+    await until(lambda: one.network.peers()[0].round_trip_ms is not None)
+    assert one.network.peers()[0].score == 1
+    assert one.network.counters.verdicts["useful"] == 1
+    assert one.network.held_bytes == 0
+
+
+async def test_questions_are_answered_refused_or_run_out(nodes: Any) -> None:
+    one, other = await nodes.pair()
+    ask = one.network.request
+    assert await ask(other.id, Topic.SYNC, b"abc", 5_000) == b"cba"
+    answers = await asyncio.gather(
+        *[ask(other.id, Topic.SYNC, b"%d" % at, 5_000) for at in range(10, 40)]
+    )
+    assert answers == [(b"%d" % at)[::-1] for at in range(10, 40)]
+    with pytest.raises(RequestFailed, match=r"test\.refused"):
+        await ask(other.id, Topic.SYNC, b"refuse", 5_000)
+    with pytest.raises(RequestFailed, match=r"p2p\.timeout"):
+        await ask(other.id, Topic.SYNC, b"ignore", 100)
+    with pytest.raises(NotConnected):
+        await ask(b"?" * 32, Topic.SYNC, b"abc", 5_000)
+    with pytest.raises(LocalError):
+        one.network.send(other.id, Topic.PEERS, bytes(MIB))
+    assert not one.network.send(b"?" * 32, Topic.CONSENSUS, b"vote")
+
+
+async def test_a_stop_is_heard_and_a_restart_is_met_again(nodes: Any, until: Any) -> None:
+    one, other = await nodes.pair()
+    waiting = asyncio.create_task(other.network.request(one.id, Topic.SYNC, b"ignore", 60_000))
+    await asyncio.sleep(0.05)
+    port = one.network.port
+    loop = asyncio.get_running_loop()
+    start = loop.time()
+    await one.network.stop()
+    assert loop.time() - start < 2
+    await until(lambda: not other.peers)
+    assert other.downs == [(one.id, "p2p.disconnected")]
+    with pytest.raises(RequestFailed):
+        await waiting
+    await one.fresh(listen_port=port).start()
+    await until(lambda: one.id in other.peers and other.id in one.peers)
+
+
+async def test_persistent_peers_of_both_sides_settle_on_one_connection(
+    nodes: Any, until: Any
+) -> None:
+    first = await nodes.start()
+    others = [await nodes.start([first]) for _ in range(3)]
+    everybody = [first, *others]
+    targets = [node.target for node in everybody]
+    for node in everybody:
+        await node.network.stop()
+    for node, target in zip(everybody, targets, strict=True):
+        node.ups.clear()
+        node.downs.clear()
+        known = tuple(one for one in targets if one is not target)
+        node.fresh(persistent=known, listen_port=target.address.port)
+    await asyncio.gather(*[node.network.start() for node in everybody])
+    ids = {node.id for node in everybody}
+    await until(lambda: all(node.peers == ids - {node.id} for node in everybody))
+    await asyncio.sleep(0.7)  # whoever would still change its mind does it now
+    for node in everybody:
+        assert node.peers == ids - {node.id}
+        assert len(node.ups) - len(node.downs) == 3
+    for node in everybody:
+        for other in everybody:
+            if node is not other:
+                (there,) = [p for p in node.network.peers() if p.peer_id == other.id]
+                (back,) = [p for p in other.network.peers() if p.peer_id == node.id]
+                assert there.is_outbound is not back.is_outbound
+
+
+def record(node: Any, key: NodeKey, sequence: int = 1) -> Announce:
+    body = Announcement(key.node_id, node.id, (Address(node.host, node.network.port),), sequence)
+    return sign_announce(body, GENESIS, key.sign, node.key)
+
+
+async def test_validators_find_each_other_and_form_a_mesh(nodes: Any, until: Any) -> None:
+    """Eight nodes know only the first; seven are validators and end up joined pairwise."""
+    hub = await nodes.start(per_address_max=8)
+    keys = [NodeKey(bytes([100 + at]) * 32) for at in range(7)]
+    nodes.validators.update(key.node_id for key in keys)
+    members = [await nodes.start([hub], joins_mesh=True, outbound_max=0) for _ in keys]
+    for node, key in zip(members, keys, strict=True):
+        node.network.announce(record(node, key))
+    ids = {node.id for node in members}
+    await until(lambda: all(ids - {node.id} <= node.peers for node in members))
+    for node, key in zip(members, keys, strict=True):
+        assert hub.network.node_of(key.node_id) == node.id
+        assert members[0].network.validator_of(node.id) == key.node_id
+    with pytest.raises(LocalError):
+        hub.network.announce(record(hub, NodeKey(b"x" * 32)))
+
+
+async def test_addresses_are_told_and_dialled(nodes: Any, until: Any) -> None:
+    """A newcomer knows one node and meets those that it knows; private ones are not told."""
+    hidden = await nodes.start()
+    known = await nodes.start()
+    middle = await nodes.start([hidden, known], private=frozenset({hidden.id}))
+    await until(lambda: middle.peers == {hidden.id, known.id})
+    newcomer = await nodes.start([middle])
+    await until(lambda: known.id in newcomer.peers)
+    assert hidden.id not in {entry.peer.node_id for entry in newcomer.book}
+
+
+async def test_a_provably_bad_message_bans(nodes: Any, until: Any) -> None:
+    one, other = await nodes.pair()
+    one.verdict = Verdict.INVALID
+    other.network.send(one.id, Topic.TRANSACTIONS, b"bad")
+    await until(lambda: not one.peers)
+    assert one.downs == [(other.id, "p2p.invalid")]
+    await until(lambda: one.network.counters.refused.get("p2p.banned"))
+    assert not one.peers
+
+
+async def test_trusted_peers_are_dropped_but_not_banned(nodes: Any, until: Any) -> None:
+    one, other = await nodes.pair()
+    other.verdict = Verdict.INVALID
+    one.network.send(other.id, Topic.TRANSACTIONS, b"bad")
+    await until(lambda: other.downs)
+    await until(lambda: one.id in other.peers)  # the first is the second's persistent peer
+
+
+async def test_a_flood_of_transactions_does_not_delay_consensus(nodes: Any, until: Any) -> None:
+    one, other = await nodes.pair()
+    one.hold = True  # nothing of what comes is ever settled
+    for _ in range(2_000):
+        other.network.send(one.id, Topic.TRANSACTIONS, bytes(64 * 1_024))
+    for _ in range(4):
+        other.network.send(one.id, Topic.BLOCKS, bytes(8 * MIB))
+    for at in range(20):
+        start, vote = asyncio.get_running_loop().time(), b"vote %d" % at
+        other.network.send(one.id, Topic.CONSENSUS, vote)
+        await until(lambda vote=vote: any(data == vote for _, _, data in one.messages))
+        assert asyncio.get_running_loop().time() - start < 0.5
+    limits = LIMITS[Topic.TRANSACTIONS]
+    flood = sum(len(m[2]) for m in one.messages if m[1] is Topic.TRANSACTIONS)
+    assert flood <= limits.window_bytes
+    assert one.network.held_bytes <= limits.window_bytes + 8 * MIB + 4 * MIB
+    assert other.network.counters.dropped_messages[Topic.TRANSACTIONS] > 1_000
+
+
+async def test_seats_are_limited_and_the_operators_peers_exempt(nodes: Any, until: Any) -> None:
+    friends = [NodeKey(bytes([number]) * 32).node_id for number in (4, 5)]
+    full = await nodes.start(inbound_max=2, unconditional=frozenset(friends))
+    strangers = [await nodes.start([full]) for _ in range(2)]
+    await until(lambda: len(full.peers) == 2)
+    trusted = [await nodes.start([full]) for _ in range(2)]
+    refused = await nodes.start([full])
+    await until(lambda: len(full.peers) == 4)
+    await until(lambda: full.network.counters.refused.get("p2p.full"))
+    assert full.peers == {node.id for node in (*strangers, *trusted)}
+    assert not refused.peers
+
+
+async def test_one_address_does_not_take_every_seat(nodes: Any, until: Any) -> None:
+    one = await nodes.start(per_address_max=2)
+    for _ in range(4):
+        await nodes.start([one], dial_from="127.0.0.77")
+    await until(lambda: len(one.peers) == 2)
+    await until(lambda: one.network.counters.refused.get("p2p.gate", 0) >= 2)
+    assert len(one.peers) == 2
+
+
+async def test_anchors_are_kept_and_met_again(nodes: Any, until: Any) -> None:
+    from p2p.addresses import PeerAddress
+    from p2p.peerbook import PeerBook
+
+    one, other = await nodes.start(), await nodes.start()
+    one.book.hear(PeerAddress(other.id, other.target.address), "127.0.0.9")
+    await until(lambda: one.book.anchors)
+    stored = one.book.to_bytes()
+    await one.network.stop()
+    await until(lambda: not other.peers)
+    one.book = PeerBook.from_bytes(stored, "peers.book")
+    assert one.book.anchors == (PeerAddress(other.id, other.target.address),)
+    one.book._entries.clear()
+    one.book._buckets.clear()
+    await one.fresh().start()
+    await until(lambda: other.id in one.peers)
+
+
+async def test_a_bug_in_a_task_is_heard(nodes: Any) -> None:
+    one = await nodes.start()
+
+    async def broken() -> None:
+        raise ZeroDivisionError
+
+    one.network._spawn(broken())
+    with pytest.raises(ZeroDivisionError):
+        await one.network.failed()
+    with pytest.raises(ZeroDivisionError):
+        await one.network.stop()
+    nodes.all.remove(one)
