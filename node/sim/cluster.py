@@ -176,6 +176,8 @@ class Cluster:
 
     def transmit(self, endpoint: int, to: PublicKey, message: Message) -> None:
         """Send what a replica's engine wants sent, through its behaviour where it has one."""
+        digest = b"Send" + to[:16] + self._packet(message).digest
+        self.world.record("effect", endpoint, -1, digest, message)
         order = self._order(endpoint) if isinstance(message, Propose) else self.replicas
         targets = [
             replica.endpoint

@@ -4,6 +4,9 @@ The core is drawn from the honest validators, as small as a quorum can be. Its l
 everything, its disks hold, and whoever of it was down comes back. Other honest validators stay
 down or cut off; Byzantine ones go on as before. Within the bound every member of the core must
 hold a block as final that is higher than anything that was final before.
+
+The bound is in Δ: a few views, and one for each validator outside of the core, because that many
+may lead one after the other; and each view may fail, after the longest back-off there is.
 """
 
 from collections.abc import Sequence
@@ -18,8 +21,8 @@ from node.sim.scenario import Scenario
 from node.sim.settings import timeouts_for
 from node.sim.world import US_PER_MS, World
 
-BOUND_VIEWS_PER_VALIDATOR = 3
-BOUND_VIEWS_EXTRA = 20
+BOUND_VIEWS = 4
+"""Beside those that others than the core may lead: one that fails already, and three that hold."""
 CHANCE_BEYOND_BOUND_VIEWS = 10
 """With a third or more Byzantine a stall is no violation, so it is not waited for as long."""
 
@@ -56,11 +59,11 @@ def draw_core(patient: Patient, healthy: Sequence[int], chance: Random) -> list[
     return sorted(core)
 
 
-def bound_ms(scenario: Scenario) -> int:
+def bound_ms(scenario: Scenario, core: Sequence[int]) -> int:
     """Return how long progress may take: so many views, each failing after the longest back-off."""
     timeouts = timeouts_for(scenario.delta_ms)
     longest_ms = timeouts.backoff_ms_max + 2 * timeouts.delta_ms + timeouts.retry_ms
-    views = BOUND_VIEWS_PER_VALIDATOR * len(scenario.stakes) + BOUND_VIEWS_EXTRA
+    views = BOUND_VIEWS + len(scenario.stakes) - len(core)
     if not scenario.is_within_bound:
         views = CHANCE_BEYOND_BOUND_VIEWS
     return views * longest_ms
@@ -77,7 +80,7 @@ def run_liveness(patient: Patient) -> Liveness:
     ]
     core = draw_core(patient, honest, world.chance("liveness"))
     expected = patient.is_quorum(core) and scenario.is_within_bound
-    limit_ms = bound_ms(scenario)
+    limit_ms = bound_ms(scenario, core)
     _heal(patient, core)
     members = [patient.replicas[each] for each in core]
     before = max((replica.ledger.height for replica in patient.replicas), default=0)
@@ -88,7 +91,7 @@ def run_liveness(patient: Patient) -> Liveness:
 
     progressed = world.run(started_us + limit_ms * US_PER_MS, went_on)
     needed_ms = (world.now_us - started_us) // US_PER_MS if progressed else None
-    return Liveness(core, expected, progressed, limit_ms, needed_ms)
+    return Liveness(core, expected, progressed, limit_ms, needed_ms, scenario.delta_ms)
 
 
 def _heal(patient: Patient, core: list[int]) -> None:

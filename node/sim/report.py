@@ -54,6 +54,18 @@ class Liveness(Struct, frozen=True):
     progressed: bool
     bound_ms: int
     needed_ms: int | None
+    delta_ms: int
+    """The timeout bound Δ, in which both are read."""
+
+    @property
+    def bound_deltas(self) -> float:
+        """How many Δ it may take."""
+        return self.bound_ms / self.delta_ms
+
+    @property
+    def needed_deltas(self) -> float | None:
+        """How many Δ it took."""
+        return None if self.needed_ms is None else self.needed_ms / self.delta_ms
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -218,7 +230,8 @@ def _evidence(report: Report) -> str:
 
 def _liveness(liveness: Liveness) -> str:
     who = f"healed {liveness.healed}"
-    if liveness.progressed:
-        return f"{who}, final again after {liveness.needed_ms} of at most {liveness.bound_ms} ms"
+    if liveness.needed_deltas is not None:
+        took = f"{liveness.needed_deltas:.1f} of at most {liveness.bound_deltas:.0f} Δ"
+        return f"{who}, final again after {took}"
     verdict = "a violation" if liveness.expected else "no violation with so much Byzantine stake"
-    return f"{who}, no progress within {liveness.bound_ms} ms: {verdict}"
+    return f"{who}, no progress within {liveness.bound_deltas:.0f} Δ: {verdict}"

@@ -141,7 +141,7 @@ class Simulation:
     def begin_liveness(self) -> Liveness:
         """End the schedule of faults, and see whether a healed quorum goes on."""
         if self.watch.is_forked:
-            return Liveness([], False, False, 0, None)
+            return Liveness([], False, False, 0, None, self.scenario.delta_ms)
         patient = Patient(self.world, self.scenario, self.rotas, self.network, self.replicas)
         self.faults.enabled = False
         return run_liveness(patient)
@@ -178,7 +178,7 @@ class Simulation:
         checks = ALWAYS + SAFETY if self.scenario.is_within_bound else ALWAYS
         found += [violation for check in checks for violation in check(evidence)]
         if liveness.expected and not liveness.progressed:
-            text = f"healed {liveness.healed}, nothing final within {liveness.bound_ms} ms"
+            text = f"healed {liveness.healed}, nothing final within {liveness.bound_deltas:.0f} Δ"
             found.append(Violation("progress", views, text))
         return found
 

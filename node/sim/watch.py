@@ -163,4 +163,5 @@ class Watch:
             read_message(self.chronicle, message)
 
     def _found(self, replica: Replica, invariant: str, text: str) -> None:
-        self.report(Violation(invariant, 0, f"{text} at {self.world.now_ms} ms"))
+        view = replica.engine.core.epoch.view if replica.is_up else 0
+        self.report(Violation(invariant, view, f"{text} at {self.world.now_ms} ms"))
