@@ -32,7 +32,8 @@ from state.modules.staking.shares import bond
 from state.modules.staking.validating import enrol
 from state.types import BPS
 
-MATURED_PER_BLOCK_MAX = 1_000
+MATURED_PER_BLOCK_MAX = 40_000
+"""More than the entries of a block full of Undelegate, so that no flood delays others (ADR 13)."""
 GENESIS_COMMISSION_CHANGE_BPS_MAX = 100
 """What the validators of genesis promise: no more than a hundredth in commission_blocks."""
 

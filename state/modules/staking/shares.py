@@ -51,7 +51,7 @@ def self_bond(state: State, account: Address, validator: Validator) -> int:
 def bonded_age(state: State, account: Address, at_height: int) -> int:
     """Return the account's bonded SAHARA times the blocks they were bonded before `at_height`.
 
-    What a slash took counts no more.
+    What a slash took counts no more; of redelegated stake, from the time when it is settled.
     """
     total = 0
     for (_, at), row in DELEGATIONS.scan(state, under=(account,)):
