@@ -165,18 +165,8 @@ class Node:
         guarded: tuple[SignedVote, ...] = given.pop("guarded", ())
         records = tuple(self.disk.records)
         blocks = tuple(self.disk.blocks.values())
-        self.feed(
-            Started(
-                network.now,
-                network.now + WALL,
-                self.info(number),
-                tip,
-                records,
-                blocks,
-                guarded,
-                **given,
-            )
-        )
+        now, info, kept = network.now, self.info(number), (records, blocks, guarded)
+        self.feed(Started(now, now + WALL, info, tip, *kept, **given))
         self.feed(TransactionsPending(network.now, network.pending))
 
     def crash(self) -> None:
@@ -233,12 +223,11 @@ class Node:
             case ExecuteBlock(header, block_id, justify, body):
                 assert header.parent_id in self.executed, "parents are executed first"
                 self.seen[block_id] = Block(header, justify, body)
-                state = digest(header.state_root, block_id)
-                outcomes = digest(b"outcomes", block_id)
+                tip = self.network.executed_tip(header)
+                self.executed[block_id] = tip = replace(tip, changed=bool(body))
+                roots = (tip.state_root, tip.outcomes_root)
                 valid = not body.startswith(b"fails")
-                tip = Tip(header, block_id, state, outcomes, bool(body), None)
-                self.executed[block_id] = tip
-                return [BlockExecuted(now, block_id, valid, state, outcomes, bool(body))]
+                return [BlockExecuted(now, block_id, valid, *roots, bool(body))]
             case SignVote(kind, subject):
                 return [self.sign_vote(kind, subject)]
             case CommitBlock():
@@ -385,6 +374,12 @@ class Network:
             return
         known = self.agreed.setdefault(tip.header.height, tip.block_id)
         assert known == tip.block_id, f"two final blocks at height {tip.header.height}"
+
+    @staticmethod
+    def executed_tip(header: Header) -> Tip:
+        """What executing a block gives, on every node."""
+        state, outcomes = digest(header.state_root, header.id), digest(b"outcomes", header.id)
+        return Tip(header, header.id, state, outcomes, True, None)
 
     def deliver(self, node: Node, send: Send) -> None:
         wire = encode(send.message)
