@@ -473,9 +473,11 @@ class Forge:
     def send(self, index: int, *messages: Any) -> list[Effect]:
         """Hand messages to node 0 in one batch; return what it did."""
         before = len(self.node.effects)
-        received = tuple([(key_of(index), decode(encode(one))) for one in messages])
-        self.node.feed(Received(self.net.now, received))
+        self.node.feed(self.received(key_of(index), *messages))
         return self.node.effects[before:]
+
+    def received(self, peer: bytes, *messages: Any) -> Received:
+        return Received(self.net.now, tuple([(peer, decode(encode(one))) for one in messages]))
 
 
 @pytest.fixture
