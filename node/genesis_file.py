@@ -71,22 +71,28 @@ class Profile:
             _value(kinds[name], value, name, Path("the new genesis"))
         return replace(self.genesis(), chain_id=chain_id, time_ms=time_ms)
 
-    def founded(self, time_ms: int, public_key: PublicKey, funds: Sequence[Allocation]) -> Genesis:
-        """Return a new network of one validator, with `funds` besides; raises GenesisInvalid."""
+    def founded(
+        self, time_ms: int, public_keys: Sequence[PublicKey], funds: Sequence[Allocation]
+    ) -> Genesis:
+        """Return a new network of these validators, with `funds` besides; raises GenesisInvalid.
+
+        Each of them gets the founding's stake and balance.
+        """
         founding = self.founding
         if founding is None:
             raise GenesisInvalid(
                 f"{self.chain_id} is not founded by one node; give the genesis file that its "
                 "validators agreed on with --genesis."
             )
-        account = address_of(public_key)
-        own = Allocation(account, founding.stake + founding.balance)
-        validator = GenesisValidator(public_key, account, founding.stake)
+        owners = [(public_key, address_of(public_key)) for public_key in public_keys]
+        balance = founding.stake + founding.balance
+        own = [Allocation(account, balance) for _, account in owners]
+        joined = [GenesisValidator(*owner, founding.stake) for owner in owners]
         return replace(
             self.genesis(),
             time_ms=time_ms,
-            allocations=(own, *self.allocations, *funds),
-            validators=(validator, *self.validators),
+            allocations=(*own, *self.allocations, *funds),
+            validators=(*joined, *self.validators),
         )
 
 

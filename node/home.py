@@ -16,7 +16,8 @@ from a backup may have voted, and a new guard would not know (consensus settled 
 
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -151,24 +152,35 @@ def create_home(path: Path, wishes: HomeWishes) -> tuple[Home, Genesis]:
     """
     keys = _keys_in(path)
     _check(path, wishes, keys)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        draft.mkdir(mode=0o700, parents=True)
-        genesis = _fill(Home(draft), wishes, keys)
-        sync_folder(draft)
+    with _drafts([path]) as (draft,):
+        begun = _begin(draft, wishes, keys)
+        genesis = _genesis(wishes, [begun])
+        never_voted = keys is None or wishes.genesis is None or _declared(keys, genesis)
+        _finish(draft, begun, genesis, with_guard=never_voted)
         if keys is None:
-            draft.replace(path)
-            sync_folder(path.parent)
+            _place(draft, path)
         else:
-            _join(draft, path)
-    except OSError as error:
-        raise HomeFailed(
-            f"The home {path} cannot be made ({error.strerror}); choose a folder that this user "
-            "may write to."
-        ) from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+            _join(draft.path, path)
     return Home(path), genesis
+
+
+def create_homes(paths: Sequence[Path], wishes: HomeWishes) -> tuple[list[Home], Genesis]:
+    """Found a devnet with a validator in each of these new folders, and return it with its homes.
+
+    Each home is made whole or not at all. Raises what `create_home` raises.
+    """
+    if wishes.genesis is not None or wishes.profile != FOUNDED:
+        raise HomeRefused("Only a devnet is founded at once; leave out --genesis and --profile.")
+    for path in paths:
+        _check(path, wishes, None)
+    with _drafts(paths) as drafts:
+        begun = [_begin(draft, wishes, None) for draft in drafts]
+        genesis = _genesis(wishes, begun)
+        for draft, start in zip(drafts, begun, strict=True):
+            _finish(draft, start, genesis, with_guard=True)
+        for draft, path in zip(drafts, paths, strict=True):
+            _place(draft, path)
+    return [Home(path) for path in paths], genesis
 
 
 def note_declared(path: Path, genesis: Genesis) -> None:
@@ -188,6 +200,29 @@ def _keys_in(path: Path) -> Path | None:
     """Return a folder that holds keys and at most the note that they were declared, else None."""
     names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
     return path if names in ({KEYS_FOLDER}, {KEYS_FOLDER, DECLARED_FILE}) else None
+
+
+@contextmanager
+def _drafts(paths: Sequence[Path]) -> Iterator[list[Home]]:
+    """Give an empty draft beside each path; what is left of them afterwards is removed."""
+    drafts = [Home(path.with_name(f".{path.name}.{secrets.token_hex(8)}")) for path in paths]
+    try:
+        for draft in drafts:
+            draft.path.mkdir(mode=0o700, parents=True)
+        yield drafts
+    except OSError as error:
+        raise HomeFailed(
+            f"The home {paths[0]} cannot be made ({error.strerror}); choose a folder that this "
+            "user may write to."
+        ) from error
+    finally:
+        for draft in drafts:
+            shutil.rmtree(draft.path, ignore_errors=True)
+
+
+def _place(draft: Home, path: Path) -> None:
+    draft.path.replace(path)
+    sync_folder(path.parent)
 
 
 def _join(draft: Path, path: Path) -> None:
@@ -224,26 +259,36 @@ def _check(path: Path, wishes: HomeWishes, keys: Path | None) -> None:
         raise HomeRefused("A validator's key needs a passphrase; give --passphrase-file.")
 
 
-def _fill(home: Home, wishes: HomeWishes, keys: Path | None) -> Genesis:
-    """Write everything into the draft of a home, except keys that lie in a folder already."""
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A home before its network is known: its settings, and the key that it holds or will hold."""
+
+    config: str
+    public_key: PublicKey | None
+
+
+def _begin(home: Home, wishes: HomeWishes, keys: Path | None) -> _Begun:
+    """Make the key of a draft, unless it lies in a folder already or the profile has none."""
     config = (configs_folder() / "node" / f"{wishes.profile}.toml").read_text()
-    public_key: PublicKey | None = None
-    if wishes.profile in VALIDATING and keys is not None:
-        public_key = key_info(keys, VALIDATOR_KEY).public_key
-    elif wishes.profile in VALIDATING:
-        passphrase = wishes.passphrase
-        if passphrase is None:
-            passphrase = _made_up(home.path / PASSPHRASE_FILE)
-            config += f'\npassphrase_file = "{PASSPHRASE_FILE}"   # made up for this devnet\n'
-        cost = LIGHT_COST if wishes.profile == FOUNDED else COST
-        public_key = create_key(home.path, VALIDATOR_KEY, passphrase, cost)
-    genesis = _genesis(wishes, public_key)
+    if wishes.profile not in VALIDATING:
+        return _Begun(config, None)
+    if keys is not None:
+        return _Begun(config, key_info(keys, VALIDATOR_KEY).public_key)
+    passphrase = wishes.passphrase
+    if passphrase is None:
+        passphrase = _made_up(home.path / PASSPHRASE_FILE)
+        config += f'\npassphrase_file = "{PASSPHRASE_FILE}"   # made up for this devnet\n'
+    cost = LIGHT_COST if wishes.profile == FOUNDED else COST
+    return _Begun(config, create_key(home.path, VALIDATOR_KEY, passphrase, cost))
+
+
+def _finish(home: Home, begun: _Begun, genesis: Genesis, *, with_guard: bool) -> None:
+    """Write the rest of a draft."""
     home.genesis_file.write_text(write_genesis(genesis))
-    home.config_file.write_text(config)
-    never_voted = keys is None or wishes.genesis is None or _declared(keys, genesis)
-    if public_key is not None and never_voted:
-        create_guard(home.guard_file, public_key, genesis.hash)
-    return genesis
+    home.config_file.write_text(begun.config)
+    if begun.public_key is not None and with_guard:
+        create_guard(home.guard_file, begun.public_key, genesis.hash)
+    sync_folder(home.path)
 
 
 def _declared(keys: Path, genesis: Genesis) -> bool:
@@ -267,9 +312,10 @@ def _made_up(path: Path) -> Passphrase:
     return Passphrase(text)
 
 
-def _genesis(wishes: HomeWishes, public_key: PublicKey | None) -> Genesis:
+def _genesis(wishes: HomeWishes, begun: Sequence[_Begun]) -> Genesis:
     if wishes.genesis is not None:
         return read_genesis(wishes.genesis)
-    assert public_key is not None, "whoever founds a network has a key"
-    founded = read_profile(FOUNDED).founded(wishes.time_ms, public_key, wishes.funds)
+    keys = [start.public_key for start in begun if start.public_key is not None]
+    assert len(keys) == len(begun), "whoever founds a network has a key"
+    founded = read_profile(FOUNDED).founded(wishes.time_ms, keys, wishes.funds)
     return checked(founded, "the new home")

@@ -146,13 +146,13 @@ def test_the_devnet_is_that_of_the_golden_figures() -> None:
 
 def test_a_network_founded_by_one(tmp_path: Path) -> None:
     profile = read_profile("devnet")
-    genesis = profile.founded(5, b"k" * 32, [Allocation(ONE, 7)])
+    genesis = profile.founded(5, [b"k" * 32], [Allocation(ONE, 7)])
     genesis.check()
     (validator,) = genesis.validators
     assert genesis.time_ms == 5
     assert [entry.address for entry in genesis.allocations] == [validator.account, ONE]
     assert genesis.allocations[0].amount > validator.stake
     with pytest.raises(GenesisInvalid, match="--genesis"):
-        read_profile("mainnet").founded(5, b"k" * 32, [])
+        read_profile("mainnet").founded(5, [b"k" * 32], [])
     with pytest.raises(GenesisInvalid, match="no chain"):
         read_profile("../devnet")

@@ -13,6 +13,7 @@ from node.home import (
     HomeRefused,
     HomeWishes,
     create_home,
+    create_homes,
     note_declared,
     open_home,
 )
@@ -183,3 +184,31 @@ def test_a_folder_of_keys_stays_when_the_home_is_refused(tmp_path: Path) -> None
     (path / "more").write_text("")
     with pytest.raises(HomeExists):
         create_home(path, wishes(profile="validator", genesis=genesis))
+
+
+def test_a_devnet_of_several_is_one_network(tmp_path: Path) -> None:
+    paths = [tmp_path / "net" / str(number) for number in range(4)]
+    fund = Allocation(b"1" * 20, 10**9)
+    homes, genesis = create_homes(paths, wishes(funds=[fund]))
+    assert sorted(entry.name for entry in (tmp_path / "net").iterdir()) == ["0", "1", "2", "3"]
+    genesis.check()
+    assert len({entry.public_key for entry in genesis.validators}) == 4
+    assert genesis.allocations[-1] == fund
+    for home, validator in zip(homes, genesis.validators, strict=True):
+        assert open_home(home.path).genesis() == genesis
+        key = load_key(home.path, "validator", read_passphrase(home.path / "passphrase"))
+        assert key.public_key == validator.public_key
+        GuardedSigner(key, home.guard_file, genesis.hash).close()
+
+
+def test_a_devnet_of_several_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    create_home(tmp_path / "1", wishes())
+    paths = [tmp_path / str(number) for number in range(3)]
+    with pytest.raises(HomeExists):
+        create_homes(paths, wishes())
+    with pytest.raises(HomeRefused, match="devnet"):
+        create_homes(paths[:1], wishes(profile="testnet", passphrase=WORDS))
+    with pytest.raises(GenesisInvalid, match="supply"):
+        too_much = [Allocation(b"1" * 20, 2**63 - 1)]
+        create_homes([tmp_path / "a", tmp_path / "b"], wishes(funds=too_much))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["1"]
