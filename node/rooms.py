@@ -5,7 +5,7 @@ found earlier on the path, or installed over ours, would be imported in silence.
 """
 
 import sys
-from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOMS = ("cython_ext", "state", "consensus", "p2p", "node")
@@ -16,14 +16,16 @@ class WrongInstallation(Exception):
 
 
 def check_installation() -> None:
-    """Import every room and refuse to go on unless all lie side by side and assertions run.
+    """Find every room and refuse to go on unless all lie side by side and assertions run.
 
-    Raises WrongInstallation.
+    Nothing is imported, so that no command waits for rooms that it does not need. Raises
+    WrongInstallation.
     """
     require_assertions(sys.flags.optimize)
     here = Path(__file__).resolve().parent
     for room in ROOMS:
-        require_ours(room, import_module(room).__file__, here)
+        spec = find_spec(room)
+        require_ours(room, None if spec is None else spec.origin, here)
 
 
 def require_assertions(optimize: int) -> None:
@@ -40,7 +42,8 @@ def require_ours(room: str, found: str | None, here: Path) -> None:
     expected = here.parent / room / "__init__.py"
     if found is None or Path(found).resolve() != expected:
         raise WrongInstallation(
-            f"the package `{room}` was imported from {found or 'a folder without __init__.py'}, "
-            f"not from {expected}: another project's package is in the way; install sahara-node "
+            f"the package `{room}` would be imported from "
+            f"{found or 'a folder without __init__.py'}, not from {expected}: another project's "
+            "package is in the way; install sahara-node "
             "into a virtual environment of its own, and start it outside folders of that name."
         )

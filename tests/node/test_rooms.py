@@ -39,7 +39,7 @@ def test_a_foreign_package_is_refused(room: str, tmp_path: Path) -> None:
     (foreign / "__init__.py").write_text("")
     code, output = run(path=f"{tmp_path}{os.pathsep}{ROOT}", cwd=tmp_path)
     assert code != 0
-    assert f"WrongInstallation: the package `{room}` was imported from {foreign}" in output
+    assert f"WrongInstallation: the package `{room}` would be imported from {foreign}" in output
 
 
 def test_a_folder_that_is_no_package_is_refused() -> None:
