@@ -59,9 +59,7 @@ _defaults = Options()
 @click.option("--loss", type=_chance, default=0.0, help="Chance per message and link to be lost.")
 @click.option("--duplicate", type=_chance, default=0.0, help="Chance that one arrives twice.")
 @click.option("--reorder", is_flag=True, help="Messages of a link may overtake each other.")
-@click.option(
-    "--bandwidth", type=click.FloatRange(0), default=0.0, help="Mbit/s of each link up and down."
-)
+@click.option("--bandwidth", type=click.FloatRange(0), default=0.0, help="Mbit/s, up and down.")
 @click.option("--partition", default="none", show_default=True, help=PARTITION_HELP)
 @click.option("--crash", type=_chance, default=0.0, help="Chance per validator and view.")
 @click.option("--disk-faults", type=_chance, default=0.0, help="Chance per sync of a power cut.")
@@ -150,7 +148,7 @@ def _run(
     if swarm and sweep is None:
         options = draw_options(options.seed)
     if plot is not None:
-        draw(measure_counts(options), options.latency, plot)
+        draw(measure_counts(options), options, plot)
         console.print(f"picture  {plot}", highlight=False)
         return 0
     result: Report | Sweep

@@ -21,6 +21,7 @@ class Point:
     validators: int
     finality_ms_p50: float
     finality_ms_p99: float
+    finality_delays_p50: float | None
 
 
 def measure_counts(options: Options) -> list[Point]:
@@ -40,10 +41,10 @@ def measure_counts(options: Options) -> list[Point]:
 def _point(count: int, report: Report) -> Point | None:
     if report.finality_ms_p50 is None or report.finality_ms_p99 is None:
         return None
-    return Point(count, report.finality_ms_p50, report.finality_ms_p99)
+    return Point(count, report.finality_ms_p50, report.finality_ms_p99, report.finality_delays_p50)
 
 
-def draw(points: list[Point], latency: str, path: Path) -> None:
+def draw(points: list[Point], options: Options, path: Path) -> None:
     """Write the plot as the suffix of `path` says; raises SimulationError."""
     try:
         from matplotlib.figure import Figure
@@ -54,12 +55,35 @@ def draw(points: list[Point], latency: str, path: Path) -> None:
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     counts = [point.validators for point in points]
-    axes.plot(counts, [point.finality_ms_p50 for point in points], "o-", label="median")
     axes.plot(counts, [point.finality_ms_p99 for point in points], "s--", label="99th percentile")
+    axes.plot(counts, [point.finality_ms_p50 for point in points], "o-", label="median")
+    for point in points:
+        if point.finality_delays_p50 is not None:
+            axes.annotate(
+                f"{point.finality_delays_p50:.2f}",
+                (point.validators, point.finality_ms_p50),
+                textcoords="offset points",
+                xytext=(0, -14),
+                ha="center",
+                fontsize="small",
+            )
+    axes.set_xscale("log")
+    axes.set_xticks(counts, [str(count) for count in counts])
+    axes.minorticks_off()
     axes.set_xlabel("validators")
     axes.set_ylabel("finality, ms")
-    axes.set_title(f"Finality by validator count, latency {latency}")
+    axes.set_title(_title(options), fontsize="medium")
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
-    axes.legend()
-    figure.savefig(path)
+    axes.legend(title="below the median: in network delays", loc="lower right")
+    figure.savefig(path, dpi=150)
+
+
+def _title(options: Options) -> str:
+    latency = options.latency + (" ms" if options.latency[:1].isdigit() else "")
+    parts = [f"latency {latency}"]
+    if options.bandwidth:
+        parts.append(f"{options.bandwidth:g} Mbit/s")
+    if options.cpu_cost:
+        parts.append("verification charged")
+    return "Finality by validator count: " + ", ".join(parts)
