@@ -125,6 +125,13 @@ def checked(genesis: Genesis, where: str) -> Genesis:
         genesis.check()
     except (Rejected, msgspec.ValidationError) as error:
         raise GenesisInvalid(f"The genesis in {where} is refused: {error}") from error
+    least = genesis.params.staking.self_bond_min
+    if any(validator.stake < least for validator in genesis.validators):
+        # It could sit in no set but the first two, and leave them to whoever bonds enough first.
+        raise GenesisInvalid(
+            f"A validator in {where} stands for less than staking.self_bond_min, {least} grains; "
+            "raise its stake, or lower the minimum before others join."
+        )
     return genesis
 
 

@@ -60,7 +60,7 @@ class StakingParams(Struct):
     unbonding_blocks: Blocks = 1_814_400
     evidence_blocks: Blocks = 1_209_600
     delegation_min: Amount = 10**9
-    self_bond_min: Amount = 10**13
+    self_bond_min: Amount = 10**12
     unbonding_entries_max: Annotated[int, Meta(ge=1, le=64)] = 16
     redelegation_entries_max: Annotated[int, Meta(ge=1, le=64)] = 16
     validators_min: Annotated[int, Meta(ge=1, le=200)] = 4

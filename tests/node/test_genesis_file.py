@@ -156,3 +156,17 @@ def test_a_network_founded_by_one(tmp_path: Path) -> None:
         read_profile("mainnet").founded(5, [b"k" * 32], [])
     with pytest.raises(GenesisInvalid, match="no chain"):
         read_profile("../devnet")
+
+
+def test_a_founder_below_the_self_bond_is_refused(tmp_path: Path) -> None:
+    """It would lose its seat in the first set that others can fill."""
+    least = Params().staking.self_bond_min
+    for stake in (least - 1, least):
+        founder = replace(GENESIS.validators[0], stake=stake)
+        path = tmp_path / f"{stake}.toml"
+        path.write_text(write_genesis(replace(GENESIS, validators=(founder,))))
+        if stake < least:
+            with pytest.raises(GenesisInvalid, match="self_bond_min"):
+                read_genesis(path)
+        else:
+            assert read_genesis(path).validators == (founder,)

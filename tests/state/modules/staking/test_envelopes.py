@@ -18,7 +18,7 @@ from state.params import FeeParams
 def create(chain: Any, by: int, key: SigningKey) -> CreateValidator:
     account = chain.address(by)
     proof = key.sign(possession_digest(chain.genesis.hash, account)).signature
-    return CreateValidator(account, bytes(key.verify_key), proof, 10**13, 500, 10, "new")
+    return CreateValidator(account, bytes(key.verify_key), proof, 10**12, 500, 10, "new")
 
 
 def test_a_validator_is_created_by_a_key_that_signs(chain: Any) -> None:

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
+from state.finality import Validator
 from state.modules import staking
 from state.modules.staking import Delegate, Undelegate
 from state.modules.staking.records import SETS
-from state.modules.staking.sets import epoch_of, evidence_end, fixed_height
+from state.modules.staking.sets import epoch_of, evidence_end, fixed_height, is_usable
 from state.params import StakingParams
 
 
@@ -131,3 +132,22 @@ def test_founders_below_the_minimum_sit_while_no_other_set_can_be_fixed(make_net
     network.accept(6, network.create(6, 50))
     network.advance_to(10)
     assert members(network, 3) == [6]
+
+
+@pytest.mark.parametrize(
+    ("stakes", "usable"),
+    [
+        ((), False),
+        ((5,), False),
+        ((5, 5), True),
+        ((0, 0), False),
+        ((0, 1), True),
+        ((1,) * 3, True),
+        ((1,) * 4, False),
+    ],
+)
+def test_which_sets_are_refused(stakes: tuple[int, ...], usable: bool) -> None:
+    """Empty of stake, below the minimum of two, above the maximum of three (settled 8)."""
+    params = StakingParams(validators_min=2, validators_max=3)
+    members = tuple([Validator(bytes(32), bytes([n]) * 20, s) for n, s in enumerate(stakes)])
+    assert is_usable(members, params) == usable
