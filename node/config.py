@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from node.errors import ConfigInvalid
-from node.network_settings import LIST_PATTERN, NetworkSettings, listed
+from node.network_settings import LIST_PATTERN, PeerSettings, listed
 
 CONFIG_FILE = "config.toml"
 ENVIRONMENT_PREFIX = "SAHARA_"
@@ -25,7 +25,7 @@ OTHER_VARIABLES = ("SAHARA_PURE_PYTHON", "SAHARA_HOME", "SAHARA_NODE")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NodeConfig(NetworkSettings):
+class NodeConfig(PeerSettings):
     """Every setting of a node, valid by construction; those of the network are inherited."""
 
     home: Path

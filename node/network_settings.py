@@ -5,6 +5,7 @@ it proves to hold when it is dialled. Lists are texts with commas between, alike
 variable and the file.
 """
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Annotated
@@ -12,6 +13,8 @@ from typing import Annotated
 from msgspec import Meta
 
 from node.errors import ConfigInvalid
+from p2p.addresses import Address, BadAddress, Target, parse_target
+from p2p.settings import NetworkSettings
 
 LIST_PATTERN = r"^[!-~ ]{0,4096}(?!\n)$"
 """Texts with commas between; the flag, the variable and the file write a list alike."""
@@ -21,28 +24,11 @@ PEERS_MAX = 256
 """Peers that one list may name: a validator set has at most 200 members."""
 
 _NODE_ID = re.compile(r"[0-9a-f]{64}")
-_PLACE = re.compile(r"(?P<host>\[[0-9a-f:.]{2,45}\]|[A-Za-z0-9_.-]{1,253}):(?P<port>[0-9]{1,5})")
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a node can be reached; the host is a name or an address, IPv6 without brackets."""
-
-    host: str
-    port: int
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """A node that the operator knows."""
-
-    node_id: bytes
-    place: Place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkSettings:
-    """Settings of the network; `check_network` holds what their types cannot say."""
+class PeerSettings:
+    """Settings of peers; `check_network` holds what their types cannot say."""
 
     p2p_host: Annotated[
         str,
@@ -55,7 +41,7 @@ class NetworkSettings:
         str,
         Meta(
             max_length=262,
-            description="HOST:PORT under which others reach this node, told to them; empty: none.",
+            description="ADDRESS:PORT under which others reach this node; empty: untold.",
         ),
     ] = ""
     p2p_persistent_peers: Annotated[
@@ -89,19 +75,37 @@ class NetworkSettings:
         int, Meta(ge=0, le=200, description="Peers that this node looks for by itself.")
     ] = 10
 
-    @property
-    def external_place(self) -> Place | None:
-        """The place of p2p_external_address."""
-        text = self.p2p_external_address
-        return _place("p2p_external_address", text) if text else None
+    p2p_allow_private_hosts: Annotated[
+        bool, Meta(description="Keep and tell addresses of private networks, for networks inside.")
+    ] = False
 
     @property
-    def persistent_peers(self) -> tuple[Peer, ...]:
+    def external_address(self) -> Address | None:
+        """The address of p2p_external_address: a number, since peers look up no names."""
+        text = self.p2p_external_address
+        if not text:
+            return None
+        host, _, port = text.rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        try:
+            number = int(port)
+            if str(ipaddress.ip_address(host)) != host or not 0 < number < 2**16:
+                raise ValueError
+        except ValueError as error:
+            raise ConfigInvalid(
+                f"'{text[:80]}' in p2p_external_address is no ADDRESS:PORT; write "
+                "203.0.113.7:4181 or [2001:db8::7]:4181, names are not looked up."
+            ) from error
+        return Address(host, number)
+
+    @property
+    def persistent_peers(self) -> tuple[Target, ...]:
         """The peers of p2p_persistent_peers."""
-        return tuple(
-            _peer("p2p_persistent_peers", text)
-            for text in _some("p2p_persistent_peers", self.p2p_persistent_peers)
-        )
+        name = "p2p_persistent_peers"
+        try:
+            return tuple([parse_target(text) for text in _some(name, self.p2p_persistent_peers)])
+        except BadAddress as error:
+            raise ConfigInvalid(f"{name}: {error}") from error
 
     @property
     def private_ids(self) -> frozenset[bytes]:
@@ -113,14 +117,27 @@ class NetworkSettings:
         """The node ids of p2p_unconditional_peers."""
         return _ids("p2p_unconditional_peers", self.p2p_unconditional_peers)
 
+    def network_settings(self, *, joins_mesh: bool) -> NetworkSettings:
+        """Return what the network is started with; validators join the mesh of all validators."""
+        return NetworkSettings(
+            listen_host=self.p2p_host,
+            listen_port=self.p2p_port,
+            persistent=self.persistent_peers,
+            unconditional=self.unconditional_ids,
+            private=self.private_ids,
+            joins_mesh=joins_mesh,
+            allow_private_hosts=self.p2p_allow_private_hosts,
+            inbound_max=self.p2p_inbound_max,
+            outbound_max=self.p2p_outbound_max,
+            per_address_max=self.p2p_inbound_per_address_max,
+        )
+
     def check_network(self) -> None:
         """Read every list and hold the relations between settings; raises ConfigInvalid."""
         peers = self.persistent_peers
         if len({peer.node_id for peer in peers}) < len(peers):
             raise ConfigInvalid("p2p_persistent_peers names a node id twice; leave one out.")
-        if self.external_place and not self.external_place.port:
-            raise ConfigInvalid("p2p_external_address has port 0; name the port others dial.")
-        _ = self.private_ids, self.unconditional_ids
+        _ = self.external_address, self.private_ids, self.unconditional_ids
         if 0 < self.p2p_inbound_max < self.p2p_inbound_per_address_max:
             raise ConfigInvalid(
                 f"p2p_inbound_per_address_max is {self.p2p_inbound_per_address_max} and "
@@ -150,20 +167,3 @@ def _node_id(name: str, text: str) -> bytes:
             f"'{text[:80]}' in {name} is no node id; one has 64 lower-case hexadecimal digits."
         )
     return bytes.fromhex(text)
-
-
-def _peer(name: str, text: str) -> Peer:
-    node_id, separator, place = text.partition("@")
-    if not separator:
-        raise ConfigInvalid(f"'{text[:80]}' in {name} is no peer; write NODE_ID@HOST:PORT.")
-    found = _place(name, place)
-    if not found.port:
-        raise ConfigInvalid(f"'{text[:80]}' in {name} has port 0; name the port it listens on.")
-    return Peer(_node_id(name, node_id), found)
-
-
-def _place(name: str, text: str) -> Place:
-    match = _PLACE.fullmatch(text)
-    if match is None or int(match["port"]) > 65_535:
-        raise ConfigInvalid(f"'{text[:80]}' in {name} is no HOST:PORT; write box.example:4181.")
-    return Place(match["host"].strip("[]"), int(match["port"]))
