@@ -33,7 +33,14 @@ from state.modules.models.records import (
     ParentRelation,
     Split,
 )
-from state.modules.staking import ClaimRewards, Delegate, Undelegate
+from state.modules.staking import (
+    ClaimRewards,
+    Delegate,
+    EditValidator,
+    Redelegate,
+    Undelegate,
+    Unjail,
+)
 from state.params import FeeParams, Params, StakingParams
 from state.registry import Message
 
@@ -97,6 +104,9 @@ def draw(chance: random.Random, chain: Any) -> Message:
             Delegate(validator, amount),
             Undelegate(validator, amount),
             ClaimRewards(validator),
+            Redelegate(validator, chain.address(1), amount),
+            EditValidator(1_000, "m" * chance.randrange(9)),
+            Unjail(),
         ]
     )
 

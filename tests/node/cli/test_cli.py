@@ -9,11 +9,21 @@ import pytest
 from click.testing import CliRunner, Result
 
 from node import keystore, rooms
-from node.addresses import format_address
+from node.addresses import format_address, parse_address
 from node.cli import COMMANDS, main
 from node.cli.connection import show
 from node.genesis_file import read_genesis
-from node.keystore import LIGHT_COST, Passphrase, create_key, load_key, read_passphrase
+from node.home import HomeWishes, create_home, open_home
+from node.keystore import (
+    LIGHT_COST,
+    Passphrase,
+    create_key,
+    key_info,
+    load_key,
+    read_passphrase,
+)
+from state import crypto
+from state.modules.staking import CreateValidator
 
 ROOT = Path(rooms.__file__).resolve().parents[1]
 ALICE = format_address(bytes(range(20)))
@@ -115,10 +125,27 @@ def test_keys(tmp_path: Path, words: Path, monkeypatch: pytest.MonkeyPatch) -> N
         assert "correct" not in shown.output
 
 
+def test_a_key_proves_that_it_is_held(tmp_path: Path, words: Path) -> None:
+    """What `keys prove` prints is what `tx staking create-validator` takes, for this network."""
+    home = tmp_path / "home"
+    create_home(home, HomeWishes(time_ms=5, passphrase=read_passphrase(words)))
+    asked = ["--validator", ALICE, "--home", str(home), "--passphrase-file", str(words)]
+    shown = json.loads(invoke("keys", "prove", "validator", *asked, "--json").stdout)
+    key, proof = bytes.fromhex(shown["public_key"]), bytes.fromhex(shown["proof"])
+    message = CreateValidator(parse_address(shown["validator"]), key, proof, 1, 0, 0)
+    (claim,) = message.claims(open_home(home).genesis().hash)
+    assert crypto.verify(*claim)
+    assert shown["public_key"] == key_info(home, "validator").public_key.hex()
+    by_file = [*asked, "--genesis", str(open_home(home).genesis_file), "--json"]
+    assert json.loads(invoke("keys", "prove", "validator", *by_file).stdout) == shown
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
         (["keys", "show", "nobody"], "keys.missing"),
+        (["keys", "prove", "nobody", "--validator", ALICE], "home.missing"),
+        (["keys", "prove", "nobody", "--validator", "sah1x"], "address.malformed"),
         (["keys", "show", "../x"], "keys.bad_name"),
         (["keys", "create", "alice", "--passphrase-file", "none"], "keys.bad_passphrase"),
         (["keys", "create", "alice"], "keys.bad_passphrase"),

@@ -3,7 +3,7 @@
 The model knows no shares, no accumulators and no queues: it keeps what each account has with each
 validator in parts, each with what it still answers for, and takes every slash part by part.
 Rounding, the module's only difference, is bounded: a step rounds away less than one grain of any
-delegation, and less than one of any reward.
+delegation, and a reward is off by what a payment and the grains so rounded amount to.
 """
 
 import random
