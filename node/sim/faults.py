@@ -89,6 +89,7 @@ class Faults:
             return
         replica.crash()
         replica.lose_disk(everything)
+        self._rotas.lost.add(replica.validator)
         self._lost(replica)
         self.restart_later(replica)
 

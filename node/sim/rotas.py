@@ -34,6 +34,8 @@ class Rotas:
     chance: Random
     highest: int = 0
     """The highest epoch that anybody has begun."""
+    lost: set[int] = field(default_factory=set)
+    """Validators whose disk was lost: no set that is drawn from then on needs them."""
     _stakes: list[Stakes] = field(default_factory=list)
 
     def begun(self, epoch: int) -> None:
@@ -114,9 +116,8 @@ class Rotas:
         return dict(sorted(after.items()))
 
     def _is_allowed(self, stakes: Stakes) -> bool:
-        """Keep the bound, somebody honest, and enough members for a third to be anybody at all."""
-        byzantine = sum(
-            [stake for each, stake in stakes.items() if each in self.scenario.byzantine]
-        )
-        bounded = 3 * byzantine < sum(stakes.values()) or not self.scenario.is_within_bound
-        return bounded and byzantine < sum(stakes.values())
+        """Tell whether somebody is honest, and where the bound holds at genesis, a quorum is."""
+        out = self.lost | set(self.scenario.byzantine)
+        able = sum([stake for each, stake in stakes.items() if each not in out])
+        total = sum(stakes.values())
+        return able > 0 and (is_quorum(able, total) or not self.scenario.is_within_bound)

@@ -16,7 +16,7 @@ COUNTS = {1: 1, 4: 5, 5: 4, 7: 4, 10: 2, 13: 2}
 """Validator counts, and how often each is drawn."""
 UNDER_A_THIRD = 33.33
 """Percent of the stake; what is strictly below it is less than a third."""
-VIEWS = (8, 20)
+VIEWS = (7, 17)
 VIEWS_OF_FULL = (6, 10)
 FULL_COUNT_MAX = 7
 """The whole state machine runs with so many validators at most: each executes every block."""

@@ -18,7 +18,7 @@ from state.finality import Evidence, Finalize, Misfit, Notarize, Nullify, offend
 from state.types import Hash
 
 VIOLATIONS_MAX = 100
-STEPS_BETWEEN_LOOKS = 29
+STEPS_BETWEEN_LOOKS = 97
 
 OwnVote = Notarize | Nullify | Finalize | Propose
 

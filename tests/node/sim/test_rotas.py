@@ -57,6 +57,15 @@ def test_members_leave_and_join_and_stakes_change() -> None:
     assert min(left, joined, changed) >= 5
 
 
+def test_no_set_needs_those_who_lost_their_disks() -> None:
+    found = rotas(make_scenario(Options(churn=1.0)), 3)
+    found.stakes(3)
+    found.lost.add(0)
+    found.begun(40)
+    for epoch in range(4, 40):
+        assert found.is_quorum(epoch, {1, 2, 3})
+
+
 def test_epochs_far_above_the_highest_have_nobody_in_them() -> None:
     found = rotas(make_scenario(Options(churn=0.5)), 3)
     assert found.stakes(3 + AHEAD_MAX)
