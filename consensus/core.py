@@ -259,7 +259,9 @@ class Core:
             self._want_certified(certificate)
 
     def _learn_finalization(self, view: View, certificate: Finalization) -> None:
-        if view.number <= self.epoch.final_view:
+        final_view = self.epoch.final_view
+        # the certificate of a tip that was recovered without one is still of use: it is a parent's
+        if view.number < final_view or (view.number == final_view and self.epoch.final):
             return
         self.epoch.final_view = view.number
         self.epoch.final = certificate

@@ -30,6 +30,7 @@ from state.finality import (
     Certificate,
     Finalization,
     Finalize,
+    Header,
     Justify,
     Notarization,
     Notarize,
@@ -188,6 +189,9 @@ def _justify_claims(core: Core, justify: Justify) -> list[SignatureClaim] | None
 
 def _block_claims(core: Core, message: BlockReply) -> list[SignatureClaim] | None:
     """Return what is to be verified of blocks that were asked for; each must follow its child."""
+    if _contradicts(core, message.blocks[0].header):
+        core.halt("a finalization contradicts a block that is final here")
+        return None
     claims: list[SignatureClaim] = []
     expected: Hash | None = None
     for block in _of_use(core, message):
@@ -202,6 +206,13 @@ def _block_claims(core: Core, message: BlockReply) -> list[SignatureClaim] | Non
             return None
         claims += found
     return claims
+
+
+def _contradicts(core: Core, header: Header) -> bool:
+    """Tell whether this is the final block, and yet stands no higher than another final one."""
+    final, blocks = core.epoch.final, core.blocks
+    is_final = final is not None and header.id == final.subject.block_id != blocks.tip_id
+    return is_final and header.height <= blocks.tip.header.height
 
 
 def _of_use(core: Core, message: BlockReply) -> list[Block]:

@@ -317,7 +317,10 @@ def find_parent(core: Core, number: int) -> Parent | None:
         return at, core.blocks.tip, tip_id, epoch.boundary.finalization
     view = epoch.views.get(at)
     final = epoch.final if view is None or view.notarization is None else _full(view)
-    return None if final is None else (at, core.blocks.tip, tip_id, final)
+    if final is None:  # the tip was recovered without a certificate
+        core.want_view(at)
+        return None
+    return at, core.blocks.tip, tip_id, final
 
 
 def _full(view: View) -> Notarization | Finalization:
