@@ -75,10 +75,14 @@ def turn_epoch(ctx: BlockContext) -> None:
 
 def _fix(ctx: BlockContext, epoch: int) -> None:
     """Write an epoch's set, or the one before it once more where too few stand for it."""
+    before = members_of(ctx.state, epoch - 1)
     members = validator_set(ctx.state)
     if not is_usable(members, ctx.params.staking):
         ctx.emit(SetKept(epoch, len(members)))
-        members = members_of(ctx.state, epoch - 1)
+        members = before
+    # Thousands of sets rest in memory and mostly hold the same members: keep one object of each.
+    same = {member: member for member in before}
+    members = tuple([same.get(member, member) for member in members])
     SETS.put(ctx.state, epoch, EpochSet(members))
 
 

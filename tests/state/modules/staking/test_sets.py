@@ -151,3 +151,16 @@ def test_which_sets_are_refused(stakes: tuple[int, ...], usable: bool) -> None:
     params = StakingParams(validators_min=2, validators_max=3)
     members = tuple([Validator(bytes(32), bytes([n]) * 20, s) for n, s in enumerate(stakes)])
     assert is_usable(members, params) == usable
+
+
+def test_members_that_stay_are_one_object_in_every_set(network: Any) -> None:
+    network.accept(5, Delegate(network.accounts[2], 1))
+    network.advance_to(10)
+    kept = [
+        [
+            one is two
+            for one, two in zip(*[staking.members_of(network.state, e) for e in pair], strict=True)
+        ]
+        for pair in ((1, 2), (2, 3))
+    ]
+    assert kept == [[True, True, False, True], [True] * 4]
