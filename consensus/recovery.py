@@ -42,6 +42,7 @@ def recover(core: Core, event: Started) -> None:
         core.count(own)
     for certificate in found.certificates:
         core.take_in(certificate)
+    core.epoch.prune()  # a journal reaches further back than what is still looked at
     core.is_lost = event.lost and event.vote_after is None
     if event.vote_after is not None:
         core.votes_above = event.vote_after

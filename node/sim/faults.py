@@ -19,6 +19,11 @@ RESTART_DELTAS_MAX = 5
 STUCK_DELTAS = 60
 
 
+def chance_of_any(probability: float, views: int) -> float:
+    """Return how likely it is that something which may happen once a view does in one of these."""
+    return probability if views == 1 else 1 - (1 - probability) ** views
+
+
 class Faults:
     """Crashes replicas and redraws partitions while it is switched on."""
 
@@ -56,20 +61,20 @@ class Faults:
         """An honest validator is the first to enter this view."""
         if not self.enabled or view <= self._view:
             return
-        self._view = view
+        passed, self._view = view - self._view, view
         self._moved_us = self._world.now_us
         self._partition()
-        self._lose_disks()
-        probability = self._scenario.options.crash
+        self._lose_disks(passed)
+        probability = chance_of_any(self._scenario.options.crash, passed)
         if probability:
             for replica in self._replicas:
                 if self._crashes.random() < probability:
                     # Never in the middle of a step: the disk's own faults strike there.
                     self._world.after(0, partial(self._crash, replica))
 
-    def _lose_disks(self) -> None:
+    def _lose_disks(self, passed: int) -> None:
         """Take the disks of some, as long as the others can go on without them (settled 10)."""
-        probability = self._scenario.options.disk_loss
+        probability = chance_of_any(self._scenario.options.disk_loss, passed)
         for replica in self._replicas if probability else ():
             if self._losses.random() < probability and self._may_lose(replica):
                 self._world.after(0, partial(self._lose, replica, self._losses.random() < 0.5))

@@ -23,6 +23,8 @@ def options(**changes: Any) -> Options:
         {"byzantine": "hoarder:1", "loss": 0.2},
         {"byzantine": "garbage:16.66%,hoarder:16.66%", "validators": 7, "views": 30},
         {"byzantine": "stale:1", "crash": 0.05, "epoch_length": 7},
+        {"crash": 0.05, "seed": 2},
+        {"crash": 0.05, "seed": 3},
     ],
     ids=str,
 )
