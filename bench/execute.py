@@ -25,12 +25,19 @@ from node.storage.kv import LevelDb
 from state import crypto
 from state.codec import encode
 from state.execute import check_block
-from state.finality import Finalization, Header, Proposal, Vote
+from state.finality import (
+    Finalization,
+    Header,
+    Justify,
+    Proposal,
+    Vote,
+    justify_hash,
+    set_hash,
+)
 from state.genesis import Allocation, Genesis, GenesisValidator
 from state.modules.bank import Transfer
 from state.params import Params
 from state.transaction import Body, KeySignature, Transaction, assemble, transaction_id
-from state.types import ZERO_HASH
 
 BAR = 15_000
 GOAL = 40_000
@@ -88,29 +95,31 @@ def transfers(
 
 def run_block(application: Application, transactions: Sequence[Transaction]) -> Candidate:
     """Build, execute and commit one block over the head."""
-    tip = application.tip()
-    height = tip.header.height + 1
-    built = application.build(transactions, height * 1_000)
+    head, info = application.head, application.epoch_info()
+    height = head.header.height + 1
+    built = application.build(head.block_id, transactions)
+    justify = Justify(head.finalization, ())
+    members = set_hash(info.validators)
     header = Header(
         height,
-        0,
+        info.epoch,
         height,
         height - 1,
-        tip.block_id,
-        built.time_ms,
-        application.validators[0].account,
+        head.block_id,
+        height * 1_000,
+        info.validators[0].account,
         built.tx_root,
-        ZERO_HASH,
-        ZERO_HASH,
-        tip.state_root,
-        tip.outcomes_root,
-        built.validators_hash,
-        built.next_validators_hash,
+        built.evidence_root,
+        justify_hash(justify),
+        head.state_root,
+        head.outcomes_root,
+        members,
+        members,
         built.params_hash,
     )
     block_id = header.id
-    application.execute(header, block_id)
-    subject = Proposal(0, height, height - 1, block_id, ZERO_HASH)
+    application.execute(header, block_id, justify, built.body)
+    subject = Proposal(info.epoch, height, height - 1, block_id, header.justify_hash)
     return application.commit(header, block_id, Finalization(subject, (Vote(0, bytes(64)),)))
 
 

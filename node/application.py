@@ -1,28 +1,43 @@
-"""The application: builds, executes and commits blocks, between consensus and the state machine."""
+"""The application: builds, executes and commits blocks, between consensus and the state machine.
+
+Blocks that are not final yet are layers over their parents, in state and tree alike. Siblings stand
+side by side until one of them becomes final; the others go then, with all that stands on them.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from consensus.solo_inputs import BlockBuilt, Tip
-from node.storage.chain_store import ChainStore, Head
+from consensus.inputs import EpochInfo, Tip
+from node.bodies import Bodies, CheckedBody, VerifiedWires
+from node.storage.chain_store import ChainStore, Commit
+from node.storage.finality_store import Head
 from state import crypto
 from state.block import Body, Outcome, Result
 from state.codec import encode
 from state.context import BlockContext, QueryContext
 from state.crypto import Tag
-from state.errors import NotFound
+from state.errors import InvalidBlock, NotFound
 from state.execute import (
-    BlockInput,
     Executed,
     apply_block,
     apply_genesis,
     apply_transaction,
+    block_input,
     query_context,
 )
-from state.finality import Finalization, Header, Validator, ValidatorSet, set_hash
+from state.finality import (
+    Evidence,
+    Finalization,
+    Header,
+    Justify,
+    Validator,
+    ValidatorSet,
+    boundary_height,
+    set_hash,
+)
 from state.genesis import Genesis
-from state.modules import chain
+from state.modules import chain, staking
 from state.modules.all import MESSAGES, MODULES
 from state.params import Params
 from state.registry import Query
@@ -39,21 +54,47 @@ TABLES: dict[bytes, Table[Any, Any]] = {
 """Every table by the prefix of its keys, in order."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Candidate:
     """A block that was executed and is not yet final."""
 
     header: Header
-    transactions: Sequence[Transaction]
+    block_id: Hash
+    justify: Justify
+    content: CheckedBody
     executed: Executed
     changes: list[tuple[bytes, bytes | None]]
     state_root: Hash
     outcomes_root: Hash
+    is_notarized: bool = False
+    """Whether a quorum notarized it: it stays, unless its view is given up (consensus 1)."""
+
+    @property
+    def transactions(self) -> Sequence[Transaction]:
+        """The block's transactions in their order."""
+        return self.content.transactions
 
     @property
     def changed(self) -> bool:
-        """Whether the block held transactions or made something fall due."""
-        return bool(self.transactions) or bool(self.executed.result.events)
+        """Whether its root must not wait for the next header (settled point 15)."""
+        body = self.content.body
+        return bool(body.transactions or body.evidence or self.executed.result.events)
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A body for a new block, and what its header must commit to."""
+
+    body: bytes
+    tx_root: Hash
+    evidence_root: Hash
+    params_hash: Hash
+
+
+class UnknownParent(NotFound):
+    """The block's parent is neither final nor executed here, or not any more."""
+
+    code = "block.unknown_parent"
 
 
 def validators_of(genesis: Genesis) -> ValidatorSet:
@@ -80,7 +121,7 @@ def genesis_header(genesis: Genesis) -> Header:
         outcomes_root=ZERO_HASH,
         validators_hash=validators,
         next_validators_hash=validators,
-        params_hash=crypto.hash_bytes(Tag.PARAMS, encode(genesis.params)),
+        params_hash=_params_hash(genesis.params),
     )
 
 
@@ -94,16 +135,19 @@ class Application:
         *,
         invariants_every_blocks: int,
         timed: Callable[[str], Any],
+        known: VerifiedWires | None = None,
     ) -> None:
         self.genesis = genesis
         self.genesis_hash = genesis.hash
-        self.validators = validators_of(genesis)
+        self.epoch_blocks = genesis.params.staking.epoch_blocks
         self.decoder = TransactionDecoder(MESSAGES, self.genesis_hash)
+        # static rules are those of genesis: a block may be judged before its parent is known
+        known = VerifiedWires(()) if known is None else known
+        self.bodies = Bodies(self.decoder, genesis.params.fees, known)
         self._store = store
         self._base = Base(store)
         self._invariants_every_blocks = invariants_every_blocks
         self._timed = timed
-        self._built: Sequence[Transaction] = ()
         self._candidates: dict[Hash, Candidate] = {}
         self._queries: dict[str, Query] = {
             query.name: query for module in MODULES for query in module.queries
@@ -130,53 +174,99 @@ class Application:
 
     def tip(self) -> Tip:
         """Return the head in the words of consensus."""
-        head = self.head
-        return Tip(
-            head.header,
-            head.block_id,
-            head.state_root,
-            head.outcomes_root,
-            head.changed,
-            head.finalization,
+        return _tip(self.head)
+
+    def epoch_info(self) -> EpochInfo:
+        """Return the epoch of the next block, and its validators by the state (settled 8)."""
+        epoch = self.head.header.height // self.epoch_blocks
+        boundary = self._store.finality.boundary(epoch)
+        assert boundary is not None, "the block before an epoch is stored as such"
+        previous = () if epoch == 0 else self._members(epoch - 1)
+        return EpochInfo(
+            epoch, self._members(epoch), self._members(epoch + 1), _tip(boundary), previous
         )
 
-    def build(self, transactions: Sequence[Transaction], time_ms: int) -> BlockBuilt:
-        """Take a body for the next block and return what its header must commit to."""
-        self._built = transactions
-        validators = set_hash(self.validators)
-        return BlockBuilt(
-            time_ms=time_ms,
-            tx_root=Body(tuple([tx.wire for tx in transactions])).root,
-            validators_hash=validators,
-            next_validators_hash=validators,
-            params_hash=crypto.hash_bytes(Tag.PARAMS, encode(self.params)),
-        )
+    def _members(self, epoch: int) -> ValidatorSet:
+        members = self._store.finality.members(epoch)
+        assert members is not None, "sets are stored when their epoch is fixed"
+        return members
 
-    def execute(
-        self, header: Header, block_id: Hash, transactions: Sequence[Transaction] | None = None
-    ) -> Candidate:
-        """Execute a block over the head: the body that was built, or the one that is given."""
-        found = self._built if transactions is None else transactions
+    # --- blocks ----------------------------------------------------------------------------------
+
+    def state_after(self, block_id: Hash) -> State:
+        """Return the state after the head or an unfinal block; raises UnknownParent."""
+        if block_id == self.head.block_id:
+            return self._head_state
+        candidate = self._candidates.get(block_id)
+        if candidate is None:
+            raise UnknownParent("The parent of the block is not, or no longer, executed here.")
+        return candidate.executed.state
+
+    def unfinal_ids(self, block_id: Hash) -> set[Hash]:
+        """Return the transactions of a block and its ancestors that are not final yet."""
+        found: set[Hash] = set()
+        while (candidate := self._candidates.get(block_id)) is not None:
+            found.update([transaction.id for transaction in candidate.transactions])
+            block_id = candidate.header.parent_id
+        return found
+
+    def build(
+        self,
+        parent_id: Hash,
+        transactions: Sequence[Transaction],
+        late: Finalization | None = None,
+        evidence: tuple[Evidence, ...] = (),
+    ) -> Built:
+        """Make a body for a block over this parent; raises UnknownParent."""
+        params = chain.params_of(self.state_after(parent_id))
+        body = Body(tuple([tx.wire for tx in transactions]), late, evidence)
+        data, roots = encode(body), (body.root, body.evidence_root)
+        self.bodies.keep(roots, CheckedBody(data, body, transactions))
+        return Built(data, *roots, _params_hash(params))
+
+    def execute(self, header: Header, block_id: Hash, justify: Justify, body: bytes) -> Candidate:
+        """Execute a block over its parent, the same again if it was executed before.
+
+        Raises UnknownParent, and InvalidBlock for what only the parent's state shows.
+        """
+        known = self._candidates.get(block_id)
+        if known is not None:
+            return known
+        below = self.state_after(header.parent_id)
+        content = self.bodies.checked(header, body)
+        if header.params_hash != _params_hash(chain.params_of(below)):
+            raise InvalidBlock("The header names other parameters than those in force.")
         every = header.height % self._invariants_every_blocks == 0
         with self._timed("execute"):
             executed = apply_block(
-                self._head_state,
-                BlockInput(header.height, header.time_ms, header.proposer, header.parent_id, found),
+                below,
+                block_input(header, justify, content.body, content.transactions),
                 self.genesis_hash,
                 every_invariant=every,
             )
         with self._timed("tree"):
             changes = executed.state.changes()
-            root = self._store.tree.update(self.head.block_id, block_id, changes)
+            root = self._store.tree.update(header.parent_id, block_id, changes)
         outcomes_root = executed.result.root
-        candidate = Candidate(header, found, executed, changes, root, outcomes_root)
+        candidate = Candidate(
+            header, block_id, justify, content, executed, changes, root, outcomes_root
+        )
         self._candidates[block_id] = candidate
         return candidate
 
-    def commit(self, header: Header, block_id: Hash, finalization: Finalization) -> Candidate:
+    def notarized(self, block_id: Hash) -> None:
+        """Note that a quorum notarized a block."""
+        candidate = self._candidates.get(block_id)
+        if candidate is not None:
+            candidate.is_notarized = True
+
+    def commit(
+        self, header: Header, block_id: Hash, finalization: Finalization | None
+    ) -> Candidate:
         """Make an executed block final: one durable batch, then the caches follow."""
         candidate = self._candidates.pop(block_id)
         assert candidate.header == header, "the block that was executed becomes final"
+        assert header.parent_id == self.head.block_id, "blocks become final in order (R7)"
         head = Head(
             header,
             block_id,
@@ -185,21 +275,55 @@ class Application:
             candidate.changed,
             finalization,
         )
+        executed = candidate.executed
         with self._timed("commit"):
             self._store.commit(
-                head,
-                Body(tuple([tx.wire for tx in candidate.transactions])),
-                candidate.executed.result,
-                [tx.id for tx in candidate.transactions],
-                candidate.changes,
+                Commit(
+                    head,
+                    candidate.justify,
+                    candidate.content.data,
+                    executed.result,
+                    [tx.id for tx in candidate.transactions],
+                    candidate.changes,
+                    self._sets_after(header, executed.state),
+                )
             )
         # The old head's rows have joined the stored ones; the new head is the only layer above.
         self._base.absorb(self._head_state.rows)
-        self._head_state = candidate.executed.state
+        self._head_state = executed.state
         self._head_state.below = self._base
-        self._candidates.clear()
+        self._drop_others(block_id)
         self.context = self._head_context()
         return candidate
+
+    def _sets_after(self, header: Header, state: State) -> list[tuple[int, ValidatorSet]]:
+        """Return the sets that the last block of an epoch leaves for the next two (settled 8)."""
+        if header.height != boundary_height(header.epoch, self.epoch_blocks):
+            return []
+        epochs = (header.epoch + 1, header.epoch + 2)
+        return [(epoch, staking.members_of(state, epoch)) for epoch in epochs]
+
+    def _drop_others(self, head_id: Hash) -> None:
+        """Forget the unfinal blocks that do not stand on the new head."""
+        kept: dict[Hash, Candidate] = {}
+        for block_id, candidate in self._candidates.items():  # parents come before children
+            parent_id = candidate.header.parent_id
+            if parent_id == head_id or parent_id in kept:
+                kept[block_id] = candidate
+            elif parent_id not in self._candidates:
+                self._store.tree.discard(block_id)  # with all that stand on it
+        self._candidates = kept
+
+    def unfinal_place(self, tx_id: Hash) -> tuple[Candidate, int] | None:
+        """Return the unfinal block that holds a transaction, a notarized one first, or None."""
+        found: tuple[Candidate, int] | None = None
+        for candidate in self._candidates.values():
+            for index, transaction in enumerate(candidate.transactions):
+                if transaction.id == tx_id and (found is None or candidate.is_notarized):
+                    found = (candidate, index)
+        return found
+
+    # --- answers ---------------------------------------------------------------------------------
 
     @property
     def base_fee(self) -> int:
@@ -215,7 +339,7 @@ class Application:
             head.header.time_ms + 1,
             self.params,
             self.genesis_hash,
-            self.validators[0].account,
+            self._members(head.header.height // self.epoch_blocks)[0].account,
             head.block_id,
         )
         return apply_transaction(ctx, transaction)
@@ -242,7 +366,8 @@ class Application:
         root = self._store.tree.update(self._store.tree.version, block_id, changes)
         result = Result((), ())
         head = Head(header, block_id, root, result.root, True, None)
-        self._store.commit(head, Body(()), result, [], changes)
+        sets = [(epoch, staking.members_of(state, epoch)) for epoch in (0, 1)]
+        self._store.commit(Commit(head, None, encode(Body(())), result, (), changes, sets))
         return state
 
     def _stored_state(self) -> State:
@@ -255,3 +380,23 @@ class Application:
     def _head_context(self) -> QueryContext:
         header = self.head.header
         return query_context(self._head_state, header.height, header.time_ms, self.genesis_hash)
+
+
+def is_punishable(state: State, height: int, evidence: Evidence) -> bool:
+    """Tell whether a block of this height over this state may carry the evidence."""
+    return False
+
+
+def _tip(head: Head) -> Tip:
+    return Tip(
+        head.header,
+        head.block_id,
+        head.state_root,
+        head.outcomes_root,
+        head.changed,
+        head.finalization,
+    )
+
+
+def _params_hash(params: Params) -> Hash:
+    return crypto.hash_bytes(Tag.PARAMS, encode(params))

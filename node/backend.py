@@ -3,16 +3,19 @@
 import asyncio
 import resource
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import cython_ext
 from node.application import Application, Candidate
+from node.bodies import VerifiedWires
 from node.mempool import Mempool
 from node.rpc.backend import (
     BlockRecord,
     FeedBroken,
+    Finality,
+    Link,
     NodeStatus,
     OutcomeProof,
     Stage,
@@ -27,12 +30,15 @@ from state.block import Outcome
 from state.codec import encode
 from state.errors import NotFound, Rejected
 from state.execute import check_static, verify_signatures
-from state.finality import Finalization, Header
+from state.finality import Finalization, Header, Justify
 from state.modules.chain import NonceUsed
 from state.transaction import Transaction
 from state.types import Hash
 
 DROPPED_KEPT_MAX = 10_000
+DESCENDANTS_MAX = 1_000
+"""Blocks without a certificate of their own between one and the next that has one, in an answer."""
+LINKS_MAX = 32
 FEED_BLOCKS_MAX = 256
 """Blocks that wait for a subscriber of the feed before it is cut off."""
 
@@ -47,6 +53,19 @@ class AlreadyFinal(Rejected):
     code: ClassVar[str] = "tx.already_final"
 
 
+class Consensus(Protocol):
+    """What the backend asks of whoever drives consensus."""
+
+    @property
+    def round(self) -> tuple[int, int]:
+        """The epoch and the view that the node is in."""
+        ...
+
+    def pending_changed(self) -> None:
+        """Note that the mempool is not empty any more."""
+        ...
+
+
 class NodeBackend:
     """Implements node.rpc.backend.Backend over one application, store and mempool."""
 
@@ -55,13 +74,15 @@ class NodeBackend:
         application: Application,
         store: ChainStore,
         mempool: Mempool,
-        on_pending: Callable[[], None],
+        consensus: Consensus,
+        known: VerifiedWires,
     ) -> None:
         self.genesis = application.genesis
         self._application = application
         self._store = store
         self._mempool = mempool
-        self._on_pending = on_pending
+        self._consensus = consensus
+        self._known = known
         self._verifier = Verifier()
         self._dropped: OrderedDict[Hash, str] = OrderedDict()
         self._feeds: list[asyncio.Queue[BlockRecord]] = []
@@ -71,11 +92,12 @@ class NodeBackend:
         """Admit a transaction to the mempool and return its id; raises Rejected."""
         transaction = self._decode(wire)
         self._check(transaction)
-        await self._verifier.verify(transaction)
-        self._check(transaction)
+        if wire not in self._known:
+            await self._verifier.verify(transaction)
+            self._check(transaction)
         self._remember(self._mempool.add(transaction))
         self._dropped.pop(transaction.id, None)
-        self._on_pending()
+        self._consensus.pending_changed()
         return transaction.id
 
     def simulate(self, wire: bytes) -> Outcome:
@@ -92,6 +114,11 @@ class NodeBackend:
         if place is not None:
             outcome = self._store.result(place.height).outcomes[place.index]
             return TxStatus(tx_id, Stage.FINAL, place.height, place.index, outcome)
+        unfinal = self._application.unfinal_place(tx_id)
+        if unfinal is not None:
+            candidate, index = unfinal
+            stage = Stage.NOTARIZED if candidate.is_notarized else Stage.INCLUDED
+            return TxStatus(tx_id, stage, candidate.header.height, index)
         if tx_id in self._mempool:
             return TxStatus(tx_id, Stage.PENDING)
         reason = self._dropped.get(tx_id)
@@ -102,14 +129,13 @@ class NodeBackend:
     def status(self) -> NodeStatus:
         """Return the node at a glance."""
         head = self._application.head
+        epoch, view = self._consensus.round
         return NodeStatus(
             chain_id=self.genesis.chain_id,
             genesis_hash=self._application.genesis_hash,
             version=VERSION,
             height=head.header.height,
             finalized_height=head.header.height,
-            epoch=head.header.epoch,
-            view=head.header.view,
             block_id=head.block_id,
             time_ms=head.header.time_ms,
             state_root=head.state_root,
@@ -119,22 +145,47 @@ class NodeBackend:
             base_fee=self._application.base_fee,
             memory_bytes=resident_bytes(),
             implementation=cython_ext.IMPLEMENTATION,
+            epoch=epoch,
+            view=view,
         )
 
-    def header(self, height: int) -> tuple[Header, Finalization]:
-        """Return a final header and its certificate; raises NotFound for genesis, too."""
-        row = self._store.header(height)
-        if row.finalization is None:
+    def header(self, height: int) -> Header:
+        """Return a final header; raises NotFound for genesis, too."""
+        if height == 0:
             raise NotFound("Genesis has no certificate; chain.genesis returns its document.")
-        return row.header, row.finalization
+        return self._store.header(height).header
+
+    def finality(self, height: int) -> Finality:
+        """Return a block's certificate, or the path to a descendant that has one (settled 19)."""
+        self.header(height)
+        descendants: list[Header] = []
+        row = self._store.header(height)
+        while row.finalization is None:
+            if len(descendants) == DESCENDANTS_MAX:
+                raise NotFound("No certificate follows within reach; ask for a higher block.")
+            row = self._store.header(row.header.height + 1)
+            descendants.append(row.header)
+        return Finality(row.finalization, tuple(descendants))
+
+    def justify(self, height: int) -> Justify:
+        """Return why a block may stand on its parent."""
+        found = self._store.finality.justify(self.header(height).justify_hash)
+        if found is None:
+            raise NotFound(f"The justification of block {height} is not kept here.")
+        return found
+
+    def links(self, epoch: int, view: int) -> tuple[Link, ...]:
+        """Return certified proposals of an epoch from a view on, with their justifications."""
+        found = self._store.finality.links(epoch, view, LINKS_MAX)
+        return tuple([Link(proposal, justify) for proposal, justify in found])
 
     def block(self, height: int) -> BlockRecord:
         """Return a final block; raises NotFound above the head or below what is kept."""
-        header, finalization = self.header(height)
+        header = self.header(height)
         result = self._store.result(height)
         return BlockRecord(
             header,
-            finalization,
+            self._store.header(height).finalization,
             self._store.body(height).transactions,
             result.outcomes,
             result.events,
@@ -147,22 +198,30 @@ class NodeBackend:
     def prove_state(self, key: bytes) -> StateProof:
         """Prove a row, or its absence, in the version before the head."""
         head = self._application.head
-        if head.finalization is None:
+        if head.header.height == 0:
             raise NotFound("No block stands over genesis yet; ask again after the first one.")
+        final = self.finality(head.header.height)
         value, proof = self._store.prove(key)
         return StateProof(
-            head.header.height - 1, key, value, encode(proof), head.header, head.finalization
+            head.header.height - 1, key, value, encode(proof), head.header, final.finalization
         )
 
     def prove_outcome(self, height: int, index: int) -> OutcomeProof:
         """Prove leaf `index` of what block `height` returned, under header(height + 1)."""
-        header, finalization = self.header(height + 1)
+        header, final = self.header(height + 1), self.finality(height + 1)
         leaves = self._store.result(height).leaves()
         if not 0 <= index < len(leaves):
             raise NotFound(f"Block {height} has {len(leaves)} outcomes and events; ask for those.")
         path = crypto.merkle_path(crypto.Tag.OUTCOME_ROOT, leaves, index)
         return OutcomeProof(
-            height, leaves[index], index, len(leaves), tuple(path), header, finalization
+            height,
+            leaves[index],
+            index,
+            len(leaves),
+            tuple(path),
+            header,
+            final.finalization,
+            final.descendants,
         )
 
     async def blocks(self) -> AsyncIterator[BlockRecord]:
@@ -186,7 +245,7 @@ class NodeBackend:
     def committed(
         self,
         candidate: Candidate,
-        finalization: Finalization,
+        finalization: Finalization | None,
         dropped: Sequence[tuple[Transaction, Rejected]],
     ) -> None:
         """Tell subscribers of a final block, and remember why transactions were dropped."""

@@ -64,6 +64,10 @@ class NodeConfig(PeerSettings):
     idle_interval_ms: Annotated[
         int, Meta(ge=0, le=3_600_000, description="Between blocks while none wait.")
     ] = 1_000
+    timeouts: Annotated[
+        Literal["mainnet", "devnet"],
+        Meta(description="How long messages may take: 1 s on the mainnet, 200 ms on a devnet."),
+    ] = "mainnet"
     invariants_every_blocks: Annotated[
         int, Meta(ge=1, le=10**6, description="How often all invariants are checked.")
     ] = 100

@@ -108,6 +108,11 @@ class Home:
         return self.path / "guard"
 
     @property
+    def journal_file(self) -> Path:
+        """What consensus must not forget of the rounds that are not final yet."""
+        return self.path / "journal"
+
+    @property
     def data(self) -> Path:
         """The database."""
         return self.path / "data"

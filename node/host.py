@@ -1,96 +1,179 @@
-"""The host: inputs to consensus, effects out to application, signer and timer, and nothing else.
+"""The host: inputs to consensus, effects out to application, disk, peers and timer.
 
-Every effect that changes something durable is carried out before the next one is looked at, so a
-vote is on disk before a block is final, and a block is on disk before anybody hears of it.
+One step is an input and everything that follows from it at once. What a step makes durable is
+synced before anything it sends leaves and before any of its blocks becomes final (settled point
+11); execution waits until what was to be sent has left, so that others vote meanwhile.
 """
 
 import asyncio
+import logging
 from collections import deque
 from typing import Protocol, assert_never
 
-from consensus.solo import Solo
-from consensus.solo_effects import (
+from consensus.driver import Driver
+from consensus.effects import (
+    ALL,
     BuildBlock,
     CommitBlock,
     Effect,
+    EvidenceFound,
     ExecuteBlock,
+    Halt,
+    Journal,
+    RaiseFloor,
+    Send,
+    ServeBlocks,
+    ServeBoundary,
+    ServeJustify,
     SetTimer,
     SignVote,
+    StoreBlock,
+    StoreLink,
 )
-from consensus.solo_inputs import (
+from consensus.inputs import (
     BlockBuilt,
     BlockExecuted,
+    BuildFailed,
+    ClockSet,
+    EpochBegun,
     Input,
-    Pacing,
     PacingChanged,
+    Peer,
+    Received,
     Started,
     TimerFired,
     TransactionsPending,
-    VoteSigned,
 )
-from node.application import Application
+from consensus.messages import BlockReply, JustifyReply, Message
+from consensus.timeouts import Pacing
+from node.application import Application, UnknownParent, is_punishable
 from node.backend import NodeBackend
 from node.clock import Clock
+from node.errors import NodeError
+from node.evidence_pool import EvidencePool
+from node.keeper import Keeper
 from node.mempool import Mempool
 from node.metrics import NodeMetrics
-from state.crypto import Tag
-from state.errors import Malformed
-from state.finality import Nullified, Proposal
-from state.types import Signature
+from node.storage.chain_store import ChainStore
+from state.errors import InvalidBlock, Malformed
+from state.finality import Notarization, boundary_height
+from state.modules import chain
+from state.types import ZERO_HASH
+
+INBOX_MAX = 4_096
+"""Messages that wait for the next step; whoever sends more is not heard."""
+SERVED_BYTES_MAX = 2**24
+"""Final blocks served in one step; whoever asks for more asks again."""
+SERVED_MAX = 64
+"""Requests for stored things that are answered in one step."""
+CLOCK_SECONDS = 10.0
+"""How often the engine is told what the wall clock shows, should somebody have set it."""
+
+log = logging.getLogger("sahara.host")
+
+Held = Send | CommitBlock | RaiseFloor | ServeBlocks | ServeBoundary | ServeJustify
 
 
-class VoteSigner(Protocol):
-    """The guarded signer, as the host sees it."""
+class ConsensusHalted(NodeError):
+    """What is final contradicts itself, or this node's own execution."""
 
-    @property
-    def view_floor(self) -> int:
-        """The highest view that may not be voted in again."""
+    code = "consensus.halted"
+
+
+class Peers(Protocol):
+    """The other nodes, as the host sees them; incoming messages go to `Host.receive`."""
+
+    def send(self, to: Peer, message: Message) -> None:
+        """Send a message to one validator, or to whoever has this name; it may be lost."""
         ...
 
-    def sign_vote(self, kind: Tag, subject: Proposal | Nullified) -> Signature:
-        """Return a signature that the guard has made durable, or raise GuardRefused."""
+    def broadcast(self, message: Message) -> None:
+        """Send a message to every validator and to whoever else listens."""
         ...
-
-    def raise_floor(self, epoch: int, view: int) -> None:
-        """Sign nothing below this round any more, so that the guard stays small."""
-        ...
-
-
-FLOOR_BLOCKS = 1_000
-"""Every so many blocks the guard forgets the votes below the last final one."""
 
 
 class Host:
-    """Drives one engine from callbacks of the event loop, whose exception handler ends the node."""
+    """Drives one engine from callbacks of the event loop, whose exception handler ends the node.
+
+    Without `peers` nobody listens, and nothing is sent.
+    """
 
     def __init__(
         self,
-        engine: Solo,
+        driver: Driver,
         application: Application,
+        store: ChainStore,
         mempool: Mempool,
-        signer: VoteSigner,
+        keeper: Keeper,
         clock: Clock,
         metrics: NodeMetrics,
+        *,
+        peers: Peers | None = None,
+        vote_after: tuple[int, int] | None = None,
     ) -> None:
-        self._engine = engine
+        self._driver = driver
         self._application = application
+        self._store = store
         self._mempool = mempool
-        self._signer = signer
+        self._keeper = keeper
         self._clock = clock
         self._metrics = metrics
+        self._peers = peers
+        self._vote_after = vote_after
+        self._evidence = EvidencePool(store.finality, is_punishable)
+        self._inputs: deque[Input] = deque()
+        self._work: deque[BuildBlock | ExecuteBlock] = deque()
+        self._held: list[Held] = []
+        self._inbox: list[tuple[Peer, Message]] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._clock_timer: asyncio.TimerHandle | None = None
         self._was_pending = False
         self._notified = False
+        self._is_running = False
+        self._in_step = False
+        self.has_committed = asyncio.Event()
+        """Set once a block has become final since the start."""
         self.backend: NodeBackend | None = None
 
+    # --- from outside ----------------------------------------------------------------------------
+
     def start(self) -> None:
-        """Hand the replayed tip to the engine; blocks follow."""
-        tip = self._application.tip()
-        self.feed(Started(self._clock.now_ms(), tip, self._signer.view_floor))
+        """Hand the engine what store, journal and guard hold; it goes on from there."""
+        self._is_running = True
+        journal = self._keeper.journal
+        for link in journal.links:
+            self._store.finality.keep_link(link.proposal, link.justify)
+        now_ms = self._clock.now_ms()
+        self.feed(
+            Started(
+                now_ms,
+                self._clock.wall_ms(),
+                self._application.epoch_info(),
+                self._application.tip(),
+                journal.records,
+                journal.blocks,
+                self._keeper.guarded(),
+                lost=journal.is_lost,
+                vote_after=self._vote_after,
+            )
+        )
+        self._tell_clock()
+        self._tell_pending()
+
+    def receive(self, peer: Peer, message: Message) -> None:
+        """Take in a message from a peer, with all others of this turn of the loop at once."""
+        if not self._is_running:
+            return
+        if len(self._inbox) >= INBOX_MAX:
+            self._metrics.message_dropped()
+            return
+        self._inbox.append((peer, message))
+        if len(self._inbox) == 1:
+            asyncio.get_running_loop().call_soon(self._take_inbox)
 
     def pending_changed(self) -> None:
         """Tell the engine, once a turn of the loop, that the mempool is not empty any more."""
-        if not self._was_pending and not self._notified:
+        if self._is_running and not self._was_pending and not self._notified:
             self._notified = True
             asyncio.get_running_loop().call_soon(self._tell_pending)
 
@@ -106,47 +189,227 @@ class Host:
         return True
 
     def stop(self) -> None:
-        """Ask for no more timers."""
-        if self._timer is not None:
-            self._timer.cancel()
+        """Do nothing any more."""
+        self._is_running = False
+        for timer in (self._timer, self._clock_timer):
+            if timer is not None:
+                timer.cancel()
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether this node is the only validator of the epoch."""
+        epoch = self._driver.core.epoch
+        return epoch.me is not None and len(epoch.validators) == 1
+
+    @property
+    def round(self) -> tuple[int, int]:
+        """The epoch and the view that the node is in; before the start, those of the head."""
+        if not self._is_running:
+            header = self._application.head.header
+            return header.epoch, header.view
+        epoch = self._driver.core.epoch
+        return epoch.number, epoch.view
 
     def feed(self, event: Input) -> None:
         """Let the engine handle an input and everything that follows from it at once."""
-        waiting = deque([event])
-        while waiting:
-            for effect in self._engine.handle(waiting.popleft()):
-                answer = self._carry_out(effect)
-                if answer is not None:
-                    waiting.append(answer)
+        self._inputs.append(event)
+        self._step()
 
-    def _carry_out(self, effect: Effect) -> Input | None:
+    # --- steps -----------------------------------------------------------------------------------
+
+    def _step(self) -> None:
+        """Go on until nothing is left to do, or until what was sent should leave first."""
+        if self._in_step or not self._is_running:
+            return
+        self._in_step = True  # and stays so if anything is raised: the node does not try again
+        while self._inputs or self._held or self._work:
+            if self._inputs:
+                for effect in self._driver.handle(self._inputs.popleft()):
+                    self._carry_out(effect)
+            elif self._held:
+                if self._release() and self._work and not self._inputs:
+                    asyncio.get_running_loop().call_soon(self._step)
+                    break
+            else:
+                self._do(self._work.popleft())
+        self._keeper.sync()
+        self._note_regained()
+        self._in_step = False
+
+    def _carry_out(self, effect: Effect) -> None:
         match effect:
-            case SetTimer():
-                self._set_timer(effect.at_ms)
-                return None
-            case BuildBlock():
-                return self._build(effect.height)
-            case ExecuteBlock():
-                candidate = self._application.execute(effect.header, effect.block_id)
-                return BlockExecuted(
-                    effect.block_id,
-                    candidate.state_root,
-                    candidate.outcomes_root,
-                    candidate.changed,
+            case Send() | ServeBlocks() | ServeBoundary() | ServeJustify():
+                if self._peers is not None:
+                    self._held.append(effect)
+            case CommitBlock() | RaiseFloor():
+                self._held.append(effect)
+            case BuildBlock() | ExecuteBlock():
+                self._work.append(effect)
+            case SetTimer(at_ms):
+                self._set_timer(at_ms)
+            case SignVote(kind, subject):
+                self._inputs.append(self._keeper.sign(self._clock.now_ms(), kind, subject))
+            case Journal() | StoreBlock() | StoreLink():
+                self._keep(effect)
+            case EvidenceFound(evidence):
+                self._evidence.add(evidence)
+            case Halt(reason):
+                self._keeper.sync()
+                raise ConsensusHalted(
+                    f"Consensus cannot go on: {reason}. Keep this home as it is, and compare it "
+                    "with those of other validators."
                 )
-            case SignVote():
-                signature = self._signer.sign_vote(effect.kind, effect.proposal)
-                return VoteSigned(effect.kind, effect.proposal.block_id, signature)
-            case CommitBlock():
-                self._commit(effect)
-                return None
             case _:
                 assert_never(effect)
 
-    def _build(self, height: int) -> BlockBuilt:
+    def _keep(self, effect: Journal | StoreBlock | StoreLink) -> None:
+        match effect:
+            case Journal(records):
+                self._keeper.keep(records)
+                for record in records:
+                    if isinstance(record, Notarization):
+                        self._application.notarized(record.subject.block_id)
+            case StoreBlock(block_id, block):
+                self._keeper.keep_block(block_id, block)
+            case StoreLink(proposal, justify):
+                self._keeper.keep_link(proposal, justify)
+                self._store.finality.keep_link(proposal, justify)
+
+    def _release(self) -> bool:
+        """Sync what the step brought, then do what rests on it; tell whether anything was sent."""
+        held, self._held = self._held, []
+        self._keeper.sync()
+        has_sent = False
+        served = 0
+        budget = SERVED_BYTES_MAX
+        for effect in held:
+            match effect:
+                case Send(to, message):
+                    self._send(to, message)
+                    has_sent = True
+                case CommitBlock():
+                    self._commit(effect)
+                case RaiseFloor(epoch, view):
+                    self._keeper.raise_floor(epoch, view)
+                case ServeBlocks() | ServeBoundary() | ServeJustify():
+                    served += 1
+                    if served <= SERVED_MAX:
+                        budget -= self._serve(effect, budget)
+        return has_sent
+
+    def _send(self, to: Peer, message: Message) -> None:
+        assert self._peers is not None, "nothing is held for nobody"
+        if to == ALL:
+            self._peers.broadcast(message)
+        else:
+            self._peers.send(to, message)
+
+    def _serve(self, effect: ServeBlocks | ServeBoundary | ServeJustify, budget: int) -> int:
+        """Answer from the store; return the bytes of bodies that were read."""
+        finality = self._store.finality
+        match effect:
+            case ServeBlocks(to, block_id, count):
+                blocks = self._store.blocks_from(block_id, count, budget) if budget > 0 else ()
+                if blocks:
+                    self._send(to, BlockReply(blocks))
+                return sum([len(block.body) for block in blocks])
+            case ServeBoundary(to, epoch):
+                boundary = finality.boundary(epoch + 1)
+                if boundary is not None and boundary.finalization is not None:
+                    self._send(to, boundary.finalization)
+            case ServeJustify(to, digest):
+                justify = finality.justify(digest)
+                if justify is not None:
+                    self._send(to, JustifyReply(justify))
+        return 0
+
+    def _do(self, effect: BuildBlock | ExecuteBlock) -> None:
+        """Build or execute a block, and answer; what lost its parent meanwhile needs no answer."""
+        match effect:
+            case BuildBlock():
+                self._inputs.append(self._build(effect))
+            case ExecuteBlock():
+                answer = self._execute(effect)
+                if answer is not None:
+                    self._inputs.append(answer)
+
+    def _build(self, wanted: BuildBlock) -> BlockBuilt | BuildFailed:
+        application, parent_id = self._application, wanted.parent_id
+        now_ms = self._clock.now_ms()
+        try:
+            state = application.state_after(parent_id)
+        except UnknownParent:
+            return BuildFailed(now_ms, wanted.view)
+        taken = self._mempool.take(
+            state, wanted.height, chain.params_of(state), application.unfinal_ids(parent_id)
+        )
+        evidence = self._evidence.choose(state, wanted.height)
+        built = application.build(parent_id, taken, wanted.late, evidence)
+        return BlockBuilt(
+            now_ms,
+            wanted.view,
+            self._clock.wall_ms(),
+            built.body,
+            built.tx_root,
+            built.evidence_root,
+            built.params_hash,
+        )
+
+    def _execute(self, wanted: ExecuteBlock) -> BlockExecuted | None:
+        try:
+            done = self._application.execute(
+                wanted.header, wanted.block_id, wanted.justify, wanted.body
+            )
+        except UnknownParent:
+            return None
+        except InvalidBlock as error:
+            log.warning(
+                "block invalid",
+                extra={"block_id": wanted.block_id.hex(), "reason": error.sentence},
+            )
+            self._metrics.block_invalid()
+            return BlockExecuted(
+                self._clock.now_ms(), wanted.block_id, False, ZERO_HASH, ZERO_HASH, False
+            )
+        notarization = self._driver.core.epoch.notarized.get(wanted.header.view)
+        if notarization is not None and notarization.subject.block_id == wanted.block_id:
+            done.is_notarized = True
+        return BlockExecuted(
+            self._clock.now_ms(),
+            wanted.block_id,
+            True,
+            done.state_root,
+            done.outcomes_root,
+            done.changed,
+        )
+
+    def _commit(self, effect: CommitBlock) -> None:
         application = self._application
-        found = self._mempool.take(application.state, height, application.params)
-        return application.build(found, self._clock.wall_ms())
+        header = effect.header
+        candidate = application.commit(header, effect.block_id, effect.finalization)
+        dropped = self._mempool.recheck(
+            candidate.transactions, application.state, header.height + 1, application.params
+        )
+        self._evidence.committed(application.state, header.height + 1)
+        outcomes = candidate.executed.result.outcomes
+        self._metrics.block_final(header.height, [outcome.status for outcome in outcomes])
+        self._metrics.mempool(len(self._mempool), self._mempool.bytes_held)
+        self._metrics.round(*self.round)
+        if self.backend is not None:
+            self.backend.committed(candidate, effect.finalization, dropped)
+        self.has_committed.set()
+        if self._was_pending != bool(len(self._mempool)) and not self._notified:
+            self._notified = True
+            asyncio.get_running_loop().call_soon(self._tell_pending)
+        if header.height == boundary_height(header.epoch, application.epoch_blocks):
+            self._inputs.append(EpochBegun(self._clock.now_ms(), application.epoch_info()))
+
+    def _note_regained(self) -> None:
+        """Remember that a vote that was lost is regained (settled point 10)."""
+        if self._keeper.journal.is_lost and not self._driver.core.is_lost:
+            self._keeper.journal.mark(lost=False)
+
+    # --- time ------------------------------------------------------------------------------------
 
     def _set_timer(self, at_ms: int) -> None:
         if self._timer is not None:
@@ -159,25 +422,11 @@ class Host:
         self._timer = None
         self.feed(TimerFired(self._clock.now_ms()))
 
-    def _commit(self, effect: CommitBlock) -> None:
-        application = self._application
-        candidate = application.commit(effect.header, effect.block_id, effect.finalization)
-        dropped = self._mempool.recheck(
-            candidate.transactions,
-            application.state,
-            effect.header.height + 1,
-            application.params,
-        )
-        outcomes = candidate.executed.result.outcomes
-        self._metrics.block_final(effect.header.height, [outcome.status for outcome in outcomes])
-        self._metrics.mempool(len(self._mempool), self._mempool.bytes_held)
-        if effect.header.height % FLOOR_BLOCKS == 0:
-            self._signer.raise_floor(effect.header.epoch, effect.header.view)
-        if self.backend is not None:
-            self.backend.committed(candidate, effect.finalization, dropped)
-        if self._was_pending != bool(len(self._mempool)) and not self._notified:
-            self._notified = True
-            asyncio.get_running_loop().call_soon(self._tell_pending)
+    def _tell_clock(self) -> None:
+        """Tell the engine what the wall clock shows, now and later."""
+        loop = asyncio.get_running_loop()
+        self._clock_timer = loop.call_later(CLOCK_SECONDS, self._tell_clock)
+        self.feed(ClockSet(self._clock.now_ms(), self._clock.wall_ms()))
 
     def _tell_pending(self) -> None:
         self._notified = False
@@ -185,3 +434,7 @@ class Host:
         if pending != self._was_pending:
             self._was_pending = pending
             self.feed(TransactionsPending(self._clock.now_ms(), pending))
+
+    def _take_inbox(self) -> None:
+        messages, self._inbox = tuple(self._inbox), []
+        self.feed(Received(self._clock.now_ms(), messages))

@@ -7,7 +7,7 @@ the pool holds.
 """
 
 from bisect import insort
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
@@ -114,6 +114,8 @@ class Mempool:
     def __init__(self, limits: MempoolLimits) -> None:
         self._limits = limits
         self._places: dict[Hash, _Place] = {}
+        self.wires: set[bytes] = set()
+        """The wire bytes of what is pending, whose signatures hold."""
         self._order: list[_Place] = []
         self._expiries: list[tuple[int, Hash]] = []
         self._senders: dict[Address, _Sender] = {}
@@ -177,6 +179,7 @@ class Mempool:
         insort(self._order, place)
         heappush(self._expiries, (body.valid_until_height, transaction.id))
         self._places[transaction.id] = place
+        self.wires.add(transaction.wire)
         sender = self._senders.setdefault(body.account, _Sender({}, 0))
         sender.nonces[body.nonce] = transaction
         sender.reserved += body.fee_max
@@ -185,15 +188,17 @@ class Mempool:
 
     def remove(self, transaction: Transaction) -> None:
         """Forget a transaction, if it is pending."""
-        if self._places.pop(transaction.id, None) is None:
+        place = self._places.pop(transaction.id, None)
+        if place is None:
             return
         body = transaction.body
+        self.wires.discard(place[2].wire)
         sender = self._senders[body.account]
         del sender.nonces[body.nonce]
         sender.reserved -= body.fee_max
         if not sender.nonces:
             del self._senders[body.account]
-        self.bytes_held -= len(transaction.wire)
+        self.bytes_held -= len(place[2].wire)
 
     def _drop(self, transaction: Transaction, why: Rejected, dropped: Dropped) -> None:
         self.remove(transaction)
@@ -216,10 +221,14 @@ class Mempool:
 
     # --- blocks ----------------------------------------------------------------------------------
 
-    def take(self, state: State, height: int, params: Params) -> list[Transaction]:
+    def take(
+        self, state: State, height: int, params: Params, taken_before: Container[Hash] = ()
+    ) -> list[Transaction]:
         """Return the best paid transactions that fill the block at `height`; they stay pending.
 
-        Each account pays in this block what it holds and no more, so that few are refused.
+        `state` is that of the block's parent, and `taken_before` what stands in its ancestors that
+        are not final yet. Each account pays in this block what it holds and no more, so that few
+        are refused.
         """
         fees, base_fee = params.fees, chain.base_fee(state)
         weight_left, bytes_left = fees.block_weight_max, fees.block_bytes_max
@@ -234,6 +243,8 @@ class Mempool:
                 break
             body = transaction.body
             if body.valid_until_height < height or not self._is_there(place):
+                continue
+            if transaction.id in taken_before:
                 continue
             if transaction.weight > weight_left or len(transaction.wire) > bytes_left:
                 misfits += 1

@@ -1,22 +1,23 @@
 """Replaying a chain: every stored block is executed anew from genesis, and every root compared.
 
 Nothing of the stored state is used: what a block commits to must follow from genesis and the
-blocks before it, under any hash seed and with either kind of kernels.
+blocks before it, under any hash seed and with either kind of kernels. Nor are stored validator sets
+believed: each epoch's set is that of the state which was computed here, and by it every leader,
+justification and certificate is judged as any honest validator would (R2, settled 6 to 9).
 """
 
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 
-import msgspec
-
-from node.application import Application, validators_of
-from node.storage.chain_store import ChainStore
+from consensus.inputs import EpochInfo
+from consensus.links import certificates_in, justifies, normal_proposal
+from consensus.validators import Validators
+from node.application import Application
+from node.storage.chain_store import ChainStore, HeaderRow
 from node.storage.kv import KeyValueStore
-from state.block import check_body
-from state.errors import InvalidBlock
-from state.execute import check_block
-from state.finality import verify_certificate
+from state.errors import InvalidBlock, Malformed
+from state.finality import Finalization, Justify, fits, justify_hash, set_hash, verify_certificate
 from state.genesis import Genesis
 from state.types import Hash
 
@@ -43,8 +44,8 @@ class Replayed:
 def replay(store: ChainStore, genesis: Genesis, scratch: KeyValueStore) -> Iterator[Replayed]:
     """Yield every height from genesis to the head; `scratch` is an empty store to work in.
 
-    Raises InvalidBlock when a block is not the one that its header, certificate or parent name,
-    and NotFound when its body is not kept.
+    Raises InvalidBlock when a block is not the one that its header, certificate, leader or parent
+    name, and NotFound when its body is not kept.
     """
     head = store.head
     if head is None:
@@ -53,9 +54,10 @@ def replay(store: ChainStore, genesis: Genesis, scratch: KeyValueStore) -> Itera
     application = Application(
         fresh, genesis, invariants_every_blocks=1, timed=lambda _: nullcontext()
     )
+    judge = _Judge(application)
     for height in range(head.header.height + 1):
         if height:
-            _execute(store, application, height)
+            judge.execute(store, height)
         here = application.head
         if height < head.header.height:
             above = store.header(height + 1).header
@@ -63,30 +65,95 @@ def replay(store: ChainStore, genesis: Genesis, scratch: KeyValueStore) -> Itera
         else:
             expected, outcomes = head.state_root, head.outcomes_root
         yield Replayed(height, here.state_root, expected, here.outcomes_root, outcomes)
-
-
-def _execute(store: ChainStore, application: Application, height: int) -> None:
-    """Check a stored block against its parent and certificate, then execute and commit it."""
-    row = store.header(height)
-    header, finalization, parent = row.header, row.finalization, application.head
-    if header.height != height or header.parent_id != parent.block_id or header.id != row.block_id:
+    if judge.unproven:
         raise InvalidBlock(
-            f"Block {height} does not stand on block {height - 1}; restore a backup."
+            f"No certificate stands behind block {head.header.height}; start the node once, or "
+            "restore a backup."
         )
-    validators = validators_of(application.genesis)
-    if (
-        finalization is None
-        or finalization.subject.block_id != row.block_id
-        or not verify_certificate(application.genesis_hash, finalization, validators)
-    ):
-        raise InvalidBlock(f"Block {height} has no valid finalization; restore a backup.")
-    try:
-        body = store.body(height)
-    except msgspec.DecodeError as error:
-        raise InvalidBlock(f"The body of block {height} is damaged; restore a backup.") from error
-    check_body(body, header)
-    transactions = check_block(
-        body.transactions, application.decoder, application.params.fees, frozenset()
-    )
-    application.execute(header, row.block_id, transactions)
-    application.commit(header, row.block_id, finalization)
+
+
+class _Judge:
+    """Judges stored blocks over the chain that was computed here."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        self._info = application.epoch_info()
+        self._validators = Validators(self._info.validators, self._info.boundary.block_id)
+        self.unproven = False
+        """Whether the last block waits for the certificate of a descendant."""
+
+    def execute(self, store: ChainStore, height: int) -> None:
+        """Check a stored block against its parent and certificates, then execute and commit it."""
+        application = self._application
+        row = store.header(height)
+        header, parent = row.header, application.head
+        if (
+            header.height != height
+            or header.parent_id != parent.block_id
+            or header.id != row.block_id
+        ):
+            raise _refused(height, f"does not stand on block {height - 1}")
+        if parent.header.height % application.epoch_blocks == 0:
+            self._begin_epoch()
+        justify = store.finality.justify(header.justify_hash)
+        if justify is None:
+            raise _refused(height, "has no justification")
+        self._check_place(row, justify)
+        self._check_final(row)
+        try:
+            application.execute(header, row.block_id, justify, store.body_data(height))
+        except Malformed as error:
+            raise _refused(height, "has a body that is none") from error
+        application.commit(header, row.block_id, row.finalization)
+
+    def _begin_epoch(self) -> None:
+        if self.unproven:  # settled 7: only its own finalization ends an epoch
+            raise _refused(self._application.head.header.height, "ends an epoch uncertified")
+        self._info = self._application.epoch_info()
+        self._validators = Validators(self._info.validators, self._info.boundary.block_id)
+
+    def _check_place(self, row: HeaderRow, justify: Justify) -> None:
+        """Check that the set's leader proposed it, and that certificates let it stand there."""
+        info, header = self._info, row.header
+        proposal = normal_proposal(header, row.block_id)
+        parent = self._application.head.header
+        if not fits(proposal, header, self._application.epoch_blocks):
+            raise _refused(header.height, "lies outside its epoch")
+        if header.epoch != info.epoch or header.time_ms <= parent.time_ms:
+            raise _refused(header.height, "does not follow its parent in epoch and time")
+        if (header.validators_hash, header.next_validators_hash) != (
+            self._validators.hash,
+            set_hash(info.next_validators),
+        ):
+            raise _refused(header.height, "names other validators than the state")
+        if header.proposer != self._validators.leader_of(header.view).account:
+            raise _refused(header.height, "is not of the leader of its view")
+        if justify_hash(justify) != header.justify_hash or not justifies(
+            justify, proposal, header.parent_id, header.epoch
+        ):
+            raise _refused(header.height, "is not justified by its certificates")
+        genesis_hash = self._application.genesis_hash
+        for certificate in certificates_in(justify):
+            ours = certificate.subject.epoch == info.epoch
+            members = info.validators if ours else info.previous_validators
+            if not verify_certificate(genesis_hash, certificate, members):
+                raise _refused(header.height, "has a certificate without a quorum")
+
+    def _check_final(self, row: HeaderRow) -> None:
+        """Check the block's certificate, or that a descendant of its epoch must have one."""
+        final = row.finalization
+        self.unproven = final is None
+        if final is not None and not self._is_final(row, final, self._info):
+            raise _refused(row.header.height, "has no valid finalization")
+
+    def _is_final(self, row: HeaderRow, final: Finalization, info: EpochInfo) -> bool:
+        application = self._application
+        return (
+            final.subject.block_id == row.block_id
+            and fits(final.subject, row.header, application.epoch_blocks)
+            and verify_certificate(application.genesis_hash, final, info.validators)
+        )
+
+
+def _refused(height: int, what: str) -> InvalidBlock:
+    return InvalidBlock(f"Block {height} {what}; restore a backup.")

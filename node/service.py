@@ -15,25 +15,27 @@ from typing import Any
 
 import uvloop
 
-from consensus.solo import Solo
-from consensus.solo_inputs import Pacing
+from consensus.driver import Driver
+from consensus.settings import Settings
+from consensus.timeouts import DEVNET, MAINNET, Pacing
 from node.application import Application
 from node.backend import NodeBackend
+from node.bodies import VerifiedWires
 from node.clock import Clock, SystemClock
 from node.config import NodeConfig
-from node.errors import StorageCorrupt
-from node.host import Host
+from node.home import Home
+from node.host import ConsensusHalted, Host
 from node.mempool import Mempool, MempoolLimits
 from node.metrics import NodeMetrics
 from node.rpc.catalogue import method_of
 from node.rpc.limits import RpcLimits
 from node.rpc.server import RpcServer
-from node.signer import GuardedSigner, Round
+from node.signer import Signer
+from node.standing import take_stock
 from node.storage.chain_store import ChainStore
 from node.storage.kv import LevelDb
 from state import crypto
 from state.errors import InvariantBroken, SaharaError
-from state.finality import Header
 from state.genesis import Genesis
 
 RUN_FILE = "run.json"
@@ -52,20 +54,11 @@ log = logging.getLogger("sahara.service")
 class Service:
     """Everything that runs in a node's process."""
 
-    def __init__(
-        self, config: NodeConfig, genesis: Genesis, signer: GuardedSigner, clock: Clock
-    ) -> None:
+    def __init__(self, config: NodeConfig, genesis: Genesis, key: Signer, clock: Clock) -> None:
         self._config = config
         self._metrics = NodeMetrics(clock)
         self._store = ChainStore(LevelDb(config.home / DATABASE_FOLDER, create=True), genesis)
         self._metrics.watch_storage(config.home / DATABASE_FOLDER)
-        self._application = Application(
-            self._store,
-            genesis,
-            invariants_every_blocks=config.invariants_every_blocks,
-            timed=self._metrics.timed,
-        )
-        _require_whole(self._application.head.header, signer.parent_highest)
         mempool = Mempool(
             MempoolLimits(
                 config.mempool_transactions_max,
@@ -73,12 +66,37 @@ class Service:
                 PENDING_PER_SENDER_MAX,
             )
         )
-        pacing = Pacing(config.block_interval_ms_min, config.idle_interval_ms)
-        engine = Solo(crypto.address_of(signer.public_key), pacing)
-        self._host = Host(engine, self._application, mempool, signer, clock, self._metrics)
-        self._backend = NodeBackend(
-            self._application, self._store, mempool, self._host.pending_changed
+        known = VerifiedWires(mempool.wires)
+        self._application = Application(
+            self._store,
+            genesis,
+            invariants_every_blocks=config.invariants_every_blocks,
+            timed=self._metrics.timed,
+            known=known,
         )
+        self._standing = take_stock(Home(config.home), key, self._application, config.loss_round)
+        driver = Driver(
+            Settings(
+                self._application.genesis_hash,
+                self._application.epoch_blocks,
+                key.public_key,
+                crypto.verify_many,
+                self._application.bodies.judge,
+                DEVNET if config.timeouts == "devnet" else MAINNET,
+                Pacing(config.block_interval_ms_min, config.idle_interval_ms),
+            )
+        )
+        self._host = Host(
+            driver,
+            self._application,
+            self._store,
+            mempool,
+            self._standing.keeper,
+            clock,
+            self._metrics,
+            vote_after=self._standing.vote_after,
+        )
+        self._backend = NodeBackend(self._application, self._store, mempool, self._host, known)
         self._host.backend = self._backend
         self._server = RpcServer(
             self._backend,
@@ -112,6 +130,10 @@ class Service:
         serving = asyncio.create_task(self._server.wait())
         serving.add_done_callback(lambda task: _end(ended, {"exception": task.exception()}))
         self._host.start()
+        if self._host.is_alone:  # its first block is a matter of milliseconds; then it is ready
+            first = asyncio.create_task(self._host.has_committed.wait())
+            await asyncio.wait((first, ended), return_when=asyncio.FIRST_COMPLETED)
+            first.cancel()
         self._backend.is_ready = True
         log.info("serving", extra={"rpc": url, "height": self._application.head.header.height})
         try:
@@ -121,8 +143,13 @@ class Service:
             self._host.stop()
             run_file.unlink(missing_ok=True)
             await self._server.stop()
-            self._store.close()
+            self.close()
             log.info("stopped")
+
+    def close(self) -> None:
+        """Let go of every file."""
+        self._standing.close()
+        self._store.close()
 
     def _report(self, error: BaseException | None) -> int:
         """Log what ended the node and return the exit code."""
@@ -130,14 +157,17 @@ class Service:
             return 0
         code = error.code if isinstance(error, SaharaError) else "node.bug"
         log.error("halted", extra={"code": code}, exc_info=error)
-        if isinstance(error, InvariantBroken):
+        if isinstance(error, InvariantBroken | ConsensusHalted):
             self._dump(error)
         return 1
 
-    def _dump(self, error: InvariantBroken) -> None:
-        """Keep what is known about a state that contradicts itself."""
+    def _dump(self, error: InvariantBroken | ConsensusHalted) -> None:
+        """Keep what is known about a state, or a chain, that contradicts itself."""
         head = self._application.head
+        epoch, view = self._host.round
         report = {
+            "epoch": epoch,
+            "view": view,
             "code": error.code,
             "sentence": error.sentence,
             "height": head.header.height + 1,
@@ -149,30 +179,15 @@ class Service:
         log.error("dumped", extra={"path": str(path)})
 
 
-def run(
-    config: NodeConfig, genesis: Genesis, signer: GuardedSigner, *, stop_with_stdin: bool = False
-) -> int:
+def run(config: NodeConfig, genesis: Genesis, key: Signer, *, stop_with_stdin: bool = False) -> int:
     """Run a node in this process until it is told to stop; return the exit code.
 
     With `stop_with_stdin` the end of standard input, a pipe, tells it, too. Raises SaharaError for
     a home, database or port that cannot serve.
     """
-    service = Service(config, genesis, signer, SystemClock())
+    service = Service(config, genesis, key, SystemClock())
     gc.freeze()
     return uvloop.run(service.run(stop_with_stdin=stop_with_stdin))
-
-
-def _require_whole(head: Header, parent_highest: Round) -> None:
-    """Refuse a database that lost blocks: to build on what is left would contradict them.
-
-    A single validator votes on a block only once its parent is committed.
-    """
-    if parent_highest > (head.epoch, head.view):
-        raise StorageCorrupt(
-            f"The database ends at height {head.height}, view {head.view}, but this node has "
-            f"finalized a block on view {parent_highest[1]}: blocks were lost. Restore the newest "
-            "backup of the home's data; never one that is older than the last vote."
-        )
 
 
 def _end(ended: "asyncio.Future[BaseException | None]", context: dict[str, Any]) -> None:

@@ -22,9 +22,9 @@ from node.guard_file import (
     GuardOfAnother,
     GuardRefused,
     GuardStore,
-    disk_errors,
+    guard_errors,
     lock_guard,
-    write_new,
+    write_guard,
 )
 from state.codec import Decoder, Struct, encode
 from state.crypto import Tag
@@ -163,6 +163,11 @@ class GuardedSigner:
         return self._key.public_key
 
     @property
+    def genesis_hash(self) -> Hash:
+        """The network on which votes are signed."""
+        return self._genesis_hash
+
+    @property
     def floor(self) -> Round:
         """The lowest round in which anything may still be signed."""
         return self._floor
@@ -171,11 +176,6 @@ class GuardedSigner:
     def round_highest(self) -> Round:
         """The highest round in which anything was signed, or the floor when that is higher."""
         return self._highest
-
-    @property
-    def view_floor(self) -> int:
-        """The view of the highest round: whoever starts anew begins above it."""
-        return self._highest[1]
 
     def votes(self, validator: int) -> tuple[SignedVote, ...]:
         """Return the remembered votes, as those of the validator with this index."""
@@ -197,10 +197,12 @@ class GuardedSigner:
         ]
         return max(((each.epoch, each.parent_view) for each in proposals), default=(0, 0))
 
-    def sign_vote(self, kind: Tag, subject: Subject) -> Signature:
+    def sign_vote(self, kind: Tag, subject: Subject, *, sync: bool = True) -> Signature:
         """Return a signature that is guarded on disk by now; the same vote gets the same one.
 
-        `subject` is a Nullified for NULLIFY, else a Proposal. Raises GuardRefused or GuardFailed.
+        Without `sync` it is guarded only after `sync()`, and may not leave the node before, so
+        that the votes of one step share one wait for the disk (settled 11). `subject` is a
+        Nullified for NULLIFY, else a Proposal. Raises GuardRefused or GuardFailed.
         """
         assert kind in _KINDS, "only votes are guarded here"
         assert isinstance(subject, Nullified) == (kind is Tag.NULLIFY), "the subject fits the kind"
@@ -213,8 +215,14 @@ class GuardedSigner:
         signature = self._key.sign(vote_digest(kind, self._genesis_hash, subject))
         vote = _Vote(_KINDS.index(kind), subject.epoch, subject.view, body, signature)
         self._file.append(encode(vote))
+        if sync:
+            self._file.sync()
         self._take_in(vote)
         return signature
+
+    def sync(self) -> None:
+        """Make every vote that was signed durable; raises GuardFailed."""
+        self._file.sync()
 
     def _refuse_contradiction(
         self, kind: Tag, at: Round, body: bytes, signed: dict[Tag, _Vote]
@@ -241,7 +249,8 @@ class GuardedSigner:
     def raise_floor(self, epoch: int, view: int) -> None:
         """Refuse from now on whatever lies below this round, and forget it; never goes back.
 
-        May not pass what a replay of the journal still needs (consensus 2.5).
+        May not pass what a replay of the journal still needs (consensus 2.5). It is durable with
+        the next vote: a floor that a crash takes back refuses less, and every vote is still known.
         """
         if (epoch, view) <= self._floor:
             return
@@ -283,8 +292,8 @@ def create_guard(
         if path.exists():
             raise GuardExists(f"There is a guard file {path} already; it is never overwritten.")
         head = _Head(GUARD_VERSION, public_key, genesis_hash)
-        with disk_errors(path):
-            write_new(path, [encode(head), encode(_Floor(*floor))])
+        with guard_errors(path):
+            write_guard(path, [encode(head), encode(_Floor(*floor))])
     finally:
         lock.close()
 

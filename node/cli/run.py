@@ -14,7 +14,6 @@ from node.cli.connection import fail
 from node.config import SETTINGS, NodeConfig, bare_type, flag_of, load_config, meaning_of
 from node.home import Home, HomeRefused, open_home
 from node.keystore import UnlockedKey, key_info, load_key, read_passphrase
-from node.signer import GuardedSigner, create_guard
 from state.errors import SaharaError
 from state.genesis import Genesis
 
@@ -73,15 +72,7 @@ def run_node(home: Home, config: NodeConfig, *, stop_with_stdin: bool = False) -
         )
     key = _key(config)
     _check_role(genesis, key)
-    if config.loss_round is not None:
-        epoch, view = config.loss_round
-        create_guard(home.guard_file, key.public_key, genesis.hash, (epoch, view + 1))
-        log.warning("votes again after loss", extra={"above": config.vote_after_loss})
-    signer = GuardedSigner(key, home.guard_file, genesis.hash)
-    try:
-        return service.run(config, genesis, signer, stop_with_stdin=stop_with_stdin)
-    finally:
-        signer.close()
+    return service.run(config, genesis, key, stop_with_stdin=stop_with_stdin)
 
 
 def _key(config: NodeConfig) -> UnlockedKey:

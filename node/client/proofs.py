@@ -4,6 +4,8 @@ Each function checks every step and names the one that fails. What is trusted is
 and the validator set, which a client knows from the genesis document or from earlier headers.
 """
 
+from collections.abc import Sequence
+
 import cython_ext
 from node.client.errors import ProofInvalid
 from node.rpc.backend import OutcomeProof, StateProof
@@ -33,11 +35,22 @@ def validators_of(genesis: Genesis) -> ValidatorSet:
 
 
 def verify_finalization(
-    header: Header, finalization: Finalization, validators: ValidatorSet, genesis_hash: Hash
+    header: Header,
+    finalization: Finalization,
+    validators: ValidatorSet,
+    genesis_hash: Hash,
+    descendants: Sequence[Header] = (),
 ) -> None:
-    """Raise ProofInvalid unless a quorum of `validators` finalized this header."""
+    """Raise ProofInvalid unless a quorum of `validators` finalized this header.
+
+    It has done so too if it finalized the last of `descendants`, which lead up from the header.
+    """
     if set_hash(validators) != header.validators_hash:
         raise ProofInvalid("The header names another validator set than the one trusted.")
+    for child in descendants:
+        if child.parent_id != header.id or child.validators_hash != header.validators_hash:
+            raise ProofInvalid("The descendants do not lead up from the header in its epoch.")
+        header = child
     if finalization.subject.block_id != header.id:
         raise ProofInvalid("The certificate finalizes another block than this header's.")
     if not verify_certificate(genesis_hash, finalization, validators):
@@ -50,7 +63,9 @@ def verify_state_proof(
     """Return the proven row's bytes, or None when its absence is proven; raises ProofInvalid."""
     if proof.header.height != proof.height + 1:
         raise ProofInvalid("The state after a height is committed to by the header after it.")
-    verify_finalization(proof.header, proof.finalization, validators, genesis_hash)
+    verify_finalization(
+        proof.header, proof.finalization, validators, genesis_hash, proof.descendants
+    )
     try:
         path = _tree_proofs.decode(proof.proof)
     except Malformed as error:
@@ -66,7 +81,9 @@ def verify_outcome_proof(
     """Return the proven leaf, the bytes of an outcome or event; raises ProofInvalid."""
     if proof.header.height != proof.height + 1:
         raise ProofInvalid("Outcomes of a height are committed to by the header after it.")
-    verify_finalization(proof.header, proof.finalization, validators, genesis_hash)
+    verify_finalization(
+        proof.header, proof.finalization, validators, genesis_hash, proof.descendants
+    )
     held = cython_ext.merkle_verify(
         Tag.OUTCOME_ROOT.value,
         proof.header.outcomes_root,

@@ -13,7 +13,7 @@ import msgspec
 from state.block import Outcome
 from state.codec import Struct
 from state.errors import SaharaError
-from state.finality import Epoch, Finalization, Header, View
+from state.finality import Epoch, Finalization, Header, Justify, Proposal, View
 from state.genesis import Genesis
 from state.types import Amount, Count, Hash, Height, TimestampMs
 
@@ -46,7 +46,10 @@ class TxStatus(Struct):
 
 
 class OutcomeProof(Struct):
-    """That an outcome, or a block's event, is a leaf under the outcomes root of header h+1."""
+    """That an outcome, or a block's event, is a leaf under the outcomes root of header h+1.
+
+    `finalization` is that of the header, or of the last of its `descendants`.
+    """
 
     height: Height
     leaf: bytes
@@ -55,12 +58,14 @@ class OutcomeProof(Struct):
     path: tuple[Hash, ...]
     header: Header
     finalization: Finalization
+    descendants: tuple[Header, ...] = ()
 
 
 class StateProof(Struct):
     """A row, or its absence, after `height`, under the state root of header(height + 1).
 
-    `proof` is the canonical encoding of a state.tree.TreeProof.
+    `proof` is the canonical encoding of a state.tree.TreeProof; `finalization` is that of the
+    header, or of the last of its `descendants`.
     """
 
     height: Height
@@ -69,23 +74,44 @@ class StateProof(Struct):
     proof: bytes
     header: Header
     finalization: Finalization
+    descendants: tuple[Header, ...] = ()
 
 
 class BlockRecord(Struct):
-    """A finalized block: header, certificate, transactions, outcomes, and end-of-block events."""
+    """A finalized block: header, certificate, transactions, outcomes, and end-of-block events.
+
+    A block that became final with its descendant need not have a certificate of its own.
+    """
 
     header: Header
-    finalization: Finalization
+    finalization: Finalization | None
     transactions: tuple[bytes, ...]
     outcomes: tuple[Outcome, ...]
     events: tuple[msgspec.Raw, ...]
 
 
+class Finality(Struct):
+    """Why a block is final: its own certificate, or that of the last of its descendants here.
+
+    Each descendant's parent is the header before it (consensus settled point 19).
+    """
+
+    finalization: Finalization
+    descendants: tuple[Header, ...]
+
+
+class Link(Struct):
+    """A certified proposal, and the certificates that let it stand where it stands."""
+
+    proposal: Proposal
+    justify: Justify
+
+
 class NodeStatus(Struct):
     """The node at a glance; `state_root` is the root after `height`, not the one in its header.
 
-    `epoch` and `view` are those of the last final block; `memory_bytes` is what the node's process
-    holds resident.
+    `epoch` and `view` are those that the node is in, the round of the block it waits for;
+    `memory_bytes` is what the node's process holds resident.
     """
 
     chain_id: str
@@ -127,8 +153,20 @@ class Backend(Protocol):
         """Return the node at a glance."""
         ...
 
-    def header(self, height: int) -> tuple[Header, Finalization]:
-        """Return a finalized header and its certificate; raises NotFound above the head."""
+    def header(self, height: int) -> Header:
+        """Return a finalized header; raises NotFound above the head."""
+        ...
+
+    def finality(self, height: int) -> Finality:
+        """Return why a block is final; raises NotFound above the head, and for genesis."""
+        ...
+
+    def justify(self, height: int) -> Justify:
+        """Return why a block may stand on its parent; raises NotFound above the head."""
+        ...
+
+    def links(self, epoch: int, view: int) -> tuple[Link, ...]:
+        """Return certified proposals of an epoch from a view on, with their justifications."""
         ...
 
     def block(self, height: int) -> BlockRecord:

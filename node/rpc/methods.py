@@ -4,13 +4,21 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Raw
 
-from node.rpc.backend import Backend, NodeStatus, OutcomeProof, StateProof, TxStatus
+from node.rpc.backend import (
+    Backend,
+    Finality,
+    Link,
+    NodeStatus,
+    OutcomeProof,
+    StateProof,
+    TxStatus,
+)
 from node.rpc.errors import InvalidParams
 from node.rpc.jsonform import FORMS, FormError
 from state.block import Outcome
 from state.codec import Struct, encode
 from state.errors import NotFound
-from state.finality import Finalization, Header
+from state.finality import Finalization, Header, Justify
 from state.genesis import Genesis
 from state.modules.all import MESSAGES, MODULES
 from state.registry import Message
@@ -65,7 +73,7 @@ class BlockView(Struct):
 
     block_id: Hash
     header: Header
-    finalization: Finalization
+    finalization: Finalization | None
     transactions: tuple[TransactionView, ...]
     outcomes: tuple[Outcome, ...]
     events: tuple[Raw, ...]
@@ -117,12 +125,24 @@ class NodeMethods:
 
     def header(self, height: Height) -> HeaderView:
         """Return a finalized header."""
-        header, _ = self._backend.header(height)
+        header = self._backend.header(height)
         return HeaderView(header.id, header)
 
-    def finalization(self, height: Height) -> Finalization:
-        """Return the certificate that finalized a block."""
-        return self._backend.header(height)[1]
+    def finalization(self, height: Height) -> Finality:
+        """Return the certificate that finalized a block, or a descendant with the path to it."""
+        return self._backend.finality(height)
+
+    def justify(self, height: Height) -> Justify:
+        """Return the certificates that let a block stand on its parent."""
+        return self._backend.justify(height)
+
+    def links(self, epoch: Height, view: Height = 1) -> tuple[Link, ...]:
+        """Return certified proposals of an epoch from a view on, with their justifications.
+
+        They come in the order of views, at most 32 at a time: ask again from the view after the
+        last one.
+        """
+        return self._backend.links(epoch, view)
 
     def block(self, height: Height) -> BlockView:
         """Return a finalized block with its transactions, outcomes and events."""
@@ -178,6 +198,8 @@ NODE_METHODS: dict[str, Any] = {
     "chain.header": NodeMethods.header,
     "chain.block": NodeMethods.block,
     "chain.finalization": NodeMethods.finalization,
+    "chain.justify": NodeMethods.justify,
+    "chain.links": NodeMethods.links,
     "chain.genesis": NodeMethods.genesis,
     "chain.state_proof": NodeMethods.state_proof,
 }

@@ -17,7 +17,7 @@ _blocks: Decoder[Block] = Decoder(Block)
 
 
 class GuardRecords:
-    """The guard's records on a simulated disk, each synced by itself."""
+    """The guard's records on a simulated disk, synced when the signer says so."""
 
     def __init__(self, file: SimulatedFile) -> None:
         self._file = file
@@ -29,8 +29,11 @@ class GuardRecords:
         return self._file.size_bytes
 
     def append(self, payload: bytes) -> None:
-        """Make a record durable."""
+        """Add a record, durable after the next `sync`."""
         self._file.append(payload)
+
+    def sync(self) -> None:
+        """Make every record durable."""
         self._file.sync()
 
     def rewrite(self, payloads: list[bytes]) -> None:

@@ -5,23 +5,27 @@ block's root stands in a final header: a proof of it can be made at any time, al
 crash. The head's own changes are kept beside them; over the stored rows they are a layer in memory,
 and they join those rows in the batch that makes the next block final.
 
-Key prefixes: s state rows, t tree pages, h headers, b bodies, o results, x transactions, m others.
+Key prefixes: s state rows, t tree pages, h headers, b bodies, o results, x transactions, m others,
+and those of node/storage/finality_store.py.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
+from consensus.messages import BODY_BYTES_MAX, Block
 from node.errors import NodeError, StorageCorrupt, StorageError
-from node.storage.kv import KeyValueStore, Row
+from node.storage.finality_store import FinalityStore, Head
+from node.storage.kv import KeyValueStore
 from state.block import Body, Result, bodies, results
 from state.codec import Decoder, Struct, encode
 from state.errors import NotFound
-from state.finality import Finalization, Header
+from state.finality import Finalization, Header, Justify, ValidatorSet
 from state.genesis import Genesis
 from state.tree import Change, Tree, TreeProof
 from state.types import ZERO_HASH, Hash, Height
 
-SCHEMA = 2
+SCHEMA = 3
 """Raised when what is stored changes its form; another one is refused, not converted."""
 
 
@@ -37,23 +41,27 @@ class FormUnknown(StorageError):
     code: ClassVar[str] = "storage.form_unknown"
 
 
-class Head(Struct):
-    """The last final block and what executing it gave."""
-
-    header: Header
-    block_id: Hash
-    state_root: Hash
-    outcomes_root: Hash
-    changed: bool
-    finalization: Finalization | None
-
-
 class HeaderRow(Struct):
-    """A final header, its id and its certificate."""
+    """A final header, its id, and its certificate unless it became final with a descendant."""
 
     header: Header
     block_id: Hash
     finalization: Finalization | None
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Everything that is kept of a block that becomes final."""
+
+    head: Head
+    justify: Justify | None
+    """Why it stands on its parent; None at genesis."""
+    body: bytes
+    result: Result
+    tx_ids: Sequence[Hash]
+    changes: Sequence[Change]
+    sets: Sequence[tuple[int, ValidatorSet]] = ()
+    """Validator sets by epoch, if an epoch begins after the block."""
 
 
 class Place(Struct):
@@ -89,6 +97,7 @@ class ChainStore:
 
     def __init__(self, store: KeyValueStore, genesis: Genesis) -> None:
         self._store = store
+        self.finality = FinalityStore(store)
         self._check_meta(genesis)
         self.head = self._read_head()
         self.changes: Sequence[Change] = self._read_changes()
@@ -148,18 +157,14 @@ class ChainStore:
         for key, value in self._store.scan(b"s" + start, b"s" + stop):
             yield key[1:], value
 
-    def commit(
-        self,
-        head: Head,
-        body: Body,
-        result: Result,
-        tx_ids: Sequence[Hash],
-        changes: Sequence[Change],
-    ) -> None:
+    def commit(self, block: Commit) -> None:
         """Make a block final in one durable batch; the tree must hold the block as a layer."""
+        head = block.head
         height = head.header.height.to_bytes(8, "big")
-        puts: list[Row] = []
+        puts = self.finality.take_rows(head, block.justify)
         deletes: list[bytes] = []
+        if block.sets:
+            puts += self.finality.epoch_rows(head, block.sets)
         if self.head is not None:
             tree_puts, tree_deletes = self.tree.commit(self.head.block_id)
             puts += tree_puts
@@ -168,19 +173,19 @@ class ChainStore:
         deletes += [b"s" + key for key, row in self.changes if row is None]
         puts += [
             (b"x" + tx_id, encode(Place(head.header.height, index)))
-            for index, tx_id in enumerate(tx_ids)
+            for index, tx_id in enumerate(block.tx_ids)
         ]
         puts += [
             (b"h" + height, encode(HeaderRow(head.header, head.block_id, head.finalization))),
-            (b"b" + height, encode(body)),
-            (b"o" + height, encode(result)),
-            (_CHANGES, encode(changes)),
+            (b"b" + height, block.body),
+            (b"o" + height, encode(block.result)),
+            (_CHANGES, encode(block.changes)),
             (_HEAD, encode(head)),
         ]
         self._store.write(puts, deletes, sync=True)
         self.head = head
-        self.changes = changes
-        self._cache(head.header.height, result)
+        self.changes = block.changes
+        self._cache(head.header.height, block.result)
 
     def prove(self, key: bytes) -> tuple[bytes | None, TreeProof]:
         """Return a row's bytes and proof in the version before the head."""
@@ -193,12 +198,40 @@ class ChainStore:
             raise NotFound(f"There is no final block of height {height} here; ask for a lower one.")
         return _headers.trusted(data)
 
-    def body(self, height: int) -> Body:
-        """Return a final block's transactions; raises NotFound when they are not kept."""
+    def body_data(self, height: int) -> bytes:
+        """Return a final block's body as bytes; raises NotFound when it is not kept."""
         data = self._store.get(b"b" + height.to_bytes(8, "big"))
         if data is None:
             raise NotFound(f"The body of block {height} is not kept here; ask an archive node.")
-        return bodies.trusted(data)
+        return data
+
+    def body(self, height: int) -> Body:
+        """Return a final block's body; raises NotFound when it is not kept."""
+        return bodies.trusted(self.body_data(height))
+
+    def blocks_from(self, block_id: Hash, count: int, bytes_max: int) -> tuple[Block, ...]:
+        """Return a final block and ancestors of its epoch, newest first, as far as asked for.
+
+        At most `bytes_max` of bodies, one block whatever its size. Whoever asks goes from epoch to
+        epoch (settled 7) and has no use for an earlier one; genesis is no block.
+        """
+        found: list[Block] = []
+        height = self.finality.height_of(block_id)
+        size = 0
+        while height and len(found) < count:
+            header = self.header(height).header
+            if found and header.epoch != found[0].header.epoch:
+                break
+            body = self._store.get(b"b" + height.to_bytes(8, "big"))
+            justify = self.finality.justify(header.justify_hash)
+            if body is None or justify is None or len(body) > BODY_BYTES_MAX:
+                break
+            size += len(body)
+            if found and size > bytes_max:
+                break
+            found.append(Block(header, justify, body))
+            height -= 1
+        return tuple(found)
 
     def result(self, height: int) -> Result:
         """Return what a final block's execution gave; raises NotFound when it is not kept."""

@@ -2,23 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import cython_ext
-from consensus.solo import Solo
-from consensus.solo_inputs import Pacing
-from node.application import Application, Candidate
-from node.backend import NodeBackend
+from consensus.timeouts import Pacing
 from node.client import Account
-from node.clock import SystemClock
-from node.host import Host
-from node.mempool import Mempool, MempoolLimits
-from node.metrics import NodeMetrics
 from node.rpc.backend import (
     BlockRecord,
+    Finality,
+    Link,
     NodeStatus,
     OutcomeProof,
     Stage,
@@ -26,7 +22,6 @@ from node.rpc.backend import (
     TxStatus,
 )
 from node.rpc.server import RpcServer
-from node.storage.chain_store import ChainStore
 from node.storage.kv import KeyValueStore, MemoryStore
 from state import crypto, execute
 from state.block import Body, Outcome, Result
@@ -37,7 +32,7 @@ from state.errors import NotFound
 from state.finality import (
     Finalization,
     Header,
-    Nullified,
+    Justify,
     Proposal,
     Validator,
     Vote,
@@ -47,19 +42,15 @@ from state.finality import (
 from state.genesis import Allocation, Genesis, GenesisValidator
 from state.modules import chain
 from state.modules.all import MESSAGES, MODULES
-from state.modules.bank import Transfer
 from state.params import Params
-from state.registry import Message
 from state.tables import Base, State
-from state.transaction import Body as TransactionBody
 from state.transaction import Transaction, TransactionDecoder
 from state.tree import EMPTY_ROOT, Tree
 from state.types import ZERO_ADDRESS, ZERO_HASH, Hash
+from tests.node.local import FUNDS, INTERVAL_MS, LocalChain, LocalNode
 
 QUERIES = {query.name: query.function for module in MODULES for query in module.queries}
-FUNDS = 10**15
 STAKE = 10**12
-INTERVAL_MS = 1_000
 
 
 class Nothing:
@@ -224,11 +215,24 @@ class MemoryNode:
             chain.base_fee(self.states[-1]),
             0,
             cython_ext.IMPLEMENTATION,
+            0,
+            self.height + 1,
         )
 
-    def header(self, height: int) -> tuple[Header, Finalization]:
-        record = self.block(height)
-        return record.header, record.finalization
+    def header(self, height: int) -> Header:
+        return self.block(height).header
+
+    def finality(self, height: int) -> Finality:
+        finalization = self.block(height).finalization
+        assert finalization is not None
+        return Finality(finalization, ())
+
+    def justify(self, height: int) -> Justify:
+        return Justify(None if height == 1 else self.finality(height - 1).finalization, ())
+
+    def links(self, epoch: int, view: int) -> tuple[Link, ...]:
+        views = range(view, self.height + 1) if epoch == 0 else ()
+        return tuple(Link(self.finality(at).finalization.subject, self.justify(at)) for at in views)
 
     def block(self, height: int) -> BlockRecord:
         if not 1 <= height <= self.height:
@@ -248,7 +252,7 @@ class MemoryNode:
         )
         row = table.get(self.states[height], table.shape.unpack(key[2:]))
         proof = self._tree.prove(str(height).encode(), key)
-        header, finalization = self.header(height + 1)
+        header, finalization = self.header(height + 1), self.finality(height + 1).finalization
         value = None if row is None else encode(row)
         return StateProof(height, key, value, encode(proof), header, finalization)
 
@@ -257,7 +261,7 @@ class MemoryNode:
             raise NotFound("The next header does not exist yet; wait for one more block.")
         leaves = self._results[height].leaves()
         path = tuple(cython_ext.merkle_path(Tag.OUTCOME_ROOT.value, leaves, index))
-        header, finalization = self.header(height + 1)
+        header, finalization = self.header(height + 1), self.finality(height + 1).finalization
         return OutcomeProof(height, leaves[index], index, len(leaves), path, header, finalization)
 
     async def blocks(self) -> AsyncIterator[BlockRecord]:
@@ -270,147 +274,19 @@ class MemoryNode:
         return self.is_ready
 
 
-class LocalChain:
-    """One validator's network: `open` gives its application over a store, `step` makes a block.
-
-    Whatever is not signed by accounts is signed by nobody: votes are not checked here.
-    """
-
-    def __init__(self, accounts: int = 4, funds: int = FUNDS, params: Params | None = None) -> None:
-        self.accounts = [
-            Account.from_seed(number.to_bytes(32, "big")) for number in range(1, 1 + accounts)
-        ]
-        first = self.accounts[0]
-        self.genesis = Genesis(
-            "local",
-            0,
-            params or Params(),
-            tuple(Allocation(account.address, funds) for account in self.accounts),
-            (GenesisValidator(first.public_key, first.address, 10**9),),
-        )
-        self.decoder = TransactionDecoder(MESSAGES, self.genesis.hash)
-
-    def open(self, store: KeyValueStore, **options: Any) -> Application:
-        return Application(
-            ChainStore(store, self.genesis),
-            self.genesis,
-            **{"invariants_every_blocks": 1, "timed": lambda _: nullcontext(), **options},
-        )
-
-    def wire(
-        self,
-        by: int,
-        nonce: int,
-        *messages: Message,
-        fee_max: int = 10**6,
-        until: int = 100,
-    ) -> bytes:
-        account = self.accounts[by]
-        found = messages or (Transfer(self.accounts[1 - by % 2].address, 1),)
-        body = TransactionBody(account.address, nonce, until, fee_max, tuple(found))
-        return account.sign_body(body, self.genesis.hash)[0]
-
-    def transaction(
-        self, by: int, nonce: int, *messages: Message, fee_max: int = 10**6, until: int = 100
-    ) -> Transaction:
-        wire = self.wire(by, nonce, *messages, fee_max=fee_max, until=until)
-        return self.decoder.decode(wire, bytes_max=2**20)
-
-    def execute(
-        self, application: Application, *transactions: Transaction
-    ) -> tuple[Header, Hash, Finalization]:
-        tip = application.tip()
-        height = tip.header.height + 1
-        built = application.build(transactions, height * INTERVAL_MS)
-        header = Header(
-            height,
-            0,
-            height,
-            height - 1,
-            tip.block_id,
-            built.time_ms,
-            self.accounts[0].address,
-            built.tx_root,
-            ZERO_HASH,
-            ZERO_HASH,
-            tip.state_root,
-            tip.outcomes_root,
-            built.validators_hash,
-            built.next_validators_hash,
-            built.params_hash,
-        )
-        application.execute(header, header.id)
-        subject = Proposal(0, height, height - 1, header.id, ZERO_HASH)
-        digest = vote_digest(Tag.FINALIZE, self.genesis.hash, subject)
-        return header, header.id, Finalization(subject, (Vote(0, self.accounts[0].sign(digest)),))
-
-    def step(self, application: Application, *transactions: Transaction) -> Candidate:
-        return application.commit(*self.execute(application, *transactions))
-
-
-class LocalNode:
-    """Host and backend of a LocalChain over a store; `steps` names what was done, in order."""
-
-    def __init__(self, chain: LocalChain, store: KeyValueStore, pacing: Pacing) -> None:
-        self.chain = chain
-        self.steps: list[str] = []
-        clock = SystemClock()
-        self.metrics = NodeMetrics(clock)
-        self.mempool = Mempool(MempoolLimits(1_000, 2**24, 256))
-        self.chain_store = ChainStore(store, chain.genesis)
-        self.application = Application(
-            self.chain_store, chain.genesis, invariants_every_blocks=1, timed=self._timed
-        )
-        first = chain.accounts[0]
-        engine = Solo(first.address, pacing)
-        self.host = Host(engine, self.application, self.mempool, self, clock, self.metrics)
-        self.backend = NodeBackend(
-            self.application, self.chain_store, self.mempool, self.host.pending_changed
-        )
-        self.host.backend = self.backend
-
-    @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
-        yield
-        self.steps.append(stage)
-
-    @property
-    def view_floor(self) -> int:
-        return self.application.head.header.view
-
-    def raise_floor(self, epoch: int, view: int) -> None:
-        self.steps.append(f"floor {epoch}:{view}")
-
-    def sign_vote(self, kind: Tag, subject: Proposal | Nullified) -> bytes:
-        self.steps.append(kind.name.lower())
-        digest = vote_digest(kind, self.chain.genesis.hash, subject)
-        return self.chain.accounts[0].sign(digest)
-
-    @property
-    def height(self) -> int:
-        return self.application.head.header.height
-
-    async def until(self, condition: Callable[[], bool], seconds: float = 10.0) -> None:
-        """Let the loop turn until the condition holds."""
-        async with asyncio.timeout(seconds):
-            feed = self.backend.blocks()
-            while not condition():
-                await anext(feed)
-
-
 @pytest.fixture
-def local_node(local_chain: LocalChain) -> Iterator[Callable[..., LocalNode]]:
+def local_node(local_chain: LocalChain, tmp_path: Path) -> Iterator[Callable[..., LocalNode]]:
     """Make nodes whose timers end with the test."""
     made: list[LocalNode] = []
 
     def make(busy_ms: int = 1, idle_ms: int = 5, store: KeyValueStore | None = None) -> LocalNode:
-        node = LocalNode(local_chain, store or MemoryStore(), Pacing(busy_ms, idle_ms))
+        node = LocalNode(local_chain, store or MemoryStore(), Pacing(busy_ms, idle_ms), tmp_path)
         made.append(node)
         return node
 
     yield make
     for node in made:
-        node.host.stop()
+        node.stop()
 
 
 @pytest.fixture

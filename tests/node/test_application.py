@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from consensus.settings import Judgement
 from node.application import TABLES, Application, genesis_header, validators_of
 from node.storage.kv import MemoryStore
 from state import crypto
@@ -13,8 +14,7 @@ from state.block import Body, Status
 from state.codec import encode
 from state.crypto import Tag
 from state.errors import InvariantBroken, NotFound
-from state.execute import check_block
-from state.finality import set_hash
+from state.finality import Justify, set_hash
 from state.modules import bank
 from state.modules.bank import BALANCES, Transfer
 from state.modules.chain import BASE_FEE
@@ -79,11 +79,13 @@ def test_two_nodes_agree_whether_they_built_or_received_the_block(
     follower = local_chain.open(MemoryStore())
     for nonce in range(1, 4):
         found = [local_chain.transaction(by, nonce) for by in range(4)]
+        before = application.head
         local_chain.step(application, *found)
         head = application.head
-        wires = [transaction.wire for transaction in found]
-        received = check_block(wires, follower.decoder, follower.params.fees, ())
-        candidate = follower.execute(head.header, head.block_id, received)
+        justify = Justify(local_chain.finalize(before.header), ())
+        body = encode(Body(tuple([transaction.wire for transaction in found])))
+        assert follower.bodies.judge(head.header, body) is Judgement.VALID
+        candidate = follower.execute(head.header, head.block_id, justify, body)
         assert candidate.state_root == head.state_root
         follower.commit(head.header, head.block_id, head.finalization)
         assert follower.head == head
@@ -97,7 +99,7 @@ def test_what_was_executed_and_not_committed_leaves_nothing(
     first = local_chain.transaction(0, 1, Transfer(RECIPIENT, 1))
     second = local_chain.transaction(0, 1, Transfer(RECIPIENT, 2))
     head = application.head
-    local_chain.execute(application, first)
+    local_chain.propose(application, first)
     assert application.head == head
     assert paid(application) == 0
     local_chain.step(application, second)

@@ -56,6 +56,7 @@ async def test_proofs_lead_to_a_final_header(local_node: Make) -> None:
         backend.prove_state(KEY)
     await backend.submit(node.chain.wire(0, 1, Transfer(RECIPIENT, 5)))
     node.host.start()
+    await node.host.has_committed.wait()
     assert verify_state_proof(backend.prove_state(KEY), *trusted) is None
     with pytest.raises(NotFound):
         backend.prove_outcome(1, 0)
@@ -129,6 +130,7 @@ async def test_simulation_is_what_will_happen(local_node: Make) -> None:
     expected = node.backend.simulate(wire)
     tx_id = await node.backend.submit(wire)
     node.host.start()
+    await node.host.has_committed.wait()
     assert node.backend.transaction_status(tx_id).outcome == expected
 
 

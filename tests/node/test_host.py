@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from node import host as host_module
+from node import keeper as keeper_module
 from node.client.proofs import validators_of, verify_finalization
 from node.storage.kv import MemoryStore
 from state.errors import InvariantBroken, Malformed
@@ -20,8 +20,9 @@ HOUR_MS = 3_600_000
 async def test_a_block_is_voted_for_before_it_is_final(local_node: Make) -> None:
     node = local_node(idle_ms=HOUR_MS)
     node.host.start()
-    assert node.height == 1, "the first block does not wait"
-    assert node.steps == ["execute", "tree", "notarize", "finalize", "commit"]
+    async with asyncio.timeout(1):
+        await node.host.has_committed.wait()  # the first block does not wait
+    assert node.steps == ["notarize", "execute", "tree", "finalize", "guard", "commit"]
 
 
 async def test_blocks_come_by_themselves_and_light_clients_accept_them(local_node: Make) -> None:
@@ -31,7 +32,10 @@ async def test_blocks_come_by_themselves_and_light_clients_accept_them(local_nod
     validators = validators_of(node.chain.genesis)
     parent = node.chain_store.header(0)
     for height in range(1, 6):
-        header, finalization = node.backend.header(height)
+        header, finalization = (
+            node.backend.header(height),
+            node.backend.finality(height).finalization,
+        )
         verify_finalization(header, finalization, validators, node.chain.genesis.hash)
         assert header.parent_id == parent.block_id
         assert header.time_ms > parent.header.time_ms
@@ -41,6 +45,7 @@ async def test_blocks_come_by_themselves_and_light_clients_accept_them(local_nod
 async def test_a_transaction_does_not_wait_for_the_idle_interval(local_node: Make) -> None:
     node = local_node(idle_ms=HOUR_MS)
     node.host.start()
+    await node.host.has_committed.wait()
     tx_id = await node.backend.submit(node.chain.wire(0, 1))
     await node.until(lambda: node.height == 3)
     assert node.backend.transaction_status(tx_id).height == 2
@@ -72,10 +77,11 @@ async def test_a_restart_goes_on_above_every_view(local_node: Make) -> None:
     node = local_node(store=store)
     node.host.start()
     await node.until(lambda: node.height >= 3)
-    node.host.stop()
+    node.stop()
     again = local_node(store=store)
     assert again.application.head == node.application.head
     again.host.start()
+    await again.host.has_committed.wait()
     head = again.application.head.header
     assert (head.height, head.parent_id) == (node.height + 1, node.application.head.block_id)
     assert head.view > node.application.head.header.view
@@ -102,10 +108,9 @@ async def test_what_breaks_in_a_block_reaches_the_loop(
 async def test_the_guard_forgets_what_lies_below_final_blocks(
     local_node: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(host_module, "FLOOR_BLOCKS", 2)
+    monkeypatch.setattr(keeper_module, "FLOOR_VIEWS", 2)
     node = local_node()
     node.host.start()
     await node.until(lambda: node.height >= 4)
     floors = [step for step in node.steps if step.startswith("floor")]
-    views = [node.backend.header(height)[0].view for height in (2, 4)]
-    assert floors[:2] == [f"floor 0:{view}" for view in views]
+    assert floors[:2] == ["floor 0:3", "floor 0:5"]

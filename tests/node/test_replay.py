@@ -21,22 +21,26 @@ from state.finality import (
     Proposal,
     Vote,
     justify_hash,
+    set_hash,
 )
 from state.genesis import Allocation, Genesis, GenesisValidator
 from state.modules.bank import Transfer
-from state.params import Params
+from state.params import Params, StakingParams
 from state.transaction import Body as Envelope
 from state.types import ZERO_HASH
 
+EPOCH_BLOCKS = 4
 KEY = Account.from_seed(bytes(range(32)))
 GENESIS = Genesis(
     "replay",
     1,
-    Params(),
+    Params(staking=StakingParams(epoch_blocks=EPOCH_BLOCKS, unbonding_blocks=100)),
     (Allocation(KEY.address, 10**15),),
     (GenesisValidator(KEY.public_key, KEY.address, 10**12),),
 )
-HEIGHTS = 5
+HEIGHTS = 6
+UNCERTIFIED = 2
+"""A block that is final only with its descendant; the last of an epoch may not be one."""
 
 
 def grow(store: ChainStore) -> None:
@@ -50,32 +54,36 @@ def grow(store: ChainStore) -> None:
             Envelope(KEY.address, height, height + 9, 10**6, (message,)), GENESIS.hash
         )
         transaction = application.decoder.decode(wire, bytes_max=2**17)
-        built = application.build([transaction], height)
-        head = application.head
-        justify = justify_hash(Justify(head.finalization, ()))
+        head, info = application.head, application.epoch_info()
+        built = application.build(head.block_id, [transaction])
+        view = height - info.epoch * EPOCH_BLOCKS
+        justify = Justify(None if height == 1 else finalize(head.header), ())
         header = Header(
             height=height,
-            epoch=0,
-            view=height,
-            parent_view=height - 1,
+            epoch=info.epoch,
+            view=view,
+            parent_view=view - 1,
             parent_id=head.block_id,
             time_ms=GENESIS.time_ms + height,
             proposer=KEY.address,
             tx_root=built.tx_root,
-            evidence_root=Body(()).evidence_root,
-            justify_hash=justify,
+            evidence_root=built.evidence_root,
+            justify_hash=justify_hash(justify),
             state_root=head.state_root,
             outcomes_root=head.outcomes_root,
-            validators_hash=built.validators_hash,
-            next_validators_hash=built.next_validators_hash,
+            validators_hash=set_hash(info.validators),
+            next_validators_hash=set_hash(info.next_validators),
             params_hash=built.params_hash,
         )
-        application.execute(header, header.id)
-        application.commit(header, header.id, finalize(header, justify))
+        application.execute(header, header.id, justify, built.body)
+        own = None if height == UNCERTIFIED else finalize(header)
+        application.commit(header, header.id, own)
 
 
-def finalize(header: Header, justify: bytes) -> Finalization:
-    proposal = Proposal(0, header.view, header.parent_view, header.id, justify)
+def finalize(header: Header) -> Finalization:
+    proposal = Proposal(
+        header.epoch, header.view, header.parent_view, header.id, header.justify_hash
+    )
     digest = sign_hash(Tag.FINALIZE, GENESIS.hash, encode(proposal))
     return Finalization(proposal, (Vote(0, KEY.sign(digest)),))
 
@@ -119,7 +127,7 @@ def test_a_rule_that_changed_is_found_at_the_first_block_it_touches(
 
     monkeypatch.setattr(Transfer, "apply", other)
     steps = replayed(ChainStore(rows, GENESIS))
-    assert [step.agrees for step in steps] == [True, True, True, False, False, False]
+    assert [step.agrees for step in steps] == [True, True, True, *[False] * 4]
 
 
 def other_header(store: ChainStore) -> None:
@@ -133,12 +141,32 @@ def other_parent(store: ChainStore) -> None:
     _put(store, b"h", encode(replace(row, header=replace(row.header, parent_id=ZERO_HASH))))
 
 
-def no_certificate(store: ChainStore) -> None:
-    _put(store, b"h", encode(replace(store.header(3), finalization=None)))
+def no_certificate_at_the_end_of_an_epoch(store: ChainStore) -> None:
+    row = replace(store.header(EPOCH_BLOCKS), finalization=None)
+    _put(store, b"h", encode(row), EPOCH_BLOCKS)
+
+
+def no_certificate_at_the_head(store: ChainStore) -> None:
+    for height in (HEIGHTS - 1, HEIGHTS):
+        _put(store, b"h", encode(replace(store.header(height), finalization=None)), height)
+
+
+def no_justification(store: ChainStore) -> None:
+    store._store.write([], [b"j" + store.header(3).header.justify_hash], sync=False)
+
+
+def justified_by_nobody(store: ChainStore) -> None:
+    digest = store.header(3).header.justify_hash
+    justify = store.finality.justify(digest)
+    assert justify is not None
+    assert justify.parent is not None
+    unsigned = replace(justify.parent, votes=(Vote(0, bytes(64)),))
+    row = (b"j" + digest, encode(Justify(unsigned, ())))
+    store._store.write([row], [], sync=False)
 
 
 def certificate_of_another_block(store: ChainStore) -> None:
-    other = store.header(2).finalization
+    other = store.header(1).finalization
     _put(store, b"h", encode(replace(store.header(3), finalization=other)))
 
 
@@ -146,21 +174,32 @@ def other_body(store: ChainStore) -> None:
     _put(store, b"b", encode(Body(())))
 
 
-def _put(store: ChainStore, prefix: bytes, value: bytes) -> None:
-    store._store.write([(prefix + (3).to_bytes(8, "big"), value)], [], sync=False)
+def _put(store: ChainStore, prefix: bytes, value: bytes, height: int = 3) -> None:
+    store._store.write([(prefix + height.to_bytes(8, "big"), value)], [], sync=False)
 
 
 @pytest.mark.parametrize(
-    "change",
-    [other_header, other_parent, no_certificate, certificate_of_another_block, other_body],
+    ("change", "before"),
+    [
+        (other_header, 3),
+        (other_parent, 3),
+        (no_certificate_at_the_end_of_an_epoch, EPOCH_BLOCKS + 1),
+        (no_certificate_at_the_head, HEIGHTS + 1),
+        (no_justification, 3),
+        (justified_by_nobody, 3),
+        (certificate_of_another_block, 3),
+        (other_body, 3),
+    ],
 )
-def test_a_changed_block_is_named(rows: MemoryStore, change: Callable[[ChainStore], None]) -> None:
+def test_a_changed_block_is_named(
+    rows: MemoryStore, change: Callable[[ChainStore], None], before: int
+) -> None:
     store = ChainStore(rows, GENESIS)
     change(store)
-    seen = []
+    seen: list[int] = []
     with pytest.raises(InvalidBlock):
         seen.extend(step.height for step in replay(store, GENESIS, MemoryStore()))
-    assert all(height < 3 for height in seen)
+    assert seen == [*range(before)]
 
 
 def test_a_body_that_is_not_kept_is_named(rows: MemoryStore) -> None:

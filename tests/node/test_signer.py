@@ -57,7 +57,7 @@ def test_the_same_vote_gets_the_same_signature_also_after_a_restart(path: Path, 
     guard = reopened(guard, path)
     assert guard.sign_vote(kind, vote) == signature
     assert path.stat().st_size == size
-    assert guard.view_floor == 7
+    assert guard.round_highest[1] == 7
     assert guard.parent_highest == (0, 6 if kind is Tag.FINALIZE else 0)
     guard.close()
 
@@ -98,7 +98,7 @@ def test_finalize_after_nullify_of_a_later_view(path: Path) -> None:
     guard = GuardedSigner(KEY, path, GENESIS)
     guard.sign_vote(Tag.NULLIFY, subject(Tag.NULLIFY, 9))
     guard.sign_vote(Tag.FINALIZE, subject(Tag.FINALIZE, 8))
-    assert guard.view_floor == 9
+    assert guard.round_highest[1] == 9
     guard.close()
 
 
@@ -122,7 +122,7 @@ def test_the_floor_holds_and_never_falls(path: Path, monkeypatch: pytest.MonkeyP
             assert guard.sign_vote(kind, subject(kind, view)) == signatures[view, kind]
         guard = reopened(guard, path)
     guard.raise_floor(1, 0)
-    assert guard.view_floor == 0
+    assert guard.round_highest[1] == 0
     with pytest.raises(GuardRefused):
         guard.sign_vote(Tag.NOTARIZE, subject(Tag.NOTARIZE, 100))
     guard.close()
@@ -140,7 +140,7 @@ def test_what_a_crash_leaves_at_the_end_is_dropped(path: Path) -> None:
     for torn in (*tails, whole[:before] + bytes(len(whole) - before), whole + bytes(5)):
         path.write_bytes(torn)
         guard = GuardedSigner(KEY, path, GENESIS)
-        assert guard.view_floor == (2 if len(torn) > len(whole) else 1)
+        assert guard.round_highest == (0, 2 if len(torn) > len(whole) else 1)
         assert guard.sign_vote(Tag.NOTARIZE, subject(Tag.NOTARIZE, 1)) == kept
         guard.sign_vote(Tag.NOTARIZE, subject(Tag.NOTARIZE, 2))
         guard.close()
@@ -215,7 +215,7 @@ def test_guards_of_others_and_missing_ones(path: Path) -> None:
         GuardedSigner(KEY, path, GENESIS)
     create_guard(path, KEY.public_key, GENESIS, floor=(0, 51))
     guard = GuardedSigner(KEY, path, GENESIS)
-    assert guard.view_floor == 51
+    assert guard.round_highest[1] == 51
     guard.close()
 
 

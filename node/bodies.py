@@ -1,0 +1,105 @@
+"""Bodies of blocks, decoded and judged by static rules once, and whose signatures are known.
+
+The same transaction comes by itself and inside blocks; its signatures are verified once here,
+whichever way it comes first (state/execute.py says why wire bytes name it, and ids do not).
+"""
+
+from collections import OrderedDict
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+
+from consensus.settings import Judgement
+from state.block import Body, bodies, check_body
+from state.errors import InvalidBlock, Malformed
+from state.execute import check_block
+from state.finality import Header
+from state.params import FeeParams
+from state.transaction import Transaction, TransactionDecoder
+from state.types import Hash
+
+BODIES_KEPT_MAX = 16
+"""Decoded bodies that wait for their execution; one that is missing is decoded again."""
+WIRES_KEPT_MAX = 100_000
+WIRES_BYTES_MAX = 2**25
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedBody:
+    """A body that passed every static rule, as bytes and decoded."""
+
+    data: bytes
+    body: Body
+    transactions: Sequence[Transaction]
+
+
+class VerifiedWires:
+    """Wire bytes of transactions whose signatures hold, the newest of them."""
+
+    def __init__(self, pending: Container[bytes]) -> None:
+        self._pending = pending
+        self._kept: OrderedDict[bytes, None] = OrderedDict()
+        self._bytes = 0
+
+    def __contains__(self, wire: object) -> bool:
+        """Tell whether the signatures of this transaction were verified here."""
+        return wire in self._kept or wire in self._pending
+
+    def add(self, wire: bytes) -> None:
+        """Remember that the signatures of this transaction hold."""
+        if wire not in self._kept:
+            self._kept[wire] = None
+            self._bytes += len(wire)
+            while len(self._kept) > WIRES_KEPT_MAX or self._bytes > WIRES_BYTES_MAX:
+                self._bytes -= len(self._kept.popitem(last=False)[0])
+
+
+class Bodies:
+    """Judges bodies, and keeps what it decoded until it is executed."""
+
+    def __init__(self, decoder: TransactionDecoder, fees: FeeParams, known: VerifiedWires) -> None:
+        self._decoder = decoder
+        self._fees = fees
+        self._known = known
+        self._kept: OrderedDict[tuple[Hash, Hash], CheckedBody] = OrderedDict()
+
+    def keep(self, header_roots: tuple[Hash, Hash], body: CheckedBody) -> None:
+        """Keep a body under the roots by which headers commit to it."""
+        self._kept[header_roots] = body
+        if len(self._kept) > BODIES_KEPT_MAX:
+            self._kept.popitem(last=False)
+
+    def judge(self, header: Header, data: bytes) -> Judgement:
+        """Hold a body against its header and the static rules."""
+        try:
+            self.checked(header, data)
+        except Malformed:
+            return Judgement.FOREIGN
+        except ForeignBody:
+            return Judgement.FOREIGN
+        except InvalidBlock:
+            return Judgement.INVALID
+        return Judgement.VALID
+
+    def checked(self, header: Header, data: bytes) -> CheckedBody:
+        """Return a body decoded; raises Malformed, ForeignBody or InvalidBlock."""
+        roots = (header.tx_root, header.evidence_root)
+        kept = self._kept.get(roots)
+        if kept is not None and kept.data == data:
+            return kept
+        body = bodies.decode(data)
+        try:
+            check_body(body, header)
+        except InvalidBlock as error:
+            raise ForeignBody(error.sentence) from error
+        transactions = check_block(body.transactions, self._decoder, self._fees, self._known)
+        for transaction in transactions:
+            self._known.add(transaction.wire)
+        found = CheckedBody(data, body, transactions)
+        self.keep(roots, found)
+        return found
+
+
+class ForeignBody(InvalidBlock):
+    """The body is not the one that the header commits to: whoever sent it changed it."""
+
+    code = "block.foreign_body"

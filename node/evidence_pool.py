@@ -1,0 +1,62 @@
+"""Evidence that this node found: kept on disk until it stands on the chain or serves no more."""
+
+from collections.abc import Callable
+
+from node.storage.finality_store import FinalityStore
+from state.block import EVIDENCE_MAX
+from state.finality import Conflict, Evidence, offender
+from state.tables import State
+
+POOL_MAX = 256
+"""Proofs that wait; a validator is punished once an epoch, so more of them bring nothing."""
+
+IsPunishable = Callable[[State, int, Evidence], bool]
+"""Whether a block of this height over this state may carry the evidence."""
+
+
+class EvidencePool:
+    """Proofs of misbehaviour that wait for a block of this node."""
+
+    def __init__(self, store: FinalityStore, is_punishable: IsPunishable) -> None:
+        self._store = store
+        self._is_punishable = is_punishable
+        self._waiting: dict[bytes, Evidence] = dict(store.evidence())
+
+    def __len__(self) -> int:
+        """Return how many proofs wait."""
+        return len(self._waiting)
+
+    def add(self, evidence: Evidence) -> None:
+        """Keep a proof that consensus found, durably; one of each validator and epoch is enough."""
+        key = _key(evidence)
+        if key not in self._waiting and len(self._waiting) < POOL_MAX:
+            self._store.keep_evidence(key, evidence)
+            self._waiting[key] = evidence
+
+    def choose(self, state: State, height: int) -> tuple[Evidence, ...]:
+        """Return the evidence for a block of this height over the state of its parent."""
+        found: list[Evidence] = []
+        for key in sorted(self._waiting):
+            if len(found) == EVIDENCE_MAX:
+                break
+            if self._is_punishable(state, height, self._waiting[key]):
+                found.append(self._waiting[key])
+        return tuple(found)
+
+    def committed(self, state: State, height: int) -> None:
+        """Forget what a block of the next height, over the final state, may carry no more."""
+        if not self._waiting:
+            return
+        gone = [
+            key
+            for key, evidence in self._waiting.items()
+            if not self._is_punishable(state, height, evidence)
+        ]
+        for key in gone:
+            del self._waiting[key]
+        self._store.drop_evidence(gone)
+
+
+def _key(evidence: Evidence) -> bytes:
+    vote = evidence.first if isinstance(evidence, Conflict) else evidence.vote
+    return vote.subject.epoch.to_bytes(8, "big") + offender(evidence).to_bytes(2, "big")

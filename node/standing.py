@@ -1,0 +1,151 @@
+"""What a node still knows of its own votes: guard, journal and database, held against each other.
+
+Whoever has lost guard or journal, or has older ones than the chain, may have sent votes that it
+does not know. Among others such a node follows until finality has passed them; alone, or where not
+all others answer, it votes only where its operator says so (settled point 10).
+"""
+
+import logging
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import ClassVar
+
+from node.application import Application
+from node.errors import NodeError, StorageCorrupt
+from node.home import Home
+from node.keeper import Keeper
+from node.signer import GuardedSigner, GuardExists, Round, Signer, create_guard
+from node.storage.finality_store import Head
+from node.storage.journal import Journal, create_journal
+from state.crypto import Tag
+from state.finality import vote_digest
+
+log = logging.getLogger("sahara.standing")
+
+
+class VotesLost(NodeError):
+    """Guard or journal are older than the chain: votes were sent that they do not know."""
+
+    code: ClassVar[str] = "node.votes_lost"
+
+
+class RoundUnfit(NodeError):
+    """The round of --vote-after-loss is not one from which this node can go on."""
+
+    code: ClassVar[str] = "node.round_unfit"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A node's signer and keeper, and above which round an operator lets it vote."""
+
+    signer: GuardedSigner
+    keeper: Keeper
+    vote_after: Round | None
+
+    def close(self) -> None:
+        """Let go of guard and journal."""
+        self.keeper.close()
+        self.signer.close()
+
+
+def take_stock(
+    home: Home, key: Signer, application: Application, vote_after: Round | None
+) -> Standing:
+    """Open guard and journal as far as they can be trusted beside the head of the chain.
+
+    Raises GuardError, JournalError, VotesLost or RoundUnfit, and StorageCorrupt when the database
+    has lost blocks that only this node had.
+    """
+    head, genesis_hash = application.head, application.genesis_hash
+    members = application.epoch_info().validators
+    is_alone = [member.public_key for member in members] == [key.public_key]
+    at = _next_round(application)
+    if vote_after is not None and is_alone and vote_after != at:
+        # alone it can skip no view: each would need its Nullify, which is what it must not sign
+        raise RoundUnfit(
+            f"The only validator goes on right above round {at[0]}:{at[1]}, that of the head, and "
+            f"not above {vote_after[0]}:{vote_after[1]}. Give that one, if nobody can have seen a "
+            "later block; and nothing if guard and journal exists."
+        )
+    guard_is_missing = not home.guard_file.exists()
+    journal_is_missing = not home.journal_file.exists()
+    if guard_is_missing and (vote_after is not None or not is_alone):
+        create_guard(home.guard_file, key.public_key, genesis_hash)
+    with ExitStack() as on_error:
+        signer = GuardedSigner(key, home.guard_file, genesis_hash)
+        on_error.callback(signer.close)
+        is_first = head.header.height == 0 and signer.round_highest == (0, 0)
+        is_lost = guard_is_missing or (journal_is_missing and not is_first)
+        if journal_is_missing and (is_first or vote_after is not None or not is_alone):
+            create_journal(home.journal_file, key.public_key, genesis_hash)
+        journal = Journal(home.journal_file, key.public_key, genesis_hash)
+        on_error.callback(journal.close)
+        reason = "guard or journal were missing" if is_lost else _older(journal, signer, key, head)
+        if vote_after is not None:
+            _begin_above(journal, signer, vote_after, is_needed=bool(reason) or journal.is_lost)
+        elif reason and is_alone:
+            raise VotesLost(
+                f"This node may have sent votes that it does not know: {reason}. Restore the "
+                "newest copies of guard and journal; or, if nobody can have seen a block above "
+                f"the head, start once with --vote-after-loss {at[0]}:{at[1]}."
+            )
+        elif reason:
+            journal.mark(lost=True)
+            log.warning("follows without a vote", extra={"reason": reason})
+        if is_alone:
+            _require_whole(head, at, signer.parent_highest)
+        on_error.pop_all()
+    return Standing(signer, Keeper(journal, signer), vote_after)
+
+
+def _next_round(application: Application) -> Round:
+    """Return the round on which the next block stands: view 0 of an epoch is its boundary."""
+    header = application.head.header
+    if header.height % application.epoch_blocks == 0:
+        return header.height // application.epoch_blocks, 0
+    return header.epoch, header.view
+
+
+def _older(journal: Journal, signer: GuardedSigner, key: Signer, head: Head) -> str:
+    """Return why guard or journal cannot be those of the last run, nothing if they can."""
+    at = (head.header.epoch, head.header.view)
+    if journal.round_highest < at:
+        return f"the journal ends before round {at[0]}:{at[1]} of the head"
+    final = head.finalization
+    if final is None or signer.round_highest >= (final.subject.epoch, final.subject.view):
+        return ""
+    mine = key.sign(vote_digest(Tag.FINALIZE, signer.genesis_hash, final.subject))
+    if any(vote.signature == mine for vote in final.votes):
+        return f"the guard ends before round {at[0]}:{at[1]}, which this key finalized"
+    return ""
+
+
+def _begin_above(
+    journal: Journal, signer: GuardedSigner, vote_after: Round, *, is_needed: bool
+) -> None:
+    """Let the operator's word stand for what is lost: nothing is signed up to that round."""
+    if not is_needed:
+        raise GuardExists(
+            "The guard exists and so does the journal, and both know every vote: --vote-after-loss "
+            "is for the one start after a loss. Leave it out."
+        )
+    signer.raise_floor(vote_after[0], vote_after[1] + 1)
+    signer.sync()
+    journal.mark(lost=False)
+    log.warning("votes again after loss", extra={"above": f"{vote_after[0]}:{vote_after[1]}"})
+
+
+def _require_whole(head: Head, at: Round, parent_highest: Round) -> None:
+    """Refuse a database that lost blocks which nobody else has (n = 1).
+
+    A single validator votes on a block only once its parent is committed. Among others it may vote
+    while its database lags, and catches up.
+    """
+    if parent_highest > at:
+        raise StorageCorrupt(
+            f"The database ends at height {head.header.height}, round {at[0]}:{at[1]}, but this "
+            f"node has finalized a block on round {parent_highest[0]}:{parent_highest[1]}: blocks "
+            "were lost. Restore the newest backup of the home's data; never one that is older than "
+            "the last vote."
+        )
