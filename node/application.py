@@ -382,11 +382,6 @@ class Application:
         return query_context(self._head_state, header.height, header.time_ms, self.genesis_hash)
 
 
-def is_punishable(state: State, height: int, evidence: Evidence) -> bool:
-    """Tell whether a block of this height over this state may carry the evidence."""
-    return False
-
-
 def _tip(head: Head) -> Tip:
     return Tip(
         head.header,

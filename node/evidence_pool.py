@@ -1,25 +1,21 @@
 """Evidence that this node found: kept on disk until it stands on the chain or serves no more."""
 
-from collections.abc import Callable
-
 from node.storage.finality_store import FinalityStore
-from state.block import EVIDENCE_MAX
 from state.finality import Conflict, Evidence, offender
+from state.modules import staking
 from state.tables import State
+from state.types import Hash
 
 POOL_MAX = 256
 """Proofs that wait; a validator is punished once an epoch, so more of them bring nothing."""
-
-IsPunishable = Callable[[State, int, Evidence], bool]
-"""Whether a block of this height over this state may carry the evidence."""
 
 
 class EvidencePool:
     """Proofs of misbehaviour that wait for a block of this node."""
 
-    def __init__(self, store: FinalityStore, is_punishable: IsPunishable) -> None:
+    def __init__(self, store: FinalityStore, genesis_hash: Hash) -> None:
         self._store = store
-        self._is_punishable = is_punishable
+        self._genesis_hash = genesis_hash
         self._waiting: dict[bytes, Evidence] = dict(store.evidence())
 
     def __len__(self) -> int:
@@ -35,13 +31,10 @@ class EvidencePool:
 
     def choose(self, state: State, height: int) -> tuple[Evidence, ...]:
         """Return the evidence for a block of this height over the state of its parent."""
-        found: list[Evidence] = []
-        for key in sorted(self._waiting):
-            if len(found) == EVIDENCE_MAX:
-                break
-            if self._is_punishable(state, height, self._waiting[key]):
-                found.append(self._waiting[key])
-        return tuple(found)
+        if not self._waiting:
+            return ()
+        waiting = [self._waiting[key] for key in sorted(self._waiting)]
+        return staking.choose_evidence(state, waiting, self._genesis_hash, height)
 
     def committed(self, state: State, height: int) -> None:
         """Forget what a block of the next height, over the final state, may carry no more."""
@@ -50,7 +43,7 @@ class EvidencePool:
         gone = [
             key
             for key, evidence in self._waiting.items()
-            if not self._is_punishable(state, height, evidence)
+            if not staking.is_punishable(state, evidence, self._genesis_hash, height)
         ]
         for key in gone:
             del self._waiting[key]

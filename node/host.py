@@ -46,7 +46,7 @@ from consensus.inputs import (
 )
 from consensus.messages import BlockReply, JustifyReply, Message
 from consensus.timeouts import Pacing
-from node.application import Application, UnknownParent, is_punishable
+from node.application import Application, UnknownParent
 from node.backend import NodeBackend
 from node.clock import Clock
 from node.errors import NodeError
@@ -120,7 +120,7 @@ class Host:
         self._metrics = metrics
         self._peers = peers
         self._vote_after = vote_after
-        self._evidence = EvidencePool(store.finality, is_punishable)
+        self._evidence = EvidencePool(store.finality, application.genesis_hash)
         self._inputs: deque[Input] = deque()
         self._work: deque[BuildBlock | ExecuteBlock] = deque()
         self._held: list[Held] = []
@@ -131,6 +131,7 @@ class Host:
         self._notified = False
         self._is_running = False
         self._in_step = False
+        self._now_ms = 0
         self.has_committed = asyncio.Event()
         """Set once a block has become final since the start."""
         self.backend: NodeBackend | None = None
@@ -165,7 +166,6 @@ class Host:
         if not self._is_running:
             return
         if len(self._inbox) >= INBOX_MAX:
-            self._metrics.message_dropped()
             return
         self._inbox.append((peer, message))
         if len(self._inbox) == 1:
@@ -222,6 +222,8 @@ class Host:
         if self._in_step or not self._is_running:
             return
         self._in_step = True  # and stays so if anything is raised: the node does not try again
+        # time stands still in a step: else what follows would fall due in it, and it never end
+        self._now_ms = self._clock.now_ms()
         while self._inputs or self._held or self._work:
             if self._inputs:
                 for effect in self._driver.handle(self._inputs.popleft()):
@@ -248,7 +250,7 @@ class Host:
             case SetTimer(at_ms):
                 self._set_timer(at_ms)
             case SignVote(kind, subject):
-                self._inputs.append(self._keeper.sign(self._clock.now_ms(), kind, subject))
+                self._inputs.append(self._keeper.sign(self._now_ms, kind, subject))
             case Journal() | StoreBlock() | StoreLink():
                 self._keep(effect)
             case EvidenceFound(evidence):
@@ -335,18 +337,17 @@ class Host:
 
     def _build(self, wanted: BuildBlock) -> BlockBuilt | BuildFailed:
         application, parent_id = self._application, wanted.parent_id
-        now_ms = self._clock.now_ms()
         try:
             state = application.state_after(parent_id)
         except UnknownParent:
-            return BuildFailed(now_ms, wanted.view)
+            return BuildFailed(self._now_ms, wanted.view)
         taken = self._mempool.take(
             state, wanted.height, chain.params_of(state), application.unfinal_ids(parent_id)
         )
         evidence = self._evidence.choose(state, wanted.height)
         built = application.build(parent_id, taken, wanted.late, evidence)
         return BlockBuilt(
-            now_ms,
+            self._now_ms,
             wanted.view,
             self._clock.wall_ms(),
             built.body,
@@ -367,15 +368,12 @@ class Host:
                 "block invalid",
                 extra={"block_id": wanted.block_id.hex(), "reason": error.sentence},
             )
-            self._metrics.block_invalid()
-            return BlockExecuted(
-                self._clock.now_ms(), wanted.block_id, False, ZERO_HASH, ZERO_HASH, False
-            )
+            return BlockExecuted(self._now_ms, wanted.block_id, False, ZERO_HASH, ZERO_HASH, False)
         notarization = self._driver.core.epoch.notarized.get(wanted.header.view)
         if notarization is not None and notarization.subject.block_id == wanted.block_id:
             done.is_notarized = True
         return BlockExecuted(
-            self._clock.now_ms(),
+            self._now_ms,
             wanted.block_id,
             True,
             done.state_root,
@@ -394,7 +392,6 @@ class Host:
         outcomes = candidate.executed.result.outcomes
         self._metrics.block_final(header.height, [outcome.status for outcome in outcomes])
         self._metrics.mempool(len(self._mempool), self._mempool.bytes_held)
-        self._metrics.round(*self.round)
         if self.backend is not None:
             self.backend.committed(candidate, effect.finalization, dropped)
         self.has_committed.set()
@@ -402,7 +399,7 @@ class Host:
             self._notified = True
             asyncio.get_running_loop().call_soon(self._tell_pending)
         if header.height == boundary_height(header.epoch, application.epoch_blocks):
-            self._inputs.append(EpochBegun(self._clock.now_ms(), application.epoch_info()))
+            self._inputs.append(EpochBegun(self._now_ms, application.epoch_info()))
 
     def _note_regained(self) -> None:
         """Remember that a vote that was lost is regained (settled point 10)."""

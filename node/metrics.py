@@ -55,30 +55,6 @@ class NodeMetrics:
             registry=own,
         )
 
-        self._epoch = Gauge("sahara_epoch", "The epoch that the node is in.", registry=own)
-        self._view = Gauge("sahara_view", "The view that the node is in.", registry=own)
-        self._dropped = Counter(
-            "sahara_messages_dropped",
-            "Messages of peers for which there was no room.",
-            registry=own,
-        )
-        self._invalid = Counter(
-            "sahara_blocks_invalid", "Blocks that execution found invalid.", registry=own
-        )
-
-    def round(self, epoch: int, view: int) -> None:
-        """Note where consensus stands."""
-        self._epoch.set(epoch)
-        self._view.set(view)
-
-    def message_dropped(self) -> None:
-        """Count a message for which there was no room."""
-        self._dropped.inc()
-
-    def block_invalid(self) -> None:
-        """Count a block that execution found invalid."""
-        self._invalid.inc()
-
     def block_final(self, height: int, statuses: Iterable[int]) -> None:
         """Count a block that has become final, and how its transactions ended."""
         self._height.set(height)

@@ -215,8 +215,6 @@ class MemoryNode:
             chain.base_fee(self.states[-1]),
             0,
             cython_ext.IMPLEMENTATION,
-            0,
-            self.height + 1,
         )
 
     def header(self, height: int) -> Header:

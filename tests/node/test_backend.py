@@ -49,7 +49,7 @@ async def test_a_transaction_from_pending_to_final(local_node: Make) -> None:
 
 
 async def test_proofs_lead_to_a_final_header(local_node: Make) -> None:
-    node = local_node()
+    node = local_node(busy_ms=50, idle_ms=50)
     backend, genesis = node.backend, node.chain.genesis
     trusted = (validators_of(genesis), genesis.hash)
     with pytest.raises(NotFound):

@@ -115,11 +115,12 @@ def test_every_setting_has_a_default_and_a_meaning() -> None:
 
 PROFILE_CHANGES: dict[str, dict[str, Any]] = {
     "devnet": {
+        "timeouts": "devnet",
         "invariants_every_blocks": 1,
         "p2p_inbound_per_address_max": 40,
         "p2p_allow_private_hosts": True,
     },
-    "testnet": {"p2p_host": "0.0.0.0"},
+    "testnet": {"p2p_host": "0.0.0.0", "timeouts": "devnet"},
     "validator": {"p2p_host": "0.0.0.0"},
     "full": {"p2p_host": "0.0.0.0", "p2p_inbound_max": 100},
     "archive": {"p2p_host": "0.0.0.0", "p2p_inbound_max": 100},

@@ -1,6 +1,7 @@
 """The host: effects are carried out in order, and blocks come when they are due."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -114,3 +115,24 @@ async def test_the_guard_forgets_what_lies_below_final_blocks(
     await node.until(lambda: node.height >= 4)
     floors = [step for step in node.steps if step.startswith("floor")]
     assert floors[:2] == ["floor 0:3", "floor 0:5"]
+
+
+async def test_a_step_ends_however_long_it_takes(
+    local_node: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Time stands still in a step; else blocks that fall due while it runs would never end it."""
+    node = local_node(busy_ms=0, idle_ms=HOUR_MS)
+    honest = node.application.commit
+
+    def slow(*arguments: Any) -> Any:
+        time.sleep(0.005)
+        return honest(*arguments)
+
+    monkeypatch.setattr(node.application, "commit", slow)
+    for nonce in range(1, 6):
+        await node.backend.submit(node.chain.wire(0, nonce))
+    node.host.start()
+    async with asyncio.timeout(5):
+        await node.host.has_committed.wait()
+        await asyncio.sleep(0.1)
+    assert node.height == 2, "the block, and an empty one after it"

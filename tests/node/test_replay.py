@@ -34,7 +34,9 @@ KEY = Account.from_seed(bytes(range(32)))
 GENESIS = Genesis(
     "replay",
     1,
-    Params(staking=StakingParams(epoch_blocks=EPOCH_BLOCKS, unbonding_blocks=100)),
+    Params(
+        staking=StakingParams(epoch_blocks=EPOCH_BLOCKS, unbonding_blocks=100, evidence_blocks=80)
+    ),
     (Allocation(KEY.address, 10**15),),
     (GenesisValidator(KEY.public_key, KEY.address, 10**12),),
 )

@@ -95,7 +95,8 @@ def test_a_node_lives_through_kill_and_replays_to_the_same_roots(home: Path) -> 
     assert told["finalized_height"] == told["height"] >= before["height"]
     with SyncClient(node.url) as client:
         head = client.call("chain.header", height=told["height"])["header"]
-    assert (told["epoch"], told["view"], told["peers"]) == (head["epoch"], head["view"], 0)
+    assert (told["epoch"], told["view"]) >= (head["epoch"], head["view"])
+    assert told["peers"] == 0
     assert 2**24 < told["memory_bytes"] < 2**30
     assert node.end(signal.SIGKILL)[0] == -signal.SIGKILL
     stale = sahara("status", "--home", str(home), "--json")  # the file is left over
