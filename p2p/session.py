@@ -34,10 +34,11 @@ DISCONNECTED: Final = "p2p.disconnected"
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """An open WebSocket and what lies below it."""
+    """An open WebSocket, what lies below it, and how to cut it off at once."""
 
     socket: Socket
     transport: asyncio.Transport
+    abort: Callable[[], None]
 
 
 class NotBinary(RemoteError):
@@ -62,7 +63,7 @@ class Session:
         self.error: NetworkError | None = None
         """What the peer did wrong, if that ended it."""
         self._socket = line.socket
-        self._transport = line.transport
+        self._abort = line.abort
         self._clock = clock
         self._deliver = deliver
         self._wake = asyncio.Event()
@@ -204,7 +205,7 @@ class Session:
         except (OSError, aiohttp.ClientError) as error:
             self.peers_reason = self.peers_reason or type(error).__name__  # it is gone already
         finally:
-            self._transport.abort()  # else what a peer never reads would keep it open
+            self._abort()  # else what a peer never reads would keep it open
 
 
 def _tune(transport: asyncio.Transport) -> None:

@@ -72,17 +72,18 @@ class _Gatekeeper(web.Server):
         self._counters = counters
         self.places: dict[RequestHandler, tuple[Place, asyncio.TimerHandle]] = {}
 
-    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
-        """Take a connection's place, or drop it unread."""
-        super().connection_made(handler, transport)
+    def admit(self, transport: asyncio.Transport) -> RequestHandler | None:
+        """Give a connection its place and a handler, or drop it unread."""
         peer = transport.get_extra_info("peername")
         place = self._gate.enter(peer[0], self._clock()) if peer else None
         if place is None:
             count(self._counters.refused, "p2p.gate")
             transport.abort()
-            return
+            return None
+        handler = self()
         timer = asyncio.get_running_loop().call_later(OPENING_S, transport.abort)
         self.places[handler] = (place, timer)
+        return handler
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         """Give the place back."""
@@ -91,6 +92,21 @@ class _Gatekeeper(web.Server):
         if place is not None and timer is not None:
             timer.cancel()
             self._gate.leave(place)
+
+
+class _Doorman(asyncio.Protocol):
+    """Stands before aiohttp: a connection that is not let in costs no more than its socket."""
+
+    def __init__(self, keeper: _Gatekeeper) -> None:
+        self._keeper = keeper
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Hand the connection over, or drop it."""
+        assert isinstance(transport, asyncio.Transport)
+        handler = self._keeper.admit(transport)
+        if handler is not None:
+            transport.set_protocol(handler)
+            handler.connection_made(transport)
 
 
 class _DialledSocket(aiohttp.ClientWebSocketResponse):
@@ -103,6 +119,11 @@ class _DialledSocket(aiohttp.ClientWebSocketResponse):
         connection = self._response.connection
         assert connection is not None and isinstance(connection.transport, asyncio.Transport)
         self.transport = connection.transport
+
+    def abort(self) -> None:
+        """Cut the connection off at once."""
+        self.transport.abort()
+        self._response.close()
 
 
 class Transport:
@@ -135,9 +156,12 @@ class Transport:
         Raises OSError when the address is taken.
         """
         if host is not None:
-            self._keeper = _Gatekeeper(self._accept, self._gate, self._clock, self._counters)
+            keeper = _Gatekeeper(self._accept, self._gate, self._clock, self._counters)
+            self._keeper = keeper
             loop = asyncio.get_running_loop()
-            self._server = await loop.create_server(self._keeper, host, port, backlog=BACKLOG)
+            self._server = await loop.create_server(
+                lambda: _Doorman(keeper), host, port, backlog=BACKLOG
+            )
             port = self._server.sockets[0].getsockname()[1]
         trace = aiohttp.TraceConfig()
         trace.on_request_redirect.append(_refuse_redirect)
@@ -199,10 +223,10 @@ class Transport:
             last, established = initiator.receive_data(await _receive(socket))
             await socket.send_bytes(last)
             is_done = True
-            return Line(socket, socket.transport), established
+            return Line(socket, socket.transport, socket.abort), established
         finally:
             if not is_done:
-                socket.transport.abort()
+                socket.abort()
 
     async def _accept(self, request: web.BaseRequest) -> web.StreamResponse:
         """Upgrade, shake hands, and run the connection until it ends."""
@@ -228,7 +252,7 @@ class Transport:
         place, timer = self._keeper_places.get(request.protocol, (None, None))
         if timer is not None:
             timer.cancel()
-        await self._welcome(Line(socket, transport), established, host, place)
+        await self._welcome(Line(socket, transport, transport.abort), established, host, place)
         return socket
 
     @property
