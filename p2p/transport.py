@@ -7,7 +7,7 @@ messages and redirects are held to what our own nodes send. Compression is never
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import aiohttp
 from aiohttp import hdrs, web
@@ -102,11 +102,11 @@ class _Doorman(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Hand the connection over, or drop it."""
-        assert isinstance(transport, asyncio.Transport)
-        handler = self._keeper.admit(transport)
+        stream = cast(asyncio.Transport, transport)  # uvloop's is none by its class
+        handler = self._keeper.admit(stream)
         if handler is not None:
-            transport.set_protocol(handler)
-            handler.connection_made(transport)
+            stream.set_protocol(handler)
+            handler.connection_made(stream)
 
 
 class _DialledSocket(aiohttp.ClientWebSocketResponse):
@@ -117,7 +117,7 @@ class _DialledSocket(aiohttp.ClientWebSocketResponse):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         connection = self._response.connection
-        assert connection is not None and isinstance(connection.transport, asyncio.Transport)
+        assert connection is not None and connection.transport is not None
         self.transport = connection.transport
 
     def abort(self) -> None:

@@ -135,13 +135,22 @@ def cut(message: Message, room: int, sent_bytes: int) -> tuple[Item | None, int]
     return start, size
 
 
+@dataclass(slots=True)
+class _Partial:
+    """A message that has begun: its first piece, what has come, and how much that is."""
+
+    start: Start
+    pieces: list[bytes]
+    size: int
+
+
 class Assembler:
     """Puts the pieces of each topic together, one message a topic at a time."""
 
     __slots__ = ("_limits", "_partial")
 
     def __init__(self) -> None:
-        self._partial: dict[Topic, tuple[Start, bytearray]] = {}
+        self._partial: dict[Topic, _Partial] = {}
         self._limits = {topic: limits.message_bytes_max for topic, limits in LIMITS.items()}
 
     def receive_data(self, piece: Start | More) -> Message | None:
@@ -151,15 +160,17 @@ class Assembler:
         """
         if isinstance(piece, Start):
             return self._start(piece)
-        if piece.topic not in self._partial:
+        partial = self._partial.get(piece.topic)
+        if partial is None:
             raise OutOfOrder(f"A piece of {piece.topic.name} without a beginning.")
-        start, data = self._partial[piece.topic]
-        _check_piece(len(piece.data), start.total_bytes - len(data))
-        data += piece.data
-        if len(data) < start.total_bytes:
+        start = partial.start
+        _check_piece(len(piece.data), start.total_bytes - partial.size)
+        partial.pieces.append(piece.data)
+        partial.size += len(piece.data)
+        if partial.size < start.total_bytes:
             return None
         del self._partial[piece.topic]
-        return Message(start.topic, start.kind, start.request_id, bytes(data))
+        return Message(start.topic, start.kind, start.request_id, b"".join(partial.pieces))
 
     def _start(self, piece: Start) -> Message | None:
         limit = self._limits[piece.topic]
@@ -175,13 +186,13 @@ class Assembler:
         _check_piece(len(piece.data), piece.total_bytes)
         if len(piece.data) == piece.total_bytes:
             return Message(piece.topic, piece.kind, piece.request_id, piece.data)
-        self._partial[piece.topic] = (piece, bytearray(piece.data))
+        self._partial[piece.topic] = _Partial(piece, [piece.data], len(piece.data))
         return None
 
     def partial(self) -> Iterator[tuple[Topic, int, int]]:
         """Topic, bytes kept and bytes promised of every message that has begun and not ended."""
-        for topic, (start, data) in self._partial.items():
-            yield topic, len(data), start.total_bytes
+        for topic, partial in self._partial.items():
+            yield topic, partial.size, partial.start.total_bytes
 
 
 def _check_piece(size: int, left: int) -> None:

@@ -184,6 +184,12 @@ class Nodes:
 
 
 @pytest.fixture
+def make_nodes() -> type[Nodes]:
+    """The class, for tests that bring their own event loop."""
+    return Nodes
+
+
+@pytest.fixture
 async def nodes() -> AsyncIterator[Nodes]:
     """Start real nodes with it; they are stopped afterwards, and a bug in one fails the test."""
     made = Nodes()
