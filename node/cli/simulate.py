@@ -24,7 +24,7 @@ SEEDS_MAX = 10_000_000
 BYZANTINE_HELP = (
     "Who breaks the rules: KIND:COUNT or KIND:PERCENT%, joined by commas. Kinds: equivocator, "
     "double-voter, nullify-finalize, withholder, silent, stale, wrong-epoch, garbage, hoarder, "
-    "twins."
+    "twins, splitter, tempter."
 )
 
 PARTITION_HELP = (
@@ -62,6 +62,7 @@ _defaults = Options()
 @click.option("--bandwidth", type=click.FloatRange(0), default=0.0, help="Mbit/s, up and down.")
 @click.option("--partition", default="none", show_default=True, help=PARTITION_HELP)
 @click.option("--crash", type=_chance, default=0.0, help="Chance per validator and view.")
+@click.option("--power-cut", type=_chance, default=0.0, help="Chance per view that all go dark.")
 @click.option("--disk-faults", type=_chance, default=0.0, help="Chance per sync of a power cut.")
 @click.option("--disk-loss", type=_chance, default=0.0, help=DISK_LOSS_HELP)
 @click.option("--churn", type=_chance, default=0.0, help=CHURN_HELP)

@@ -8,9 +8,10 @@ signed what one honest validator never signs together, and their overlap is more
 """
 
 from dataclasses import dataclass
+from itertools import combinations
 
-from node.sim.chronicle import Chronicle
-from state.finality import Finalization, Justify, Proposal
+from node.sim.chronicle import Chronicle, Round, round_of
+from state.finality import Finalization, Proposal
 from state.types import Hash
 
 
@@ -25,76 +26,87 @@ class Blame:
 
 
 def blame_forks(chronicle: Chronicle) -> list[tuple[int, Blame | None]]:
-    """Return for every fork who caused it, None where what is held does not tell."""
-    tips = _directly_final(chronicle)
-    found: list[tuple[int, Blame | None]] = []
-    for height in chronicle.forks():
-        lines = [_tip_of(chronicle, tips, block_id) for block_id in chronicle.final[height]]
-        found.append((height, _blame(chronicle, height, lines)))
-    return found
+    """Return for every fork who caused it, None where what is held does not tell.
 
-
-def _directly_final(chronicle: Chronicle) -> list[Finalization]:
+    A finalization that contradicts a final block and whose links nobody shows makes no fork: no
+    honest validator accepts its chain, and nothing that anybody accepted is replaced by it.
+    """
+    blames = [(height, _blame(chronicle, height)) for height in chronicle.contradictions()]
     return [
-        certificate
-        for at in sorted(chronicle.finalizations)
-        for certificate in chronicle.finalizations[at].values()
+        (height, blame)
+        for height, blame in blames
+        if blame is not None or len(_accepted_at(chronicle, height)) > 1
     ]
 
 
-def _tip_of(chronicle: Chronicle, tips: list[Finalization], block_id: Hash) -> Finalization | None:
-    """Return the first finalization of the block or of a descendant of it."""
-    header = chronicle.headers.get(block_id)
-    if header is None:
-        return None
-    for certificate in tips:
-        walked: Hash = certificate.subject.block_id
-        while (found := chronicle.headers.get(walked)) and found.height > header.height:
-            walked = found.parent_id
-        if walked == block_id:
-            return certificate
+def _accepted_at(chronicle: Chronicle, height: int) -> list[Hash]:
+    """Return the blocks of a height that honest validators hold as final."""
+    return [block_id for block_id, holders in chronicle.final.get(height, {}).items() if holders]
+
+
+def _blame(chronicle: Chronicle, height: int) -> Blame | None:
+    """Take the first two finalizations that contradict each other at this height."""
+    for early, late in combinations(_final_at(chronicle, height), 2):
+        at = round_of(early)
+        against = (
+            chronicle.signers(late) if round_of(late) == at else _contradicting(chronicle, late.subject, at)
+        )
+        if against is not None:
+            return Blame(height, *at, tuple(sorted(chronicle.signers(early) & against)))
     return None
 
 
-def _blame(chronicle: Chronicle, height: int, tips: list[Finalization | None]) -> Blame | None:
-    held = [tip for tip in tips if tip is not None]
-    if len(held) < 2:
-        return None
-    early, late = sorted(held, key=lambda tip: (tip.subject.epoch, tip.subject.view))[:2]
-    at = (early.subject.epoch, early.subject.view)
-    against: set[int] | None
-    if at == (late.subject.epoch, late.subject.view):
-        against = chronicle.signers(late)
-    else:
-        against = _contradicting(chronicle, late.subject, at)
-    if against is None:
-        return None
-    offenders = tuple(sorted(chronicle.signers(early) & against))
-    return Blame(height, at[0], at[1], offenders)
+def _final_at(chronicle: Chronicle, height: int) -> list[Finalization]:
+    """Return for each block of a height the first finalization of it or a descendant, in order.
+
+    A block whose header nobody has shown is taken for one of every height at which its view has
+    another final block.
+    """
+    found: dict[Hash, Finalization] = {}
+    for at in sorted(chronicle.finalizations):
+        certificates = chronicle.finalizations[at].values()
+        ancestors = [_ancestor(chronicle, one.subject.block_id, height) for one in certificates]
+        for certificate, block_id in zip(certificates, ancestors, strict=True):
+            if block_id is None and any(ancestors):
+                block_id = certificate.subject.block_id
+            if block_id is not None:
+                found.setdefault(block_id, certificate)
+    return list(found.values())
 
 
-def _contradicting(chronicle: Chronicle, late: Proposal, at: tuple[int, int]) -> set[int] | None:
+def _ancestor(chronicle: Chronicle, block_id: Hash, height: int) -> Hash | None:
+    """Return the block of a height under a block, or None where the known headers end above it."""
+    header = chronicle.headers.get(block_id)
+    if header is None or header.height < height:
+        return None
+    at = header.height
+    while at > height:
+        if header is None:
+            return None
+        block_id, at = header.parent_id, at - 1
+        header = chronicle.headers.get(block_id)
+    return block_id
+
+
+def _contradicting(chronicle: Chronicle, late: Proposal, at: Round) -> set[int] | None:
     """Walk down from `late` to the lowest proposal above `at`; return who signed against it."""
     proposal = late
-    for _ in range(len(chronicle.headers) + len(chronicle.links) + 1):
-        link = _link(chronicle, proposal)
-        if link is None:
-            return None
+    while (link := chronicle.justifies.get(proposal.justify_hash)) is not None:
         parent = link.parent
-        if parent is not None and (parent.subject.epoch, parent.subject.view) > at:
+        if parent is not None and round_of(parent) >= _round_of_proposal(proposal):
+            return None  # rounds only go down
+        if parent is not None and round_of(parent) > at:
             proposal = parent.subject
             continue
-        if parent is not None and (parent.subject.epoch, parent.subject.view) == at:
+        if parent is not None and round_of(parent) == at:
             return chronicle.signers(parent)
         for nullification in link.nullifications:
-            if (nullification.subject.epoch, nullification.subject.view) == at:
+            if round_of(nullification) == at:
                 return chronicle.signers(nullification)
         return None
     return None
 
 
-def _link(chronicle: Chronicle, proposal: Proposal) -> Justify | None:
-    for known, justify in chronicle.links.get(proposal.block_id, []):
-        if known == proposal:
-            return justify
-    return None
+def _round_of_proposal(proposal: Proposal) -> Round:
+    """Return the epoch and view of a proposal."""
+    return (proposal.epoch, proposal.view)

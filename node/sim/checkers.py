@@ -42,10 +42,12 @@ Check = Callable[[Evidence], Iterator[Violation]]
 
 def agreement(run: Evidence) -> Iterator[Violation]:
     """One final block a height."""
-    for height in run.chronicle.forks():
-        blocks = run.chronicle.final[height]
-        told = ", ".join(f"{block.hex()[:8]} at {sorted(who)}" for block, who in blocks.items())
-        yield Violation("agreement", _view_of(run, next(iter(blocks))), f"height {height}: {told}")
+    for height in run.chronicle.contradictions():
+        blocks = run.chronicle.final.get(height, {})
+        told = ", ".join(
+            f"{block.hex()[:8]} at {sorted(who) or 'nobody yet'}" for block, who in blocks.items()
+        )
+        yield Violation("agreement", _view_of(run, next(iter(blocks), b"")), f"height {height}: {told}")
 
 
 def one_notarization(run: Evidence) -> Iterator[Violation]:
@@ -147,6 +149,9 @@ def accountability(run: Evidence) -> Iterator[Violation]:
         if 3 * stake <= rotas.total(blame.epoch):
             text = f"height {height}: only {list(blame.offenders)} are named, a third or less"
             yield _at("accountability", at, text)
+        proven = {one.offender for one in run.offences if (one.epoch, one.view) == at}
+        if unproven := sorted(set(blame.offenders) - proven):
+            yield _at("accountability", at, f"height {height}: {unproven} are named without proof")
         if innocent := sorted(run.honest & set(blame.offenders)):
             yield _at("accountability", at, f"height {height}: honest {innocent} are named")
 

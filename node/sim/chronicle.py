@@ -36,8 +36,8 @@ Round = tuple[int, int]
 Subject = Proposal | Nullified
 
 
-def round_of(statement: SignedVote) -> Round:
-    """The epoch and view that a vote speaks of."""
+def round_of(statement: SignedVote | Certificate) -> Round:
+    """The epoch and view that a vote or certificate speaks of."""
     return (statement.subject.epoch, statement.subject.view)
 
 
@@ -73,10 +73,16 @@ class Chronicle:
     finalizations: dict[Round, dict[Proposal, Finalization]] = field(default_factory=dict)
     nullifications: dict[Round, Nullification] = field(default_factory=dict)
     headers: dict[Hash, Header] = field(default_factory=dict)
-    links: dict[Hash, list[tuple[Proposal, Justify]]] = field(default_factory=dict)
-    """Proposals of every block with what justifies them, by block id."""
+    justifies: dict[Hash, Justify] = field(default_factory=dict)
+    """Justifications by their hash, which every proposal names: together they are links."""
     final: dict[int, dict[Hash, set[int]]] = field(default_factory=dict)
-    """Honest validators that hold a block as final, by height and block."""
+    """Final blocks by height, each with the honest validators that hold it so.
+
+    Nobody needs to hold one: a finalization makes its block final, and all ancestors (R7).
+    """
+    is_forked: bool = False
+    _awaited: set[Hash] = field(default_factory=set)
+    """Final blocks whose headers nobody has shown yet."""
     _known: dict[Signature, SignedVote] = field(default_factory=dict)
 
     def add_vote(self, signed: SignedVote) -> bool:
@@ -94,7 +100,32 @@ class Chronicle:
         self._known[vote.signature] = signed
         spoken = self.statements.setdefault(round_of(signed), {})
         spoken.setdefault(validator, []).append(signed)
+        if isinstance(signed, Finalize):
+            self._complete(signed.subject)
         return True
+
+    def _complete(self, proposal: Proposal) -> None:
+        """Make the finalization for which a quorum of single votes is held, if there is one."""
+        at = (proposal.epoch, proposal.view)
+        who = self.supporters(Tag.FINALIZE, proposal)
+        held = self.finalizations.get(at, {})
+        if proposal in held or not self.rotas.is_quorum(proposal.epoch, who):
+            return
+        votes = {
+            one.vote.validator: one.vote
+            for validator in who
+            for one in self.statements[at][validator]
+            if isinstance(one, Finalize) and one.subject == proposal
+        }
+        self._finalize(Finalization(proposal, tuple([votes[index] for index in sorted(votes)])))
+
+    def _finalize(self, certificate: Finalization) -> None:
+        subject = certificate.subject
+        held = self.finalizations.setdefault((subject.epoch, subject.view), {})
+        held.setdefault(subject, certificate)
+        # Two blocks of one view contradict each other, whether or not their headers are known.
+        self.is_forked = self.is_forked or len({one.block_id for one in held}) > 1
+        self._imply(subject.block_id)
 
     def add_certificate(self, certificate: Certificate) -> bool:
         """Take in a certificate and its votes; return whether it is valid."""
@@ -113,7 +144,7 @@ class Chronicle:
             case Nullification():
                 self.nullifications.setdefault(at, certificate)
             case Finalization():
-                self.finalizations.setdefault(at, {}).setdefault(certificate.subject, certificate)
+                self._finalize(certificate)
         return True
 
     def signers(self, certificate: Certificate) -> set[int]:
@@ -124,16 +155,38 @@ class Chronicle:
 
     def add_header(self, header: Header) -> None:
         """Take in a header, so that ancestors can be walked."""
-        self.headers.setdefault(header.id, header)
+        block_id = header.id
+        self.headers.setdefault(block_id, header)
+        if block_id in self._awaited:
+            self._awaited.discard(block_id)
+            self._imply(block_id)
 
-    def add_link(self, proposal: Proposal, justify: Justify) -> None:
-        """Take in a proposal's justification and the certificates in it."""
-        held = self.links.setdefault(proposal.block_id, [])
-        if any(known == proposal for known, _ in held):
+    def _imply(self, block_id: Hash) -> None:
+        """Mark a finalized block and its ancestors as final, as far as their headers are known."""
+        header = self.headers.get(block_id)
+        if header is not None:
+            self._at_height(header.height, block_id)
+        while header is not None and header.height > 1:
+            block_id = header.parent_id
+            if block_id in self.final.get(header.height - 1, {}):
+                return
+            self._at_height(header.height - 1, block_id)
+            header = self.headers.get(block_id)
+        if header is None:
+            self._awaited.add(block_id)
+
+    def _at_height(self, height: int, block_id: Hash) -> set[int]:
+        """Return who holds a final block, none if it is new."""
+        blocks = self.final.setdefault(height, {})
+        holders = blocks.setdefault(block_id, set())
+        self.is_forked = self.is_forked or len(blocks) > 1
+        return holders
+
+    def add_justify(self, digest: Hash, justify: Justify) -> None:
+        """Take in a justification under the hash that names it, and the certificates in it."""
+        if digest in self.justifies or justify_hash(justify) != digest:
             return
-        if justify_hash(justify) != proposal.justify_hash:
-            return
-        held.append((proposal, justify))
+        self.justifies[digest] = justify
         if justify.parent is not None:
             self.add_certificate(justify.parent)
         for nullification in justify.nullifications:
@@ -141,12 +194,17 @@ class Chronicle:
 
     def add_final(self, final: Final, validator: int) -> None:
         """An honest validator holds this block as final."""
-        holders = self.final.setdefault(final.height, {})
-        holders.setdefault(final.block_id, set()).add(validator)
+        self._at_height(final.height, final.block_id).add(validator)
 
-    def forks(self) -> list[int]:
-        """The heights at which honest validators hold two blocks as final."""
-        return sorted(height for height, blocks in self.final.items() if len(blocks) > 1)
+    def contradictions(self) -> list[int]:
+        """The heights at which two blocks are final, whoever holds them so."""
+        forked = {height for height, blocks in self.final.items() if len(blocks) > 1}
+        for finalized in self.finalizations.values():
+            blocks = {proposal.block_id for proposal in finalized}
+            if len(blocks) > 1:
+                known = [self.headers[each].height for each in blocks if each in self.headers]
+                forked.update(known or [0])
+        return sorted(forked)
 
     def supporters(self, kind: Tag, subject: Subject) -> set[int]:
         """Return whose votes of that kind for that subject are held."""

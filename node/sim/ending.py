@@ -48,7 +48,7 @@ class Ending:
 def make_report(ending: Ending) -> Report:
     """Return the report of a run."""
     scenario, evidence = ending.scenario, ending.evidence
-    forks = evidence.chronicle.forks()
+    forks = evidence.blames
     verdict = verdict_of(bool(ending.violations), bool(forks))
     blocks = len(evidence.chronicle.final)
     shares = [count / blocks / len(scenario.stakes) if blocks else None for count in ending.traffic]

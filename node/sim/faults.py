@@ -1,6 +1,6 @@
-"""Faults over a run: who crashes when, and which partition is in force.
+"""Faults over a run: who crashes when, when all lose power, and which partition is in force.
 
-Both go by the highest view that an honest validator has reached. A partition without a quorum on
+All go by the highest view that an honest validator has reached. A partition without a quorum on
 any side would keep that view where it is, so one that stands for STUCK_DELTAS without a new view is
 redrawn, or lifted where it was specified.
 """
@@ -13,10 +13,12 @@ from node.sim.partitions import REDRAWN_EVERY_VIEWS, Cut, Sides, cut_at, draw_pa
 from node.sim.replica import Replica
 from node.sim.rotas import Rotas
 from node.sim.scenario import Scenario
+from node.sim.settings import timeouts_for
 from node.sim.world import US_PER_MS, World
 
 RESTART_DELTAS_MAX = 5
 STUCK_DELTAS = 60
+VIEW_DELAYS = 2
 
 
 def chance_of_any(probability: float, views: int) -> float:
@@ -45,6 +47,10 @@ class Faults:
         self._replicas = replicas
         self._crashes = world.chance("crashes")
         self._partitions = world.chance("partitions")
+        self._power = world.chance("power cuts")
+        # A cut falls anywhere within a view, one that goes well or one that is given up.
+        failed_us = timeouts_for(scenario.delta_ms).advance_ms(0) * US_PER_MS
+        self._view_lasts_us = (VIEW_DELAYS * scenario.latency.largest_us, failed_us)
         self._cuts: list[Cut] = list(scenario.cuts)
         self._view = 0
         self._drawn_at = -1
@@ -71,6 +77,24 @@ class Faults:
                 if self._crashes.random() < probability:
                     # Never in the middle of a step: the disk's own faults strike there.
                     self._world.after(0, partial(self._crash, replica))
+        if self._power_is_cut():
+            within_us = self._power.choice(self._view_lasts_us)
+            self._world.after(self._power.randint(0, within_us), self._cut_power)
+
+    def _power_is_cut(self) -> bool:
+        probability = self._scenario.options.power_cut
+        return probability > 0 and self._power.random() < probability
+
+    def _cut_power(self) -> None:
+        """Crash every node of the cluster at once: whatever nobody has synced is gone (settled 1)."""
+        if self.enabled:
+            for replica in self._replicas:
+                self._crash(replica)
+
+    def end(self) -> None:
+        """End the schedule; power may be cut once more, so that what follows begins in the dark."""
+        if self._power_is_cut():
+            self._cut_power()
 
     def _lose_disks(self, passed: int) -> None:
         """Take the disks of some, as long as the others can go on without them (settled 10)."""

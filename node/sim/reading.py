@@ -7,11 +7,11 @@ from node.sim.chronicle import Chronicle
 from state.finality import (
     Finalization,
     Finalize,
-    Justify,
     Notarization,
     Notarize,
     Nullification,
     Nullify,
+    justify_hash,
 )
 
 
@@ -28,7 +28,7 @@ def read_message(chronicle: Chronicle, message: Message | Record) -> bool:
             for block in message.blocks:
                 _read_block(chronicle, block)
         case JustifyReply():
-            _read_justify(chronicle, message.justify)
+            chronicle.add_justify(justify_hash(message.justify), message.justify)
     return True
 
 
@@ -40,7 +40,7 @@ def read_effect(chronicle: Chronicle, effect: Effect) -> bool:
         case StoreBlock():
             _read_block(chronicle, effect.block)
         case StoreLink():
-            chronicle.add_link(effect.proposal, effect.justify)
+            chronicle.add_justify(effect.proposal.justify_hash, effect.justify)
         case CommitBlock():
             chronicle.add_header(effect.header)
             return effect.finalization is None or chronicle.add_certificate(effect.finalization)
@@ -52,17 +52,11 @@ def _read_proposal(chronicle: Chronicle, message: Propose) -> bool:
         return False
     chronicle.add_header(message.header)
     if message.justify is not None:
-        chronicle.add_link(message.proposal, message.justify)
+        chronicle.add_justify(message.proposal.justify_hash, message.justify)
     return True
 
 
 def _read_block(chronicle: Chronicle, block: Block) -> None:
     chronicle.add_header(block.header)
-    _read_justify(chronicle, block.justify)
+    chronicle.add_justify(block.header.justify_hash, block.justify)
 
-
-def _read_justify(chronicle: Chronicle, justify: Justify) -> None:
-    if justify.parent is not None:
-        chronicle.add_certificate(justify.parent)
-    for nullification in justify.nullifications:
-        chronicle.add_certificate(nullification)

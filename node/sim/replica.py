@@ -56,6 +56,9 @@ from state.types import PublicKey, Signature
 WALL_MS = 1_700_000_000_000
 """What wall clocks show when a simulation begins."""
 
+HALTED = "halted: "
+"""So begins the reason of a replica whose engine asked it to stop."""
+
 ENGINE_FAILURES = (
     ArithmeticError,
     AssertionError,
@@ -358,7 +361,7 @@ class Replica:
             case ServeBlocks() | ServeBoundary() | ServeJustify():
                 self._serve(effect)
             case Halt():
-                self._break(f"halted: {effect.reason}")
+                self._break(HALTED + effect.reason)
             case _:
                 assert_never(effect)
         return None

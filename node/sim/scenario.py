@@ -38,6 +38,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     bandwidth: Annotated[float, Meta(ge=0)] = 0.0
     partition: str = "none"
     crash: Probability = 0.0
+    power_cut: Probability = 0.0
     disk_faults: Probability = 0.0
     disk_loss: Probability = 0.0
     churn: Probability = 0.0

@@ -108,6 +108,7 @@ class Simulation:
         self.world.run(2**62, self._schedule_ended)
         views = self.views.completed
         traffic = (self.network.messages, self.network.bytes)
+        self.faults.end()
         crashes = sum(replica.crashes for replica in self.replicas)
         liveness = self.begin_liveness()
         return self._report(views, (*traffic, crashes), liveness, time.perf_counter() - started)
@@ -174,7 +175,7 @@ class Simulation:
         return make_report(ending)
 
     def _violations(self, views: int, liveness: Liveness, evidence: Evidence) -> list[Violation]:
-        found: list[Violation] = list(self.watch.violations)
+        found: list[Violation] = self.watch.concluded()
         checks = ALWAYS + SAFETY if self.scenario.is_within_bound else ALWAYS
         found += [violation for check in checks for violation in check(evidence)]
         if liveness.expected and not liveness.progressed:

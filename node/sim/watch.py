@@ -9,7 +9,7 @@ from node.sim.chronicle import Chronicle, Final
 from node.sim.measure import Measures
 from node.sim.memory import excesses
 from node.sim.reading import read_effect, read_message
-from node.sim.replica import Replica
+from node.sim.replica import HALTED, Replica
 from node.sim.scenario import Scenario
 from node.sim.tracing import effect_digest
 from node.sim.world import World
@@ -33,11 +33,11 @@ class Watch:
     measures: Measures
     violations: list[Violation] = field(default_factory=list)
     roots: dict[int, dict[Hash, set[int]]] = field(default_factory=dict)
-    is_forked: bool = False
     refused: int = 0
     """Packets that were no message."""
     _steps: int = 0
     _read: set[bytes] = field(default_factory=set)
+    _halts: list[Violation] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Set up the checkers that watch a run as it goes."""
@@ -53,6 +53,15 @@ class Watch:
     def is_honest(self, replica: Replica) -> bool:
         """Tell whether a replica follows the protocol, alone under its key."""
         return replica.validator in self._honest
+
+    @property
+    def is_forked(self) -> bool:
+        """Whether two blocks of one height are final."""
+        return self.chronicle.is_forked
+
+    def concluded(self) -> list[Violation]:
+        """Return what was found as the run went on; before a fork, to halt is a failure."""
+        return self.violations + ([] if self.is_forked else self._halts)
 
     # --- what replicas do -----------------------------------------------------------------------
 
@@ -133,13 +142,17 @@ class Watch:
         if self.is_honest(replica) and not self.is_forked:
             is_state = reason.startswith(InvariantBroken.__name__)
             name = "application-invariants" if is_state else "engine-never-fails"
-            self._found(replica, name, f"endpoint {replica.endpoint}: {reason}")
+            text = f"endpoint {replica.endpoint}: {reason}"
+            if reason.startswith(HALTED):
+                # Whoever learns of a fork halts, perhaps before it is known here for one.
+                self._halts.append(Violation(name, 0, f"{text} at {self.world.now_ms} ms"))
+            else:
+                self._found(replica, name, text)
 
     def _final(self, replica: Replica, effect: CommitBlock) -> None:
         header = effect.header
         final = Final(header.height, effect.block_id, replica.endpoint)
         self.chronicle.add_final(final, replica.validator)
-        self.is_forked = self.is_forked or len(self.chronicle.final[header.height]) > 1
         self._finality.final(replica.endpoint, header.height, effect.block_id, header.view)
         roots = self.roots.setdefault(header.height - 1, {})
         roots.setdefault(replica.ledger.tip.state_root, set()).add(replica.validator)

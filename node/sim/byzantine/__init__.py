@@ -7,7 +7,9 @@ from node.sim.byzantine.garbage import Garbage
 from node.sim.byzantine.hoarder import Hoarder
 from node.sim.byzantine.nullify_finalize import NullifyFinalize
 from node.sim.byzantine.silent import Silent
+from node.sim.byzantine.splitter import Splitter
 from node.sim.byzantine.stale import Stale
+from node.sim.byzantine.tempter import Tempter
 from node.sim.byzantine.twins import Twin
 from node.sim.byzantine.withholder import Withholder
 from node.sim.byzantine.wrong_epoch import WrongEpoch
@@ -23,5 +25,7 @@ KINDS: dict[str, type[Behaviour]] = {
     "garbage": Garbage,
     "hoarder": Hoarder,
     "twins": Twin,
+    "splitter": Splitter,
+    "tempter": Tempter,
 }
 """Every kind by the name that `--byzantine` takes."""

@@ -29,6 +29,8 @@ Round = tuple[int, int]
 
 ROUNDS_MAX = 256
 """A cohort remembers proposals of so many rounds."""
+STORIES_MAX = 4
+"""More proposals of one view are left alone: two are a fork, and a third helps nobody."""
 
 
 @dataclass
@@ -60,7 +62,7 @@ class Cohort:
         """Remember a proposal; return whether it is news."""
         at = (proposal.epoch, proposal.view)
         known = self.proposals.setdefault(at, [])
-        if proposal in known:
+        if proposal in known or len(known) >= STORIES_MAX:
             return False
         known.append(proposal)
         if len(self.proposals) > ROUNDS_MAX:

@@ -4,13 +4,17 @@ It votes for either story where that story is told, and so do its like in views 
 """
 
 from consensus.messages import Message, Propose
-from node.sim.byzantine.actor import Behaviour, own_vote
+from node.sim.byzantine.actor import ROUNDS_MAX, Actor, Behaviour, Round, own_vote
 from state.codec import replace
 from state.finality import Finalize, Notarize, Proposal
 
 
 class Equivocator(Behaviour):
     """Proposes twice, and supports both."""
+
+    def __init__(self, actor: Actor) -> None:
+        super().__init__(actor)
+        self._rivals: dict[Round, Propose] = {}
 
     def outgoing(self, targets: list[int], message: Message) -> None:
         """Show one half the engine's proposal, and the other a second one."""
@@ -23,7 +27,11 @@ class Equivocator(Behaviour):
         if not actor.is_own(message.vote, at[0]):
             super().outgoing(targets, message)
             return
-        rival = self._rival(message)
+        if at not in self._rivals:
+            self._rivals[at] = make_rival(actor, message)
+            if len(self._rivals) > ROUNDS_MAX:
+                del self._rivals[min(self._rivals)]
+        rival = self._rivals[at]
         stories = (message, rival)
         for target in targets:
             actor.send(target, stories[cohort.side(at, target)])
@@ -54,13 +62,14 @@ class Equivocator(Behaviour):
         if len(self.actor.cohort.proposals.get(at, [])) == 1:
             self.actor.tell_side(at, 1, self.actor.support(proposal))
 
-    def _rival(self, message: Propose) -> Propose:
-        """Make a second block for the view, over the same parent and as valid as the first."""
-        first = message.header
-        if first.view != message.proposal.view:
-            return message  # a boundary block is proposed again as it is
-        built = self.actor.rival(first, self.actor.chance.randbytes(8))
-        header = replace(first, tx_root=built.tx_root, evidence_root=built.evidence_root)
-        proposal = replace(message.proposal, block_id=header.id)
-        vote = self.actor.notarize(proposal).vote
-        return Propose(proposal, vote, header, message.justify, built.body)
+
+def make_rival(actor: Actor, message: Propose) -> Propose:
+    """Return a second block for the view, over the same parent and as valid as the first."""
+    first = message.header
+    if first.view != message.proposal.view:
+        return message  # a boundary block is proposed again as it is
+    built = actor.rival(first, actor.chance.randbytes(8))
+    header = replace(first, tx_root=built.tx_root)
+    proposal = replace(message.proposal, block_id=header.id)
+    vote = actor.notarize(proposal).vote
+    return Propose(proposal, vote, header, message.justify, built.body)
