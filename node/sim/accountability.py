@@ -48,9 +48,9 @@ def _blame(chronicle: Chronicle, height: int) -> Blame | None:
     """Take the first two finalizations that contradict each other at this height."""
     for early, late in combinations(_final_at(chronicle, height), 2):
         at = round_of(early)
-        against = (
-            chronicle.signers(late) if round_of(late) == at else _contradicting(chronicle, late.subject, at)
-        )
+        against: set[int] | None = chronicle.signers(late)
+        if round_of(late) != at:
+            against = _contradicting(chronicle, late.subject, at)
         if against is not None:
             return Blame(height, *at, tuple(sorted(chronicle.signers(early) & against)))
     return None

@@ -47,7 +47,9 @@ def agreement(run: Evidence) -> Iterator[Violation]:
         told = ", ".join(
             f"{block.hex()[:8]} at {sorted(who) or 'nobody yet'}" for block, who in blocks.items()
         )
-        yield Violation("agreement", _view_of(run, next(iter(blocks), b"")), f"height {height}: {told}")
+        yield Violation(
+            "agreement", _view_of(run, next(iter(blocks), b"")), f"height {height}: {told}"
+        )
 
 
 def one_notarization(run: Evidence) -> Iterator[Violation]:

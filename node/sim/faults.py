@@ -86,7 +86,7 @@ class Faults:
         return probability > 0 and self._power.random() < probability
 
     def _cut_power(self) -> None:
-        """Crash every node of the cluster at once: whatever nobody has synced is gone (settled 1)."""
+        """Crash every node at once: whatever nobody has synced is gone (settled 1)."""
         if self.enabled:
             for replica in self._replicas:
                 self._crash(replica)

@@ -59,4 +59,3 @@ def _read_proposal(chronicle: Chronicle, message: Propose) -> bool:
 def _read_block(chronicle: Chronicle, block: Block) -> None:
     chronicle.add_header(block.header)
     chronicle.add_justify(block.header.justify_hash, block.justify)
-

@@ -8,9 +8,9 @@ then only R3 and R6 keep an honest validator from standing by two (consensus set
 from consensus.messages import Message, Propose
 from node.sim.byzantine.actor import own_vote
 from node.sim.byzantine.equivocator import Equivocator
-from state.finality import Finalize, Notarize, Proposal
+from state.finality import Finalization, Finalize, Notarize, Proposal
 
-SHOWN = 2 / 3
+SHOWN = 0.6
 """Each honest validator is shown a story with this chance."""
 
 
@@ -23,6 +23,8 @@ class Splitter(Equivocator):
         if isinstance(message, Propose) and actor.is_own(message.vote, message.proposal.epoch):
             rest = [each for each in targets if actor.chance.random() < SHOWN]
             super().outgoing(rest, message)
+        elif isinstance(message, Finalization):
+            return  # its own Finalize stands in it
         elif not isinstance(own_vote(actor, message), Notarize | Finalize):
             super().outgoing(targets, message)
 
