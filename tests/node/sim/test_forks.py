@@ -30,7 +30,7 @@ CASES = [
     ("nullify-finalize:2", {**LOSSY, "epoch_length": 2}),
     ("twins:2", {**CUT, "epoch_length": 2}),
 ]
-SEEDS_MAX = 12
+SEEDS_MAX = 60
 
 
 def run(seed: int, byzantine: str, options: dict[str, Any]) -> Report:

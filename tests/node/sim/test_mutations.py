@@ -75,12 +75,12 @@ LOSSY: dict[str, Any] = {"loss": 0.2, "jitter": 8.0, "reorder": True, "views": 2
 VERY_LOSSY = {**LOSSY, "loss": 0.4, "views": 40}
 OFFENCE = {"one-vote-of-a-kind"}
 CASES = [
-    # R3 really twice: an honest E1, beside an equivocating leader (seed 1)
+    # R3 really twice: an honest E1, beside an equivocating leader (seed 2)
     (notarize_twice, {**LOSSY, "byzantine": "equivocator:1"}, OFFENCE, 20),
     (notarize_after_nullify, VERY_LOSSY, {"no-notarize-after-nullify"}, 20),  # seed 1
-    (finalize_after_nullify, LOSSY, OFFENCE, 20),  # an honest E3 (seed 3)
-    # and where it leads: one view is nullified and final (seed 9)
-    (finalize_after_nullify, VERY_LOSSY, {"finalized-not-nullified"}, 40),
+    (finalize_after_nullify, LOSSY, OFFENCE, 20),  # an honest E3 (seed 4)
+    # and where it leads: one view is nullified and final (seed 31)
+    (finalize_after_nullify, VERY_LOSSY, {"finalized-not-nullified"}, 150),
     # not only certificates too small (seed 1): two blocks of one height are final (seed 1)
     (smaller_quorum, LOSSY, {"certificates-have-quorum"}, 5),
     (smaller_quorum, {**LOSSY, "partition": "random"}, {"agreement"}, 20),

@@ -146,16 +146,16 @@ CASES = [
     # power fails between sending and journalling: the leader proposes twice (seed 3)
     (nothing, JournalsLate, TORN, OFFENCE, 30),
     (nothing, KeepsNoBodies, {"views": 10}, {"durable-before-send"}, 5),
-    # settled 1: after a power cut nobody has the body of a final block (seed 12)
-    (nothing, KeepsNoBodies, DARK, STALL, 60),
+    # settled 1: after a power cut nobody has the body of a final block (seed 20)
+    (nothing, KeepsNoBodies, DARK, STALL, 120),
     # settled 2: whoever was cut off may not vote again, and nobody hears what it voted (seed 11)
     (count_no_own_votes, Driver, {**DARK, "byzantine": "silent:1"}, STALL, 60),
-    (resend_no_votes, Driver, SILENT, STALL, 40),  # seed 5
-    (resend_no_entry, Driver, SILENT, STALL, 40),  # seed 2
-    (remember_nothing, Driver, TEMPTED, OFFENCE, 60),  # seed 1
-    # settled 3: without my_finalize in R3 an honest E4; with it, none in 160 seeds (seed 18)
-    (notarize_after_finalize, Driver, TEMPTED, HONEST_E4, 60),
-    # the guard off together with lost Nullify records: an honest E3 (seed 4)
+    (resend_no_votes, Driver, SILENT, STALL, 40),  # seed 2
+    (resend_no_entry, Driver, SILENT, STALL, 40),  # seed 4
+    (remember_nothing, Driver, TEMPTED, OFFENCE, 60),  # seed 3
+    # settled 3: without my_finalize in R3 an honest E4 (seed 19)
+    (notarize_after_finalize, Driver, {**TEMPTED, "views": 5, "power_cut": 0.9}, HONEST_E4, 200),
+    # the guard off together with lost Nullify records: an honest E3 (seed 3)
     (forget_nullify, Driver, {**LOSSY, "crash": 0.2}, OFFENCE, 60),
     (votes_at_once, Driver, {**LOSSY, "disk_loss": 0.1}, {"silent-after-loss"}, 20),
 ]

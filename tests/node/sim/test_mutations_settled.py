@@ -117,11 +117,11 @@ LOSSY: dict[str, Any] = {"loss": 0.1, "jitter": 8.0, "reorder": True, "views": 1
 ONE_LARGE = {**LOSSY, "stakes": "9,2,2,2", "byzantine": "splitter:1"}
 OFFENCE = {"one-vote-of-a-kind"}
 CASES = [
-    (finalize_twice, ONE_LARGE, OFFENCE, 40),  # an honest E2 (seed 6)
-    (finalize_beside_notarize, ONE_LARGE, OFFENCE, 40),  # an honest E4 (seed 6)
+    (finalize_twice, ONE_LARGE, OFFENCE, 150),  # an honest E2 (seed 27)
+    (finalize_beside_notarize, ONE_LARGE, OFFENCE, 40),  # an honest E4 (seed 9)
     # who has switched cannot show why, and the others stay behind: no progress (seed 1)
     (switch_on_notarization, {**LOSSY, "epoch_length": 2}, {"progress"}, 20),
-    # the finality of another epoch contradicts the view of its own (seed 5)
+    # the finality of another epoch contradicts the view of its own (seed 1)
     (count_future_epochs, {**LOSSY, "loss": 0.2, "epoch_length": 3}, {"engine-never-fails"}, 40),
 ]
 
