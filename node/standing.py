@@ -83,7 +83,9 @@ def take_stock(
         on_error.callback(journal.close)
         reason = "guard or journal were missing" if is_lost else _older(journal, signer, key, head)
         if vote_after is not None:
-            _begin_above(journal, signer, vote_after, is_needed=bool(reason) or journal.is_lost)
+            _begin_above(
+                journal, signer, head, vote_after, is_needed=bool(reason) or journal.is_lost
+            )
         elif reason and is_alone:
             raise VotesLost(
                 f"This node may have sent votes that it does not know: {reason}. Restore the "
@@ -91,6 +93,7 @@ def take_stock(
                 f"the head, start once with --vote-after-loss {at[0]}:{at[1]}."
             )
         elif reason:
+            journal.raise_floor(head.header.epoch, head.header.view)
             journal.mark(lost=True)
             log.warning("follows without a vote", extra={"reason": reason})
         if is_alone:
@@ -122,7 +125,7 @@ def _older(journal: Journal, signer: GuardedSigner, key: Signer, head: Head) -> 
 
 
 def _begin_above(
-    journal: Journal, signer: GuardedSigner, vote_after: Round, *, is_needed: bool
+    journal: Journal, signer: GuardedSigner, head: Head, vote_after: Round, *, is_needed: bool
 ) -> None:
     """Let the operator's word stand for what is lost: nothing is signed up to that round."""
     if not is_needed:
@@ -132,6 +135,7 @@ def _begin_above(
         )
     signer.raise_floor(vote_after[0], vote_after[1] + 1)
     signer.sync()
+    journal.raise_floor(head.header.epoch, head.header.view)
     journal.mark(lost=False)
     log.warning("votes again after loss", extra={"above": f"{vote_after[0]}:{vote_after[1]}"})
 

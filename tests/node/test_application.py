@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from consensus.settings import Judgement
-from node.application import TABLES, Application, genesis_header, validators_of
+from node.application import TABLES, Application, UnknownParent, genesis_header, validators_of
 from node.storage.kv import MemoryStore
 from state import crypto
 from state.block import Body, Status
-from state.codec import encode
+from state.codec import encode, replace
 from state.crypto import Tag
-from state.errors import InvariantBroken, NotFound
+from state.errors import InvalidBlock, InvariantBroken, NotFound
 from state.finality import Justify, set_hash
 from state.modules import bank
 from state.modules.bank import BALANCES, Transfer
@@ -208,3 +208,59 @@ def test_every_table_is_told_apart_by_its_prefix(application: Application) -> No
     assert list(TABLES) == sorted(TABLES)
     assert TABLES[BALANCES.prefix] is BALANCES
     assert {key[:2] for key, _ in application.rows()} <= set(TABLES)
+
+
+def test_siblings_stand_side_by_side_until_one_is_final(
+    local_chain: Any, application: Application
+) -> None:
+    plain = local_chain.open(MemoryStore())
+    one = local_chain.transaction(0, 1, Transfer(RECIPIENT, 1))
+    other = local_chain.transaction(0, 1, Transfer(RECIPIENT, 2))
+    later = local_chain.transaction(0, 2, Transfer(RECIPIENT, 10))
+    first = local_chain.propose(application, one)
+    second = local_chain.propose(application, other, view=2)
+    children = [
+        local_chain.propose(application, later, parent=parent, view=3) for parent in (first, second)
+    ]
+    assert application.unfinal_ids(children[1].block_id) == {other.id, later.id}
+    assert len({block.state_root for block in (first, second, *children)}) == 4
+    assert paid(application) == 0
+    application.notarized(second.block_id)
+    found = application.unfinal_place(other.id)
+    assert found is not None
+    assert (found[0].block_id, found[1], found[0].is_notarized) == (second.block_id, 0, True)
+    local_chain.commit(application, second)
+    with pytest.raises(UnknownParent):
+        application.state_after(children[0].block_id)
+    with pytest.raises(UnknownParent):
+        local_chain.propose(application, parent=first)
+    local_chain.commit(application, children[1])
+    local_chain.step(plain, other)
+    local_chain.step(plain, later)
+    assert application.head.state_root == plain.head.state_root == rebuild(application.rows())
+    assert paid(application) == 12
+    assert not application._candidates
+    assert isinstance(application.state.below, Base)
+
+
+def test_a_body_is_foreign_invalid_or_valid(local_chain: Any, application: Application) -> None:
+    good = local_chain.transaction(0, 1)
+    block = local_chain.propose(application, good)
+    stranger = local_chain.open(MemoryStore())
+    judge, data = stranger.bodies.judge, block.content.data
+    assert judge(block.header, data) is Judgement.VALID
+    assert judge(block.header, data + b"\0") is Judgement.FOREIGN
+    assert judge(block.header, encode(Body(()))) is Judgement.FOREIGN
+    forged = good.wire[:-1] + bytes([good.wire[-1] ^ 1])
+    for body in (Body((forged,)), Body((good.wire, good.wire))):
+        header = replace(block.header, tx_root=body.root)
+        assert judge(header, encode(body)) is Judgement.INVALID
+
+
+def test_other_parameters_than_those_in_force_are_refused(
+    local_chain: Any, application: Application
+) -> None:
+    block = local_chain.propose(application)
+    header = replace(block.header, params_hash=bytes(32))
+    with pytest.raises(InvalidBlock, match="parameters"):
+        application.execute(header, header.id, block.justify, block.content.data)

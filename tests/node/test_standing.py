@@ -1,0 +1,129 @@
+"""Guard, journal and database held against each other: who may vote, and who may not."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node.application import Application
+from node.errors import StorageCorrupt
+from node.home import Home
+from node.signer import GuardedSigner, GuardExists, GuardMissing, GuardRefused, create_guard
+from node.standing import RoundUnfit, VotesLost, take_stock
+from node.storage.journal import JournalMissing
+from node.storage.kv import MemoryStore
+from state.crypto import Tag
+from state.finality import Header, Notarize, Nullified, Proposal, Vote
+
+
+class Alone:
+    """A validator that is alone, its home, and what it did."""
+
+    def __init__(self, chain: Any, path: Path) -> None:
+        self.chain = chain
+        self.key = chain.accounts[0]
+        self.home = Home(path)
+        path.mkdir()
+        create_guard(self.home.guard_file, self.key.public_key, chain.genesis.hash)
+        self.rows = MemoryStore()
+
+    def stock(self, vote_after: tuple[int, int] | None = None) -> Any:
+        return take_stock(self.home, self.key, self.open(), vote_after)
+
+    def open(self) -> Application:
+        opened: Application = self.chain.open(self.rows)
+        return opened
+
+    def make(self, blocks: int) -> None:
+        """Make blocks as the host does: votes, journal, database."""
+        application = self.open()
+        standing = self.stock()
+        for _ in range(blocks):
+            header: Header = self.chain.step(application).header
+            subject = self.chain.finalize(header).subject
+            signature = standing.signer.sign_vote(Tag.NOTARIZE, subject)
+            standing.signer.sign_vote(Tag.FINALIZE, subject)
+            standing.keeper.keep((Notarize(subject, Vote(0, signature)),))
+            standing.keeper.keep((self.chain.finalize(header),))
+            standing.keeper.sync()
+        standing.close()
+
+
+@pytest.fixture
+def alone(local_chain: Any, tmp_path: Path) -> Alone:
+    return Alone(local_chain, tmp_path / "home")
+
+
+def test_a_new_home_and_one_that_ran(alone: Alone) -> None:
+    alone.make(0)
+    alone.make(3)
+    standing = alone.stock()
+    assert standing.vote_after is None
+    assert not standing.keeper.journal.is_lost
+    assert len(standing.keeper.guarded()) == 6
+    standing.close()
+
+
+def test_the_guard_learns_what_only_the_journal_knows(alone: Alone) -> None:
+    """The power failed between the two syncs: nobody has heard of the vote, but it was signed."""
+    alone.make(1)
+    standing = alone.stock()
+    subject = Proposal(0, 2, 1, b"b" * 32, bytes(32))
+    signature = standing.signer.sign_vote(Tag.NOTARIZE, subject, sync=False)
+    standing.keeper.keep((Notarize(subject, Vote(0, signature)),))
+    standing.keeper.journal.sync()
+    standing.close()
+    guard = GuardedSigner(alone.key, alone.home.guard_file, alone.chain.genesis.hash)
+    assert guard.round_highest == (0, 1)
+    guard.close()
+    standing = alone.stock()
+    assert Notarize(subject, Vote(0, signature)) in standing.keeper.guarded()
+    with pytest.raises(GuardRefused):
+        standing.signer.sign_vote(Tag.NOTARIZE, Proposal(0, 2, 1, b"c" * 32, bytes(32)))
+    standing.keeper.sync()
+    standing.close()
+    guard = GuardedSigner(alone.key, alone.home.guard_file, alone.chain.genesis.hash)
+    assert guard.round_highest == (0, 2)
+    guard.close()
+
+
+def test_what_is_missing_is_named_and_the_operator_decides(alone: Alone) -> None:
+    alone.make(3)
+    for file, error in (
+        (alone.home.journal_file, JournalMissing),
+        (alone.home.guard_file, GuardMissing),
+    ):
+        file.unlink()
+        with pytest.raises(error, match="vote-after-loss"):
+            alone.stock()
+        with pytest.raises(RoundUnfit, match="0:3"):
+            alone.stock((0, 9))
+        standing = alone.stock((0, 3))
+        assert standing.vote_after == (0, 3)
+        with pytest.raises(GuardRefused, match="below the floor"):
+            standing.signer.sign_vote(Tag.NULLIFY, Nullified(0, 3))
+        standing.close()
+        with pytest.raises(GuardExists):
+            alone.stock((0, 3))
+
+
+def test_what_is_older_than_the_chain_is_noticed(alone: Alone) -> None:
+    alone.make(2)
+    old = {path: path.read_bytes() for path in (alone.home.journal_file, alone.home.guard_file)}
+    alone.make(2)
+    for path, before in old.items():
+        now = path.read_bytes()
+        path.write_bytes(before)
+        with pytest.raises(VotesLost, match="ends before round 0:4"):
+            alone.stock()
+        path.write_bytes(now)
+    alone.stock().close()
+
+
+def test_a_database_that_lost_blocks_is_refused(alone: Alone) -> None:
+    alone.make(2)
+    before = dict(alone.rows.scan(b"", None))
+    alone.make(2)
+    alone.rows = MemoryStore(before.items())
+    with pytest.raises(StorageCorrupt, match="blocks were lost"):
+        alone.stock()
