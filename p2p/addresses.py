@@ -2,6 +2,7 @@
 
 import ipaddress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, ClassVar
 
 from msgspec import Meta
@@ -61,6 +62,7 @@ def parse_target(text: str) -> Target:
     return Target(node_id, Address(host, number))
 
 
+@lru_cache(maxsize=8_192)
 def group_of(host: str) -> str:
     """Return the subnet of a host: /16 of IPv4, /32 of IPv6, the name itself for names.
 

@@ -15,6 +15,8 @@ from p2p.peerbook import Entry, PeerBook
 
 DIALS_MAX: Final = 16
 """Attempts at once."""
+DRAW_MS: Final = 1_000
+"""How often the book, which may be long, is looked through."""
 PAUSE_MS: Final = 500
 PAUSE_MUST_MS_MAX: Final = 4_000
 PAUSE_MAY_MS_MAX: Final = 300_000
@@ -32,6 +34,7 @@ class Dialler:
         self._paces: OrderedDict[Address, tuple[int, int]] = OrderedDict()
         self._dialling: dict[Address, PeerAddress] = {}
         self._musts: set[bytes] = set()
+        self._draw_ms = 0
 
     @property
     def dialling(self) -> int:
@@ -62,10 +65,12 @@ class Dialler:
                 chosen.append(peer)
                 busy.add(peer.node_id)
 
+        taken = busy | self._musts
+
         def is_wanted(entry: Entry) -> bool:
             peer = entry.peer
             return (
-                peer.node_id not in busy | self._musts
+                peer.node_id not in taken
                 and group_of(peer.address.host) not in groups
                 and self._is_due(peer.address, now_ms)
                 and is_allowed(peer.node_id)
@@ -75,9 +80,10 @@ class Dialler:
         free = self._outbound_max - outbound - under_way
         for entry in self._anchored(is_wanted, free):
             chosen.append(entry)
-            busy.add(entry.node_id)
+            taken.add(entry.node_id)
             free -= 1
-        if free > 0:
+        if free > 0 and now_ms >= self._draw_ms:
+            self._draw_ms = now_ms + DRAW_MS
             chosen += [one.peer for one in self._book.pick(self._chance, is_wanted, free)]
         chosen = chosen[: max(0, DIALS_MAX - len(self._dialling))]
         self._dialling |= {peer.address: peer for peer in chosen}

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final
 
-from p2p.addresses import PeerAddress, group_of
+from p2p.addresses import PeerAddress, group_of, is_tellable
 from p2p.announce import Announce, Announcements
 from p2p.connection import Connection, Received, Requested
 from p2p.counters import Counters, count
@@ -336,7 +336,11 @@ class SocketNetwork:
         if self._settings.joins_mesh:
             for record in self._announcements.records():
                 one = record.announcement
-                musts += [PeerAddress(one.node_id, address) for address in one.addresses]
+                musts += [
+                    PeerAddress(one.node_id, address)
+                    for address in one.addresses
+                    if is_tellable(address, allow_private=self._settings.allow_private_hosts)
+                ]
         candidates = sum(not self.scores.is_banned(one.peer.node_id, now_ms) for one in self.book)
         if self.scores.banned(now_ms):
             self.scores.keep_floor(len(self._sessions), candidates, now_ms)

@@ -8,6 +8,7 @@ import pytest
 from p2p.addresses import Address, PeerAddress
 from p2p.dialler import (
     DIALS_MAX,
+    DRAW_MS,
     LASTING_MS,
     PACED_MAX,
     PAUSE_MAY_MS_MAX,
@@ -79,6 +80,7 @@ def test_waits_grow_to_a_cap_and_never_end(is_must: bool, cap: int) -> None:
     musts = [peer(0)] if is_must else []
     now, waits = 0, []
     for _ in range(24):
+        one._draw_ms = 0
         assert due(one, now, musts=musts) == [peer(0)]
         one.failed(peer(0), now)
         start = now
@@ -109,6 +111,16 @@ def test_anchors_are_dialled_before_the_book() -> None:
     one = dialler(50, outbound_max=2)
     one._book.anchors = (peer(300), peer(301))
     assert due(one) == [peer(300), peer(301)]
+
+
+def test_the_book_is_looked_through_once_a_second() -> None:
+    one = dialler(8, outbound_max=2)
+    first = due(one)
+    assert len(first) == 2
+    for found in first:
+        one.failed(found, 0)
+    assert due(one, DRAW_MS - 1) == []
+    assert len(due(one, DRAW_MS)) == 2
 
 
 def test_paces_are_bounded() -> None:

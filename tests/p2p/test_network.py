@@ -118,6 +118,21 @@ async def test_validators_find_each_other_and_form_a_mesh(nodes: Any, until: Any
         hub.network.announce(record(hub, NodeKey(b"x" * 32)))
 
 
+async def test_a_validator_cannot_send_others_to_private_doors(nodes: Any, until: Any) -> None:
+    """Announced addresses are held to the same rule as those that strangers tell."""
+    door = await nodes.start()
+    key = NodeKey(b"\x99" * 32)
+    nodes.validators.add(key.node_id)
+    wary = await nodes.start([door], joins_mesh=True, allow_private_hosts=False)
+    await until(lambda: wary.peers)
+    bait = NodeKey(b"\x98" * 32)
+    body = Announcement(key.node_id, bait.node_id, (door.target.address, Address("x.test", 1)), 1)
+    door.network.announce(sign_announce(body, GENESIS, key.sign, bait))
+    await until(lambda: wary.network.node_of(key.node_id) == bait.node_id)
+    await asyncio.sleep(0.3)
+    assert not wary.network.counters.refused and wary.network._dialler.dialling == 0
+
+
 async def test_addresses_are_told_and_dialled(nodes: Any, until: Any) -> None:
     """A newcomer knows one node and meets those that it knows; private ones are not told."""
     hidden = await nodes.start()
