@@ -292,12 +292,16 @@ class Core:
     ) -> None:
         """Ask for a block that is not held: the leader first, then those who voted for it.
 
-        `certified` says that it is, or stands under, what a quorum has voted for.
+        `certified` says that it is, or stands under, what a quorum has voted for. Then everybody
+        is asked in the end: the voters may be silent, or have lost in a crash what they voted for,
+        while others have it from them (consensus 2.7).
         """
         if self.blocks.get(proposal.block_id) is not None or self.is_replaying:
             return
-        order = (self.epoch.validators.leader(proposal.view), *holders)
-        sources = tuple([self.key_of(at) for at in order if at != self.epoch.me])
+        likely = [self.key_of(self.epoch.validators.leader(proposal.view))]
+        likely += [self.key_of(at) for at in holders]
+        order = dict.fromkeys([*likely, *(self.others() if certified else ())])
+        sources = tuple([one for one in order if one != self.settings.public_key])
         due_ms = self.now_ms + self.settings.timeouts.relay_ms
         request = block_request(proposal.block_id, deep=deep)
         self.catchup.want(

@@ -106,6 +106,7 @@ def _faults(chance: Random) -> dict[str, Any]:
         "crash": _often(chance, 0.45, round(chance.uniform(0, 0.12), 3), 0),
         "disk_faults": _often(chance, 0.35, round(chance.uniform(0, 0.04), 3), 0),
         "disk_loss": _often(chance, 0.2, round(chance.uniform(0, 0.1), 3), 0),
+        "power_cut": _often(chance, 0.2, round(chance.uniform(0, 0.15), 3), 0),
     }
 
 

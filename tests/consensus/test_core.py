@@ -6,7 +6,14 @@ import pytest
 
 from consensus.blocks import Standing
 from consensus.effects import Halt, Journal, Send, SignVote, StoreLink
-from consensus.messages import Block, BlockReply, JustifyReply, JustifyRequest, Propose
+from consensus.messages import (
+    Block,
+    BlockReply,
+    BlockRequest,
+    JustifyReply,
+    JustifyRequest,
+    Propose,
+)
 from state import codec
 from state.crypto import Tag
 from state.finality import Finalization, Justify, Notarization, Nullified, Proposal, justify_hash
@@ -40,6 +47,22 @@ def test_r5_a_certificate_is_logged_once_however_often_it_is_shown(
         rig.send(1, rig.certificate(Tag.NOTARIZE, A, *signers))
         rig.send(2, rig.nullified(2, *signers))
     assert len(rig.node.disk.records) == 2
+
+
+def test_a_certified_block_is_asked_of_everybody_when_its_voters_do_not_answer(forge: Any) -> None:
+    """One who voted may have lost it in a crash, and the other voters may answer nobody."""
+    rig = forge(7)
+    silent = (1, 2, 3, 4, 5)
+    rig.send(1, rig.certificate(Tag.NOTARIZE, A, *silent))
+    rig.net.run(20_000)
+    requests = [one for one in of(rig.node.effects, Send) if isinstance(one.message, BlockRequest)]
+    assert {one.message.block_id for one in requests} == {A.block_id}
+    names = [member.public_key for member in rig.net.members]
+    asked = list(dict.fromkeys([names.index(one.to) for one in requests]))
+    leader = rig.node.driver.core.epoch.validators.leader(A.view)
+    assert asked[0] == leader or leader == 0, "first whoever made it"
+    assert set(asked) == {1, 2, 3, 4, 5, 6}
+    assert asked.index(6) == 5 or leader == 6, "those who have not voted for it come last"
 
 
 def test_two_final_blocks_of_one_view_halt_the_node_for_good(rig: Any) -> None:
