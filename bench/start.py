@@ -48,7 +48,7 @@ def one_run(folder: Path, idle: float) -> dict[str, float]:
     home = folder / "home"
     made = [*SAHARA, "init", "--home", str(home)]
     subprocess.run(made, env=ENVIRONMENT, check=True, stdout=subprocess.DEVNULL)
-    command = [*SAHARA, "run", "--home", str(home), "--rpc-port", "0", "--json"]
+    command = [*SAHARA, "run", "--home", str(home), "--rpc-port", "0", "--p2p-port", "0", "--json"]
     start = time.perf_counter()
     with subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None, "it is a pipe"

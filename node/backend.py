@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol
 import cython_ext
 from node.application import Application, Candidate
 from node.bodies import VerifiedWires
+from node.clock import Clock
 from node.mempool import Mempool
 from node.rpc.backend import (
     BlockRecord,
@@ -18,6 +19,7 @@ from node.rpc.backend import (
     Link,
     NodeStatus,
     OutcomeProof,
+    PeerView,
     Stage,
     StateProof,
     TxStatus,
@@ -25,6 +27,7 @@ from node.rpc.backend import (
 from node.storage.chain_store import ChainStore
 from node.verifier import Verifier
 from node.version import VERSION
+from p2p.interface import PeerInfo
 from state import crypto
 from state.block import Outcome
 from state.codec import encode
@@ -66,6 +69,19 @@ class Consensus(Protocol):
         ...
 
 
+class Connected(Protocol):
+    """What the backend asks of the network."""
+
+    @property
+    def node_id(self) -> bytes:
+        """This node's own name."""
+        ...
+
+    def peers(self) -> list[PeerInfo]:
+        """Return who is connected now."""
+        ...
+
+
 class NodeBackend:
     """Implements node.rpc.backend.Backend over one application, store and mempool."""
 
@@ -76,6 +92,8 @@ class NodeBackend:
         mempool: Mempool,
         consensus: Consensus,
         known: VerifiedWires,
+        network: Connected,
+        clock: Clock,
     ) -> None:
         self.genesis = application.genesis
         self._application = application
@@ -83,6 +101,8 @@ class NodeBackend:
         self._mempool = mempool
         self._consensus = consensus
         self._known = known
+        self._network = network
+        self._clock = clock
         self._verifier = Verifier()
         self._dropped: OrderedDict[Hash, str] = OrderedDict()
         self._feeds: list[asyncio.Queue[BlockRecord]] = []
@@ -139,7 +159,7 @@ class NodeBackend:
             block_id=head.block_id,
             time_ms=head.header.time_ms,
             state_root=head.state_root,
-            peers=0,
+            peers=len(self._network.peers()),
             mempool_transactions=len(self._mempool),
             mempool_bytes=self._mempool.bytes_held,
             base_fee=self._application.base_fee,
@@ -147,7 +167,25 @@ class NodeBackend:
             implementation=cython_ext.IMPLEMENTATION,
             epoch=epoch,
             view=view,
+            node_id=self._network.node_id,
         )
+
+    def peers(self) -> tuple[PeerView, ...]:
+        """Return the nodes that are connected now."""
+        now_ms = self._clock.now_ms()
+        found = [
+            PeerView(
+                one.peer_id,
+                one.validator_key,
+                one.host,
+                one.is_outbound,
+                one.score,
+                one.round_trip_ms,
+                max(0, now_ms - one.since_ms),
+            )
+            for one in self._network.peers()
+        ]
+        return tuple(sorted(found, key=lambda one: one.node_id))
 
     def header(self, height: int) -> Header:
         """Return a final header; raises NotFound for genesis, too."""

@@ -80,8 +80,8 @@ class NodeConfig(PeerSettings):
     key_name: Annotated[
         str,
         Meta(
-            pattern=r"^[a-z0-9][a-z0-9_-]{0,63}(?!\n)$",
-            description="The key that signs this node's votes.",
+            pattern=r"^([a-z0-9][a-z0-9_-]{0,63})?(?!\n)$",
+            description="The key that signs this node's votes; empty: it only follows.",
         ),
     ] = "validator"
     passphrase_file: Annotated[

@@ -126,6 +126,7 @@ def command(home: Path, wishes: NodeWishes) -> list[str]:
     settings = {
         "--home": home,
         "--rpc-port": wishes.rpc_port,
+        "--p2p-port": 0,
         "--block-interval-ms-min": wishes.block_interval_ms_min,
         "--idle-interval-ms": wishes.idle_interval_ms,
     }

@@ -3,9 +3,10 @@
     config.toml      settings (node/config.py)
     genesis.toml     the network (node/genesis_file.py)
     keys/            sealed keys (node/keystore.py)
-    passphrase       of a devnet's key only, when nobody gave one
+    passphrase       of keys that were made when nobody gave one
     guard            what the key has signed (node/signer.py)
     data/            blocks and state (node/storage)
+    peers            addresses of other nodes (p2p/peerbook.py)
     declared         until the home is made: the terms that its key was declared on
 
 A home is made whole or not at all, and only its owner may enter it. A folder that holds keys and
@@ -49,6 +50,9 @@ from state.types import PublicKey
 GENESIS_FILE = "genesis.toml"
 PASSPHRASE_FILE = "passphrase"
 VALIDATOR_KEY = "validator"
+NODE_KEY = "node"
+"""The key under keys/ that names the node among its peers; its public key is the node id."""
+
 PROFILES = ("devnet", "testnet", "validator", "full", "archive")
 """The files of configs/node, by which a home's settings begin."""
 
@@ -273,17 +277,20 @@ class _Begun:
 
 
 def _begin(home: Home, wishes: HomeWishes, keys: Path | None) -> _Begun:
-    """Make the key of a draft, unless it lies in a folder already or the profile has none."""
+    """Make the keys of a draft, unless they lie in a folder already."""
     config = (configs_folder() / "node" / f"{wishes.profile}.toml").read_text()
-    if wishes.profile not in VALIDATING:
-        return _Begun(config, None)
-    if keys is not None:
-        return _Begun(config, key_info(keys, VALIDATOR_KEY).public_key)
+    validates = wishes.profile in VALIDATING
+    if keys is not None:  # the node key is made on the first run, under their passphrase
+        return _Begun(config, key_info(keys, VALIDATOR_KEY).public_key if validates else None)
     passphrase = wishes.passphrase
+    is_light = wishes.profile == FOUNDED or passphrase is None
+    cost = LIGHT_COST if is_light else COST  # nobody guesses 24 random bytes
     if passphrase is None:
         passphrase = _made_up(home.path / PASSPHRASE_FILE)
-        config += f'\npassphrase_file = "{PASSPHRASE_FILE}"   # made up for this devnet\n'
-    cost = LIGHT_COST if wishes.profile == FOUNDED else COST
+        config += f'\npassphrase_file = "{PASSPHRASE_FILE}"   # made up for this home\n'
+    create_key(home.path, NODE_KEY, passphrase, cost)
+    if not validates:
+        return _Begun(config, None)
     return _Begun(config, create_key(home.path, VALIDATOR_KEY, passphrase, cost))
 
 

@@ -44,6 +44,7 @@ from consensus.inputs import (
     TimerFired,
     TransactionsPending,
 )
+from consensus.intake import status_of
 from consensus.messages import BlockReply, JustifyReply, Message
 from consensus.timeouts import Pacing
 from node.application import Application, UnknownParent
@@ -170,6 +171,10 @@ class Host:
         self._inbox.append((peer, message))
         if len(self._inbox) == 1:
             asyncio.get_running_loop().call_soon(self._take_inbox)
+
+    def hello(self) -> Message | None:
+        """Return where this node stands, to tell a new peer; None while it does not run."""
+        return status_of(self._driver.core) if self._is_running else None
 
     def pending_changed(self) -> None:
         """Tell the engine, once a turn of the loop, that the mempool is not empty any more."""

@@ -231,6 +231,11 @@ def create_key(home: Path, name: str, passphrase: Passphrase, cost: ScryptCost =
 
 def load_key(home: Path, name: str, passphrase: Passphrase) -> UnlockedKey:
     """Open a key; raises KeyMissing, KeyFileInvalid, KeyFileExposed or PassphraseWrong."""
+    return UnlockedKey(name, load_seed(home, name, passphrase))
+
+
+def load_seed(home: Path, name: str, passphrase: Passphrase) -> bytes:
+    """Return the 32 bytes that a key is made of; raises what `load_key` raises."""
     path = key_path(home, name)
     file = _read_file(path)
     cipher = ChaCha20Poly1305(passphrase.derive(file.cost, bytes.fromhex(file.salt)))
@@ -243,10 +248,9 @@ def load_key(home: Path, name: str, passphrase: Passphrase) -> UnlockedKey:
             f"The passphrase does not open {path}, or the file was changed; try again, or restore "
             "the file from a backup."
         ) from error
-    key = UnlockedKey(name, seed)
-    if key.public_key.hex() != file.public_key:
+    if UnlockedKey(name, seed).public_key.hex() != file.public_key:
         raise KeyFileInvalid(f"{path} names another public key than it holds; restore a backup.")
-    return key
+    return seed
 
 
 def key_info(home: Path, name: str) -> KeyInfo:

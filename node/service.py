@@ -27,16 +27,20 @@ from node.home import Home
 from node.host import ConsensusHalted, Host
 from node.mempool import Mempool, MempoolLimits
 from node.metrics import NodeMetrics
+from node.network.metrics import NetworkCollector
+from node.network.node_network import NodeNetwork
+from node.network.overlay import Overlay
 from node.rpc.catalogue import method_of
 from node.rpc.limits import RpcLimits
 from node.rpc.server import RpcServer
-from node.signer import Signer
-from node.standing import take_stock
+from node.signer import Signer, create_guard
+from node.standing import Standing, take_stock
 from node.storage.chain_store import ChainStore
 from node.storage.kv import LevelDb
-from state import crypto
+from p2p.handshake import NodeKey
 from state.errors import InvariantBroken, SaharaError
 from state.genesis import Genesis
+from state.types import Hash, PublicKey, Signature
 
 RUN_FILE = "run.json"
 """While a node runs, its process id and the address of its RPC server stand here."""
@@ -52,9 +56,16 @@ log = logging.getLogger("sahara.service")
 
 
 class Service:
-    """Everything that runs in a node's process."""
+    """Everything that runs in a node's process; without a validator's key it only follows."""
 
-    def __init__(self, config: NodeConfig, genesis: Genesis, key: Signer, clock: Clock) -> None:
+    def __init__(
+        self,
+        config: NodeConfig,
+        genesis: Genesis,
+        key: Signer | None,
+        node_key: NodeKey,
+        clock: Clock,
+    ) -> None:
         self._config = config
         self._metrics = NodeMetrics(clock)
         self._store = ChainStore(LevelDb(config.home / DATABASE_FOLDER, create=True), genesis)
@@ -74,31 +85,45 @@ class Service:
             timed=self._metrics.timed,
             known=known,
         )
-        self._standing = take_stock(Home(config.home), key, self._application, config.loss_round)
-        driver = Driver(
-            Settings(
-                self._application.genesis_hash,
-                self._application.epoch_blocks,
-                key.public_key,
-                crypto.verify_many,
-                self._application.bodies.judge,
-                DEVNET if config.timeouts == "devnet" else MAINNET,
-                Pacing(config.block_interval_ms_min, config.idle_interval_ms),
-            )
-        )
+        self._standing = self._take_stock(key, node_key)
+        overlay = Overlay()
+        public_key = None if key is None else key.public_key
         self._host = Host(
-            driver,
+            self._make_driver(public_key, overlay),
             self._application,
             self._store,
             mempool,
             self._standing.keeper,
             clock,
             self._metrics,
+            peers=overlay,
             vote_after=self._standing.vote_after,
         )
-        self._backend = NodeBackend(self._application, self._store, mempool, self._host, known)
+        self._network = NodeNetwork(
+            config,
+            node_key,
+            self._application,
+            overlay,
+            clock,
+            None if key is None else (key.public_key, key.sign),
+        )
+        overlay.join(self._host, self._network.sockets)
+        self._backend = NodeBackend(
+            self._application,
+            self._store,
+            mempool,
+            self._host,
+            known,
+            self._network.sockets,
+            clock,
+        )
         self._host.backend = self._backend
-        self._server = RpcServer(
+        self._server = self._make_server()
+
+    def _make_server(self) -> RpcServer:
+        config, metrics, sockets = self._config, self._metrics, self._network.sockets
+        metrics.registry.register(NetworkCollector(sockets.counters, lambda: len(sockets.peers())))
+        return RpcServer(
             self._backend,
             RpcLimits(
                 requests_per_second=config.rpc_requests_per_second,
@@ -106,8 +131,30 @@ class Service:
                 origins=config.origins,
                 unsafe_from_anywhere=config.rpc_unsafe,
             ),
-            self._metrics.registry,
+            metrics.registry,
             [(method_of("node.set_pacing", _set_pacing, unsafe=True), self._host.set_pacing)],
+        )
+
+    def _take_stock(self, key: Signer | None, node_key: NodeKey) -> Standing:
+        """Open journal and guard, and see what they are worth beside the database."""
+        home = Home(self._config.home)
+        if key is None and not home.guard_file.exists():  # it has no votes to remember
+            create_guard(home.guard_file, node_key.node_id, self._application.genesis_hash)
+        keeper_key = _Follower(node_key) if key is None else key
+        return take_stock(home, keeper_key, self._application, self._config.loss_round)
+
+    def _make_driver(self, public_key: PublicKey | None, overlay: Overlay) -> Driver:
+        config, application = self._config, self._application
+        return Driver(
+            Settings(
+                application.genesis_hash,
+                application.epoch_blocks,
+                public_key,
+                overlay.verify,
+                application.bodies.judge,
+                DEVNET if config.timeouts == "devnet" else MAINNET,
+                Pacing(config.block_interval_ms_min, config.idle_interval_ms),
+            )
         )
 
     async def run(self, *, stop_with_stdin: bool = False) -> int:
@@ -129,19 +176,21 @@ class Service:
         draft.replace(run_file)  # whoever waits for it never reads half of it
         serving = asyncio.create_task(self._server.wait())
         serving.add_done_callback(lambda task: _end(ended, {"exception": task.exception()}))
-        self._host.start()
-        if self._host.is_alone:  # its first block is a matter of milliseconds; then it is ready
-            first = asyncio.create_task(self._host.has_committed.wait())
-            await asyncio.wait((first, ended), return_when=asyncio.FIRST_COMPLETED)
-            first.cancel()
-        self._backend.is_ready = True
-        log.info("serving", extra={"rpc": url, "height": self._application.head.header.height})
         try:
+            self._host.start()
+            await self._network.start(lambda error: _end(ended, {"exception": error}))
+            if self._host.is_alone:  # its first block is a matter of milliseconds
+                first = asyncio.create_task(self._host.has_committed.wait())
+                await asyncio.wait((first, ended), return_when=asyncio.FIRST_COMPLETED)
+                first.cancel()
+            self._backend.is_ready = True
+            log.info("serving", extra={"rpc": url, "height": self._application.head.header.height})
             return self._report(await ended)
         finally:
             self._backend.is_ready = False
             self._host.stop()
             run_file.unlink(missing_ok=True)
+            await self._network.stop()
             await self._server.stop()
             self.close()
             log.info("stopped")
@@ -179,13 +228,32 @@ class Service:
         log.error("dumped", extra={"path": str(path)})
 
 
-def run(config: NodeConfig, genesis: Genesis, key: Signer, *, stop_with_stdin: bool = False) -> int:
+class _Follower:
+    """Under what name a node without a validator's key keeps its journal; it is asked no vote."""
+
+    def __init__(self, node_key: NodeKey) -> None:
+        self.public_key: PublicKey = node_key.node_id
+        self._node_key = node_key
+
+    def sign(self, digest: Hash) -> Signature:
+        """Sign with the node key."""
+        return self._node_key.sign(digest)
+
+
+def run(
+    config: NodeConfig,
+    genesis: Genesis,
+    key: Signer | None,
+    node_key: NodeKey,
+    *,
+    stop_with_stdin: bool = False,
+) -> int:
     """Run a node in this process until it is told to stop; return the exit code.
 
     With `stop_with_stdin` the end of standard input, a pipe, tells it, too. Raises SaharaError for
     a home, database or port that cannot serve.
     """
-    service = Service(config, genesis, key, SystemClock())
+    service = Service(config, genesis, key, node_key, SystemClock())
     gc.freeze()
     return uvloop.run(service.run(stop_with_stdin=stop_with_stdin))
 

@@ -12,10 +12,10 @@ from node.cli import home_option
 from node.cli.answers import ask_passphrase
 from node.cli.connection import fail
 from node.config import SETTINGS, NodeConfig, bare_type, flag_of, load_config, meaning_of
-from node.home import Home, HomeRefused, open_home
-from node.keystore import UnlockedKey, key_info, load_key, read_passphrase
+from node.home import NODE_KEY, Home, open_home
+from node.keystore import COST, Passphrase, key_info, load_key, read_passphrase
+from node.network.identity import load_node_key
 from state.errors import SaharaError
-from state.genesis import Genesis
 
 log = logging.getLogger("sahara.run")
 
@@ -70,33 +70,18 @@ def run_node(home: Home, config: NodeConfig, *, stop_with_stdin: bool = False) -
         log.warning(
             "SLOW: the pure Python kernels are in use; unset SAHARA_PURE_PYTHON except for tests"
         )
-    key = _key(config)
-    _check_role(genesis, key)
-    return service.run(config, genesis, key, stop_with_stdin=stop_with_stdin)
+    follows = not config.key_name
+    cost = COST if follows else key_info(config.home, config.key_name).cost  # told before asking
+    passphrase = _passphrase(config)
+    key = None if follows else load_key(config.home, config.key_name, passphrase)
+    node_key = load_node_key(config.home, passphrase, cost)
+    return service.run(config, genesis, key, node_key, stop_with_stdin=stop_with_stdin)
 
 
-def _key(config: NodeConfig) -> UnlockedKey:
-    key_info(config.home, config.key_name)  # a missing key is told before anybody is asked
+def _passphrase(config: NodeConfig) -> Passphrase:
     if config.passphrase_file is None:
-        passphrase = ask_passphrase(config.key_name, confirm=False)
-    else:
-        passphrase = read_passphrase(config.passphrase_file)
-    return load_key(config.home, config.key_name, passphrase)
-
-
-def _check_role(genesis: Genesis, key: UnlockedKey) -> None:
-    """Refuse networks that this node cannot make blocks for by itself."""
-    members = [validator.public_key for validator in genesis.validators]
-    if key.public_key not in members:
-        raise HomeRefused(
-            f"The key '{key.name}' is no validator of {genesis.chain_id}, and this version follows "
-            "no other node; run the home that holds a validator's key."
-        )
-    if len(members) > 1:
-        raise HomeRefused(
-            f"{genesis.chain_id} has {len(members)} validators, and this version makes blocks with "
-            "one; found a network of one with: sahara init"
-        )
+        return ask_passphrase(config.key_name or NODE_KEY, confirm=False)
+    return read_passphrase(config.passphrase_file)
 
 
 run = click.Command(

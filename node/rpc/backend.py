@@ -15,7 +15,7 @@ from state.codec import Struct
 from state.errors import SaharaError
 from state.finality import Epoch, Finalization, Header, Justify, Proposal, View
 from state.genesis import Genesis
-from state.types import Amount, Count, Hash, Height, TimestampMs
+from state.types import Amount, Count, Hash, Height, PublicKey, TimestampMs
 
 
 class FeedBroken(SaharaError):
@@ -130,6 +130,23 @@ class NodeStatus(Struct):
     base_fee: Amount
     memory_bytes: Count
     implementation: str
+    node_id: PublicKey
+
+
+class PeerView(Struct):
+    """A connected node: its id, the validator it runs if it has announced one, and where it is.
+
+    `round_trip_ms` is the last one measured, `connected_ms` how long the connection has lasted, and
+    `score` what its messages were worth (p2p/scores.py).
+    """
+
+    node_id: PublicKey
+    validator_key: PublicKey | None
+    host: str
+    is_outbound: bool
+    score: int
+    round_trip_ms: Count | None
+    connected_ms: Count
 
 
 class Backend(Protocol):
@@ -151,6 +168,10 @@ class Backend(Protocol):
 
     def status(self) -> NodeStatus:
         """Return the node at a glance."""
+        ...
+
+    def peers(self) -> tuple[PeerView, ...]:
+        """Return the nodes that are connected now."""
         ...
 
     def header(self, height: int) -> Header:

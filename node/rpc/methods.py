@@ -10,6 +10,7 @@ from node.rpc.backend import (
     Link,
     NodeStatus,
     OutcomeProof,
+    PeerView,
     StateProof,
     TxStatus,
 )
@@ -123,6 +124,10 @@ class NodeMethods:
         """Return the node at a glance: network, head, mempool and base fee."""
         return self._backend.status()
 
+    def peers(self) -> tuple[PeerView, ...]:
+        """Return the nodes that are connected now, by node id."""
+        return self._backend.peers()
+
     def header(self, height: Height) -> HeaderView:
         """Return a finalized header."""
         header = self._backend.header(height)
@@ -194,6 +199,7 @@ NODE_METHODS: dict[str, Any] = {
     "tx.encode": NodeMethods.encode_body,
     "tx.decode": NodeMethods.decode_wire,
     "tx.proof": NodeMethods.outcome_proof,
+    "node.peers": NodeMethods.peers,
     "chain.status": NodeMethods.status,
     "chain.header": NodeMethods.header,
     "chain.block": NodeMethods.block,

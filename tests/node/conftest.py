@@ -17,6 +17,7 @@ from node.rpc.backend import (
     Link,
     NodeStatus,
     OutcomeProof,
+    PeerView,
     Stage,
     StateProof,
     TxStatus,
@@ -215,7 +216,11 @@ class MemoryNode:
             chain.base_fee(self.states[-1]),
             0,
             cython_ext.IMPLEMENTATION,
+            bytes(32),
         )
+
+    def peers(self) -> tuple[PeerView, ...]:
+        return (PeerView(b"p" * 32, None, "203.0.113.7", True, 5, 12, 3_000),)
 
     def header(self, height: int) -> Header:
         return self.block(height).header

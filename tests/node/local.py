@@ -21,6 +21,7 @@ from node.metrics import NodeMetrics
 from node.storage.chain_store import ChainStore
 from node.storage.journal import Journal, create_journal
 from node.storage.kv import KeyValueStore
+from p2p.interface import PeerInfo
 from state import crypto
 from state.crypto import Tag
 from state.finality import (
@@ -188,7 +189,7 @@ class LocalNode:
             self.metrics,
         )
         self.backend = NodeBackend(
-            self.application, self.chain_store, self.mempool, self.host, known
+            self.application, self.chain_store, self.mempool, self.host, known, self, clock
         )
         self.host.backend = self.backend
 
@@ -214,6 +215,11 @@ class LocalNode:
         self.steps.append(kind.name.lower())
         digest = vote_digest(kind, self.chain.genesis.hash, subject)
         return self.chain.accounts[0].sign(digest)
+
+    node_id = bytes(32)
+
+    def peers(self) -> list[PeerInfo]:
+        return []
 
     @property
     def height(self) -> int:

@@ -122,8 +122,8 @@ PROFILE_CHANGES: dict[str, dict[str, Any]] = {
     },
     "testnet": {"p2p_host": "0.0.0.0", "timeouts": "devnet"},
     "validator": {"p2p_host": "0.0.0.0"},
-    "full": {"p2p_host": "0.0.0.0", "p2p_inbound_max": 100},
-    "archive": {"p2p_host": "0.0.0.0", "p2p_inbound_max": 100},
+    "full": {"p2p_host": "0.0.0.0", "p2p_inbound_max": 100, "key_name": ""},
+    "archive": {"p2p_host": "0.0.0.0", "p2p_inbound_max": 100, "key_name": ""},
 }
 """How each profile differs from the defaults; nothing else may."""
 

@@ -27,6 +27,7 @@ ROUNDS = 10
 SECONDS_MAX = 30.0
 STOP_SECONDS_MAX = 3.0
 PACE = ("--block-interval-ms-min", "0", "--idle-interval-ms", "20", "--rpc-port", "0")
+PACE += ("--p2p-port", "0")
 COMMAND = (sys.executable, "-P", "-c", "from node.cli import main; main()")
 
 

@@ -71,7 +71,7 @@ def test_a_home_of_a_network_that_exists(tmp_path: Path) -> None:
     )
     assert same == genesis == second.genesis()
     assert not second.guard_file.exists()
-    assert not (second.path / "keys").exists()
+    assert [one.name for one in (second.path / "keys").iterdir()] == ["node.json"]
     _, other = create_home(tmp_path / "third", wishes())
     assert other.hash != genesis.hash
     key = load_key(first.path, "validator", read_passphrase(first.path / "passphrase"))

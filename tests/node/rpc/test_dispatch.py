@@ -70,7 +70,7 @@ def dispatcher(node: Any, registry: CollectorRegistry | None = None) -> Dispatch
         openrpc,
         [
             (method_of("node.stop", stop, unsafe=True), lambda: None),
-            (method_of("node.peers", peers), lambda: peers(None)),
+            (method_of("node.neighbours", peers), lambda: peers(None)),
         ],
     )
 
@@ -135,7 +135,7 @@ def test_unsafe_methods_answer_trusted_callers_only(memory_node: Any) -> None:
 
 
 def test_batches_mix_what_waits_with_what_does_not(memory_node: Any) -> None:
-    names = ["node.peers", "chain.status", "node.peers", "no.such"]
+    names = ["node.neighbours", "chain.status", "node.neighbours", "no.such"]
     batch = [{"jsonrpc": "2.0", "id": i, "method": name} for i, name in enumerate(names)]
     answers = ask(dispatcher(memory_node), json.dumps(batch).encode())
     assert [each["id"] for each in answers] == [0, 1, 2, 3]

@@ -1,0 +1,50 @@
+"""The inbox: what peers sent and nobody has looked at, taken in turns that are fair to all of them.
+
+A turn takes so many messages of each topic, one of each peer after the other, so a peer that floods
+waits for itself alone. What is taken is settled afterwards; until then it holds its place in its
+sender's window, and more than a window a peer may not have waiting here either.
+"""
+
+from collections import OrderedDict, deque
+from typing import Final
+
+from p2p.interface import Delivery
+from p2p.topics import LIMITS, Topic
+
+TURN_MESSAGES: Final = {Topic.CONSENSUS: 512, Topic.BLOCKS: 16, Topic.SYNC: 4}
+"""Messages of each topic in one turn; 512 signatures take about 30 ms."""
+
+
+class Inbox:
+    """Deliveries that wait, by topic and peer."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[Topic, OrderedDict[bytes, deque[Delivery]]] = {
+            topic: OrderedDict() for topic in TURN_MESSAGES
+        }
+
+    def __bool__(self) -> bool:
+        """Whether anything waits."""
+        return any(self._waiting.values())
+
+    def add(self, delivery: Delivery) -> bool:
+        """Let a message wait; tell whether there was room for one more of this peer."""
+        peers = self._waiting[delivery.topic]
+        waiting = peers.setdefault(delivery.peer_id, deque())
+        if len(waiting) >= LIMITS[delivery.topic].window_messages:
+            return False
+        waiting.append(delivery)
+        return True
+
+    def take(self) -> list[Delivery]:
+        """Take one turn: the most urgent topic first, one message of each peer in rotation."""
+        taken: list[Delivery] = []
+        for topic, peers in self._waiting.items():
+            for _ in range(TURN_MESSAGES[topic]):
+                if not peers:
+                    break
+                peer_id, waiting = peers.popitem(last=False)
+                taken.append(waiting.popleft())
+                if waiting:
+                    peers[peer_id] = waiting  # behind everybody else
+        return taken
