@@ -33,7 +33,7 @@ from state.block import Outcome
 from state.codec import encode
 from state.errors import NotFound, Rejected
 from state.execute import check_static, verify_signatures
-from state.finality import Finalization, Header, Justify
+from state.finality import Finalization, Header, Justify, ValidatorSet
 from state.modules.chain import NonceUsed
 from state.transaction import Transaction
 from state.types import Hash
@@ -216,6 +216,13 @@ class NodeBackend:
         """Return certified proposals of an epoch from a view on, with their justifications."""
         found = self._store.finality.links(epoch, view, LINKS_MAX)
         return tuple([Link(proposal, justify) for proposal, justify in found])
+
+    def members(self, epoch: int) -> ValidatorSet:
+        """Return the validators of an epoch; raises NotFound while they are not fixed."""
+        found = self._store.finality.members(epoch)
+        if found is None:
+            raise NotFound(f"The validators of epoch {epoch} are not fixed yet; ask for less.")
+        return found
 
     def block(self, height: int) -> BlockRecord:
         """Return a final block; raises NotFound above the head or below what is kept."""

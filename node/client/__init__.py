@@ -13,12 +13,12 @@ from node.client.errors import (
     WrongNetwork,
 )
 from node.client.proofs import (
-    validators_of,
     verify_finalization,
     verify_outcome_proof,
     verify_state_proof,
 )
 from node.client.synchronous import SyncClient
+from node.client.trust import TrustChain, trust_in
 
 __all__ = [
     "Account",
@@ -32,7 +32,8 @@ __all__ = [
     "SyncClient",
     "Unreachable",
     "WrongNetwork",
-    "validators_of",
+    "TrustChain",
+    "trust_in",
     "verify_finalization",
     "verify_outcome_proof",
     "verify_state_proof",

@@ -1,6 +1,7 @@
 """SaharaClient: one node over HTTP, with connections kept alive, for asyncio programs."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Any, cast
 
 import aiohttp
 
+from consensus.light import Trust
 from node.client import protocol
 from node.client.accounts import Account
 from node.client.errors import (
@@ -20,12 +22,12 @@ from node.client.errors import (
     WrongNetwork,
 )
 from node.client.feed import Feed
-from node.client.proofs import validators_of, verify_outcome_proof, verify_state_proof
-from node.rpc.backend import NodeStatus, OutcomeProof, Stage, StateProof, TxStatus
+from node.client.proofs import verify_outcome_proof, verify_state_proof
+from node.client.trust import TrustChain, trust_in
+from node.rpc.backend import Finality, NodeStatus, OutcomeProof, Stage, StateProof, TxStatus
 from node.rpc.methods import BlockView, HeaderView
 from state.block import Outcome, Status
 from state.codec import Decoder, encode
-from state.finality import ValidatorSet
 from state.genesis import Genesis
 from state.params import Params
 from state.registry import Message
@@ -54,6 +56,10 @@ ROOM_COMES = ("mempool.full", "mempool.sender_full", "mempool.funds_reserved")
 _outcomes: Decoder[Outcome] = Decoder(Outcome)
 
 
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
 @dataclass(frozen=True, slots=True)
 class Signed:
     """A transaction that is ready to submit."""
@@ -64,13 +70,17 @@ class Signed:
 
 
 class SaharaClient:
-    """A node's interface as typed calls; `genesis_hash` pins the network."""
+    """A node's interface as typed calls; `genesis_hash` pins the network.
+
+    Proofs are held against the validators of genesis, or of `trust`, and their successors.
+    """
 
     def __init__(
         self,
         url: str = DEFAULT_URL,
         *,
         genesis_hash: Hash | None = None,
+        trust: Trust | None = None,
         timeout_seconds: float = 30.0,
         connections: int = 32,
     ) -> None:
@@ -80,6 +90,7 @@ class SaharaClient:
         self._session: aiohttp.ClientSession | None = None
         self._genesis_hash = genesis_hash
         self._genesis: Genesis | None = None
+        self._trusts = None if trust is None else TrustChain(trust)
         self._params: Params | None = None
         self._status: NodeStatus | None = None
         self._status_at = 0.0
@@ -343,13 +354,30 @@ class SaharaClient:
             pause = min(1.5 * pause, POLL_SECONDS_MAX)
         return status
 
+    async def trust_at(self, epoch: int) -> Trust:
+        """Return the trust in an epoch's validators, walked to from the first one that is trusted.
+
+        Every epoch costs three small answers, once; raises ProofInvalid where one is not what the
+        epoch before names, and Refused for an epoch whose predecessor is not final.
+        """
+        if self._trusts is None:
+            self._trusts = TrustChain(trust_in(await self.genesis()))
+        trusts = self._trusts
+        while (found := trusts.at(epoch)) is None:
+            height = trusts.boundary_next
+            view = cast(HeaderView, await self.query("chain.header", height=height))
+            finality = cast(Finality, await self.query("chain.finalization", height=height))
+            following = await self.query("chain.validators", epoch=trusts.last.epoch + 1)
+            if trusts.boundary_next == height:  # another call may have walked on meanwhile
+                trusts.extend(view.header, finality, tuple(following), now_ms=_now_ms())
+        return found
+
     async def prove_row(
         self,
         table: Table[Any, Any],
         key: Any,
         *,
         at_least: int = 0,
-        validators: ValidatorSet | None = None,
         timeout_seconds: float = 30.0,
     ) -> tuple[Any | None, StateProof]:
         """Return a row, or None, with the proof of it, verified here; raises ProofInvalid.
@@ -363,15 +391,14 @@ class SaharaClient:
         proof = cast(StateProof, await self.query("chain.state_proof", raw_key=raw_key))
         if proof.key != raw_key or proof.height < at_least:
             raise ProofInvalid("The node proved another row or height than the one asked for.")
-        trusted = validators or validators_of(await self.genesis())
-        value = verify_state_proof(proof, trusted, await self.genesis_hash())
+        trust = await self.trust_at(proof.header.epoch)
+        value = verify_state_proof(proof, trust, now_ms=_now_ms())
         return (None if value is None else table.decode(value)), proof
 
     async def prove_outcome(
         self,
         tx_id: Hash,
         *,
-        validators: ValidatorSet | None = None,
         timeout_seconds: float = 30.0,
     ) -> tuple[Outcome, OutcomeProof]:
         """Return a transaction's outcome with its proof, verified here; raises ProofInvalid.
@@ -383,8 +410,8 @@ class SaharaClient:
         assert final.height is not None, "a final transaction has a height"
         await self.wait_height(final.height + 1, timeout_seconds=timeout_seconds)
         proof = cast(OutcomeProof, await self.query("tx.proof", tx_id=tx_id))
-        trusted = validators or validators_of(await self.genesis())
-        outcome = _outcomes.decode(verify_outcome_proof(proof, trusted, await self.genesis_hash()))
+        trust = await self.trust_at(proof.header.epoch)
+        outcome = _outcomes.decode(verify_outcome_proof(proof, trust, now_ms=_now_ms()))
         if outcome.tx_id != tx_id:
             raise ProofInvalid("The node proved another transaction's outcome.")
         return outcome, proof

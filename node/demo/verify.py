@@ -16,7 +16,7 @@ from node.demo.checks.money import (
     pnl_by_account,
     pnl_sum,
 )
-from node.demo.checks.receipts import gather_evidence, receipt_faults, trusted_of
+from node.demo.checks.receipts import gather_evidence, receipt_faults
 from node.demo.checks.settlement import ChainResult, cut_faults, price_faults, total_faults
 from node.demo.checks.splits import Recipients, split_faults
 from node.demo.checks.supply import supply_faults
@@ -133,7 +133,6 @@ async def judge_calls(closing: Closing, found: Findings) -> None:
 
 async def proof_faults(closing: Closing) -> AsyncIterator[str]:
     """Yield what is wrong with the proof of one call of each model, drawn from the seed."""
-    trusted = await trusted_of(closing.client)
     for trace in closing.plan.traces:
         draw = generator_of(closing.plan.seed, f"proof/{trace.name}", 0)
         batch = draw.choice(closing.served.of(trace.name))
@@ -141,7 +140,8 @@ async def proof_faults(closing: Closing) -> AsyncIterator[str]:
         evidence = await gather_evidence(closing.client, batch, index)
         lane = closing.stage.lanes[trace.name, batch.planned.payer]
         call = trace.calls[batch.planned.rows[index]]
-        for fault in receipt_faults(evidence, trusted, lane, call, PRICES):
+        trust = await closing.client.trust_at(evidence.state.header.epoch)
+        for fault in receipt_faults(evidence, trust, lane, call, PRICES):
             yield f"{trace.name} row {batch.planned.rows[index]}: {fault}"
 
 

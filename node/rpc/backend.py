@@ -13,7 +13,7 @@ import msgspec
 from state.block import Outcome
 from state.codec import Struct
 from state.errors import SaharaError
-from state.finality import Epoch, Finalization, Header, Justify, Proposal, View
+from state.finality import Epoch, Finalization, Header, Justify, Proposal, ValidatorSet, View
 from state.genesis import Genesis
 from state.types import Amount, Count, Hash, Height, PublicKey, TimestampMs
 
@@ -188,6 +188,10 @@ class Backend(Protocol):
 
     def links(self, epoch: int, view: int) -> tuple[Link, ...]:
         """Return certified proposals of an epoch from a view on, with their justifications."""
+        ...
+
+    def members(self, epoch: int) -> ValidatorSet:
+        """Return the validators of an epoch; raises NotFound while they are not fixed."""
         ...
 
     def block(self, height: int) -> BlockRecord:

@@ -19,7 +19,7 @@ from node.rpc.jsonform import FORMS, FormError
 from state.block import Outcome
 from state.codec import Struct, encode
 from state.errors import NotFound
-from state.finality import Finalization, Header, Justify
+from state.finality import Finalization, Header, Justify, ValidatorSet
 from state.genesis import Genesis
 from state.modules.all import MESSAGES, MODULES
 from state.registry import Message
@@ -149,6 +149,10 @@ class NodeMethods:
         """
         return self._backend.links(epoch, view)
 
+    def validators(self, epoch: Height) -> ValidatorSet:
+        """Return the validators of an epoch that has begun, or of the next, by their indices."""
+        return self._backend.members(epoch)
+
     def block(self, height: Height) -> BlockView:
         """Return a finalized block with its transactions, outcomes and events."""
         record = self._backend.block(height)
@@ -206,6 +210,7 @@ NODE_METHODS: dict[str, Any] = {
     "chain.finalization": NodeMethods.finalization,
     "chain.justify": NodeMethods.justify,
     "chain.links": NodeMethods.links,
+    "chain.validators": NodeMethods.validators,
     "chain.genesis": NodeMethods.genesis,
     "chain.state_proof": NodeMethods.state_proof,
 }

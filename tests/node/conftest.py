@@ -36,6 +36,7 @@ from state.finality import (
     Justify,
     Proposal,
     Validator,
+    ValidatorSet,
     Vote,
     set_hash,
     vote_digest,
@@ -237,6 +238,9 @@ class MemoryNode:
         views = range(view, self.height + 1) if epoch == 0 else ()
         return tuple(Link(self.finality(at).finalization.subject, self.justify(at)) for at in views)
 
+    def members(self, epoch: int) -> ValidatorSet:
+        return self.validators
+
     def block(self, height: int) -> BlockRecord:
         if not 1 <= height <= self.height:
             raise NotFound(f"There is no block {height}; the head is {self.height}.")
@@ -300,6 +304,11 @@ def local_chain() -> LocalChain:
 @pytest.fixture(scope="session")
 def make_local_chain() -> type[LocalChain]:
     return LocalChain
+
+
+@pytest.fixture(scope="session")
+def make_local_node() -> type[LocalNode]:
+    return LocalNode
 
 
 @pytest.fixture

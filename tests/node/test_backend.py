@@ -8,7 +8,7 @@ import pytest
 
 from node import backend as backend_module
 from node.backend import AlreadyFinal, FeedBroken
-from node.client.proofs import validators_of, verify_outcome_proof, verify_state_proof
+from node.client import trust_in, verify_outcome_proof, verify_state_proof
 from node.mempool import AlreadyPending
 from node.rpc.backend import Stage
 from state.block import Status
@@ -51,19 +51,19 @@ async def test_a_transaction_from_pending_to_final(local_node: Make) -> None:
 async def test_proofs_lead_to_a_final_header(local_node: Make) -> None:
     node = local_node(busy_ms=50, idle_ms=50)
     backend, genesis = node.backend, node.chain.genesis
-    trusted = (validators_of(genesis), genesis.hash)
+    trusted = trust_in(genesis)
     with pytest.raises(NotFound):
         backend.prove_state(KEY)
     await backend.submit(node.chain.wire(0, 1, Transfer(RECIPIENT, 5)))
     node.host.start()
     await node.host.has_committed.wait()
-    assert verify_state_proof(backend.prove_state(KEY), *trusted) is None
+    assert verify_state_proof(backend.prove_state(KEY), trusted) is None
     with pytest.raises(NotFound):
         backend.prove_outcome(1, 0)
     await node.until(lambda: node.height >= 2)
-    row = verify_state_proof(backend.prove_state(KEY), *trusted)
+    row = verify_state_proof(backend.prove_state(KEY), trusted)
     assert row == encode(Balance(5))
-    leaf = verify_outcome_proof(backend.prove_outcome(1, 0), *trusted)
+    leaf = verify_outcome_proof(backend.prove_outcome(1, 0), trusted)
     assert leaf == encode(backend.block(1).outcomes[0])
     for height, index in ((1, 99), (1, -1), (10**6, 0)):
         with pytest.raises(NotFound):

@@ -1,6 +1,7 @@
 """The client against a real server over a real chain in memory."""
 
 import asyncio
+import dataclasses
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from node.client import (
     SyncClient,
     Unreachable,
     WrongNetwork,
+    trust_in,
     verify_outcome_proof,
     verify_state_proof,
 )
@@ -122,7 +124,7 @@ async def test_rows_and_absences_are_proven(memory_node: Any, serve: Any) -> Non
         nothing, absence = await client.prove_row(bank.BALANCES, (bob.address, "other"))
     assert row == Balance(memory_node.query("bank.balance", {"address": bob.address}).amount)
     assert nothing is None
-    trusted = memory_node.validators, memory_node.genesis.hash
+    trusted = trust_in(memory_node.genesis)
     forged = [
         replace(proof, value=None),
         replace(absence, value=proof.value),
@@ -133,14 +135,14 @@ async def test_rows_and_absences_are_proven(memory_node: Any, serve: Any) -> Non
         replace(proof, header=replace(proof.header, state_root=bytes(32))),
         replace(proof, finalization=memory_node.records[0].finalization),
     ]
-    verify_state_proof(proof, *trusted)
+    verify_state_proof(proof, trusted)
     for forgery in forged:
         with pytest.raises(ProofInvalid):
-            verify_state_proof(forgery, *trusted)
+            verify_state_proof(forgery, trusted)
     with pytest.raises(ProofInvalid):
-        verify_state_proof(proof, (), memory_node.genesis.hash)
+        verify_state_proof(proof, dataclasses.replace(trusted, validators=()))
     with pytest.raises(ProofInvalid):
-        verify_state_proof(proof, memory_node.validators, bytes(32))
+        verify_state_proof(proof, dataclasses.replace(trusted, genesis_hash=bytes(32)))
 
 
 async def test_outcomes_are_proven(memory_node: Any, serve: Any) -> None:
@@ -154,10 +156,10 @@ async def test_outcomes_are_proven(memory_node: Any, serve: Any) -> None:
         memory_node.step()
         outcome, proof = await client.prove_outcome(ids[3])
     assert outcome.tx_id == ids[3] and outcome.status is Status.OK
-    trusted = memory_node.validators, memory_node.genesis.hash
+    trusted = trust_in(memory_node.genesis)
     for forgery in (replace(proof, index=2), replace(proof, leaf=proof.leaf[:-1])):
         with pytest.raises(ProofInvalid):
-            verify_outcome_proof(forgery, *trusted)
+            verify_outcome_proof(forgery, trusted)
 
 
 async def test_waiting_ends(memory_node: Any, serve: Any) -> None:

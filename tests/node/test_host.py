@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from node import keeper as keeper_module
-from node.client.proofs import validators_of, verify_finalization
+from node.client import trust_in, verify_finalization
 from node.storage.kv import MemoryStore
 from state.errors import InvariantBroken, Malformed
 from state.modules import bank
@@ -30,14 +30,14 @@ async def test_blocks_come_by_themselves_and_light_clients_accept_them(local_nod
     node = local_node()
     node.host.start()
     await node.until(lambda: node.height >= 5)
-    validators = validators_of(node.chain.genesis)
+    trust = trust_in(node.chain.genesis)
     parent = node.chain_store.header(0)
     for height in range(1, 6):
         header, finalization = (
             node.backend.header(height),
             node.backend.finality(height).finalization,
         )
-        verify_finalization(header, finalization, validators, node.chain.genesis.hash)
+        verify_finalization(header, finalization, trust)
         assert header.parent_id == parent.block_id
         assert header.time_ms > parent.header.time_ms
         parent = node.chain_store.header(height)

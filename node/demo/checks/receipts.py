@@ -3,31 +3,23 @@
 leaf            hash over request, response and both signatures; both signatures hold
 sum tree        the path leads from leaf and sums to the batch's root and totals
 state           the batch's row, with that root, stands under the header's state root
-header          header(h + 1) is finalized by more than 2/3 of the stake of genesis
+header          header(h + 1) is finalized by more than 2/3 of the stake of its epoch
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from node.client import ProofInvalid, SaharaClient, validators_of, verify_state_proof
+from consensus.light import Trust
+from node.client import ProofInvalid, SaharaClient, verify_state_proof
 from node.demo.calls import SignedBatch
 from node.demo.expected import Prices
 from node.demo.lanes import OpenLane
 from node.demo.trace import TraceCall
 from node.rpc.backend import StateProof
 from state import crypto
-from state.finality import ValidatorSet
 from state.modules.inference.receipts import ReceiptProof, prove_receipt, verify_receipt
 from state.modules.inference.records import BATCHES, BatchRow
 from state.types import Hash
-
-
-@dataclass(frozen=True, slots=True)
-class Trusted:
-    """What a verifier knows beforehand: the network and its first validators."""
-
-    genesis_hash: Hash
-    validators: ValidatorSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +38,16 @@ async def gather_evidence(client: SaharaClient, batch: SignedBatch, index: int) 
     return Evidence(batch.key, proof, state)
 
 
-async def trusted_of(client: SaharaClient) -> Trusted:
-    """Return what the pinned genesis document says about the network."""
-    return Trusted(await client.genesis_hash(), validators_of(await client.genesis()))
-
-
 def receipt_faults(
-    evidence: Evidence, trusted: Trusted, lane: OpenLane, call: TraceCall, prices: Prices
+    evidence: Evidence, trust: Trust, lane: OpenLane, call: TraceCall, prices: Prices
 ) -> Iterator[str]:
     """Yield what is wrong with the proof of one call; nothing when every step holds."""
     yield from call_faults(evidence, lane, call, prices)
-    yield from signature_faults(evidence, trusted, lane)
+    yield from signature_faults(evidence, trust, lane)
     if evidence.state.key != BATCHES.key(evidence.key):
         yield "the node proved another row than the batch's"
     try:
-        value = verify_state_proof(evidence.state, trusted.validators, trusted.genesis_hash)
+        value = verify_state_proof(evidence.state, trust)
     except ProofInvalid as error:
         yield error.sentence
         return
@@ -95,11 +82,11 @@ def call_faults(
         yield "the leaf's sums are not the response's"
 
 
-def signature_faults(evidence: Evidence, trusted: Trusted, lane: OpenLane) -> Iterator[str]:
+def signature_faults(evidence: Evidence, trust: Trust, lane: OpenLane) -> Iterator[str]:
     """Yield which signature of the receipt does not hold."""
     receipt = evidence.proof.receipt
-    asked = receipt.request.digest(trusted.genesis_hash)
-    given = receipt.response.digest(trusted.genesis_hash)
+    asked = receipt.request.digest(trust.genesis_hash)
+    given = receipt.response.digest(trust.genesis_hash)
     if receipt.response.request_hash != asked:
         yield "the response answers another request"
     if not crypto.verify(lane.session.public_key, asked, receipt.payer_signature):

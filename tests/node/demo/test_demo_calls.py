@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace as changed
 
-from node.client import Account, validators_of
+from consensus.light import Trust
+from node.client import Account, trust_in
 from node.demo.calls import Counter, SignedBatch, sign_batch
-from node.demo.checks.receipts import Evidence, Trusted, receipt_faults
+from node.demo.checks.receipts import Evidence, receipt_faults
 from node.demo.lanes import OpenLane
 from node.demo.profile import PRICES
 from node.demo.receipts import PlannedBatch, planned_batches
@@ -99,7 +100,7 @@ def row_of(batch: SignedBatch) -> BatchRow:
 
 
 @pytest.fixture
-def proven(memory_node: Any) -> Iterator[tuple[Evidence, Trusted, TraceCall]]:
+def proven(memory_node: Any) -> Iterator[tuple[Evidence, Trust, TraceCall]]:
     """A call, its batch's row in a real state tree, and a finalized header above it."""
     genesis_hash = memory_node.genesis.hash
     batch = signed(lane_batches()[1], genesis_hash)
@@ -116,15 +117,15 @@ def proven(memory_node: Any) -> Iterator[tuple[Evidence, Trusted, TraceCall]]:
     call = TRACE.calls[batch.planned.rows[2]]
     yield (
         Evidence(batch.key, proof, shown),
-        Trusted(genesis_hash, validators_of(memory_node.genesis)),
+        trust_in(memory_node.genesis),
         call,
     )
 
 
-Proven = tuple[Evidence, Trusted, TraceCall]
+Proven = tuple[Evidence, Trust, TraceCall]
 
 
-def faults(evidence: Evidence, trusted: Trusted, call: TraceCall) -> list[str]:
+def faults(evidence: Evidence, trusted: Trust, call: TraceCall) -> list[str]:
     return list(receipt_faults(evidence, trusted, LANE, call, PRICES))
 
 

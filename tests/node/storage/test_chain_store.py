@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from node.application import Application
-from node.client.proofs import validators_of, verify_finalization
+from node.client import trust_in, verify_finalization
 from node.errors import StorageCorrupt, StorageError
 from node.storage import chain_store
 from node.storage.chain_store import ChainStore, WrongNetwork
@@ -55,9 +55,7 @@ def check_proofs(local: Local, application: Application) -> dict[bytes, bytes | 
     head = application.head
     assert head.finalization is not None
     network = local.network
-    verify_finalization(
-        head.header, head.finalization, validators_of(network.genesis), network.genesis.hash
-    )
+    verify_finalization(head.header, head.finalization, trust_in(network.genesis))
     addresses = [account.address for account in network.accounts]
     keys = [balance_key(address) for address in (*addresses, NEWCOMER, b"?" * 20)]
     values = {}
