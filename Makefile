@@ -18,10 +18,11 @@ export PYTHONNOUSERSITE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help setup test demo bench clean
+.PHONY: help setup test demo devnet bench clean
 
 help:
 	@echo "make demo    one command: a devnet, paid calls, futures on them, settlement, checks"
+	@echo "make devnet  four validators on this machine, until Ctrl-C"
 	@echo "make test    every check and every test"
 	@echo "make bench   speeds, each as a ratio to a limit measured in the same run"
 	@echo "make clean   remove $(VENV) and everything built"
@@ -40,6 +41,9 @@ test: setup
 
 demo: setup
 	$(BIN)/sahara demo $(DEMO)
+
+devnet: setup
+	$(BIN)/sahara devnet $(DEVNET)
 
 bench: setup
 	@for name in $(BENCHES); do $(BIN)/python -m bench.$$name; done

@@ -28,6 +28,7 @@ COMMANDS = {
     "tx": Entry("node.cli.tx", "GROUP", "Sign and send transactions."),
     "query": Entry("node.cli.query", "GROUP", "Ask a node."),
     "simulate": Entry("node.cli.simulate", "simulate", "Try to break consensus, from a seed."),
+    "devnet": Entry("node.cli.devnet", "devnet", "Run several validators on this machine."),
     "demo": Entry("node.cli.demo", "demo", "Pay for calls, trade futures on them, settle, verify."),
     "verify": Entry("node.cli.verify", "verify", "Replay a home's chain and compare every root."),
 }

@@ -16,7 +16,7 @@ DemoError
       +-- StepFailed       demo.step_failed
       +-- MachineTooSlow   demo.machine_too_slow
 
-A node process that dies, stays silent or gets no port raises what node/devnet.py declares.
+A node process that dies, stays silent or gets no port raises what node/devnet/errors.py declares.
 """
 
 from dataclasses import dataclass

@@ -25,7 +25,8 @@ from node.demo.serving import Serving
 from node.demo.stage import Stage, set_stage
 from node.demo.trading import Floor
 from node.demo.verify import Closing, verify
-from node.devnet import NodeDied, NodeProcess, NodeSilent, NodeWishes, start_node
+from node.devnet.errors import NodeDied, NodeSilent
+from node.devnet.process import NodeProcess, NodeWishes, start_node
 from state.genesis import Allocation
 from state.types import GRAINS_PER_SAHARA
 

@@ -12,7 +12,7 @@ from node.demo.profile import BUCKETS, PRICES, WEIGHTS, DemoOptions, DemoPlan
 from node.demo.progress import ProgressView
 from node.demo.run import Result, run_demo, while_alive
 from node.demo.trace import Trace, TraceCall
-from node.devnet import NodeDied
+from node.devnet.errors import NodeDied
 
 CALLS = 36
 WINDOW_SECONDS = 5.0

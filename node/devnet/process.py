@@ -1,7 +1,7 @@
-"""A devnet on this machine: a fresh home, a node process of its own, and its supervision.
+"""Nodes as processes of their own: started, waited for, and stopped by their id.
 
-Everything else happens through JSON-RPC. The process is stopped by its id, and what it said stands
-in `node.log` in its home. It never outlives this process: its standard input is a pipe held here.
+Everything else happens through JSON-RPC. What a node said stands in `node.log` in its home. It
+never outlives this process: its standard input is a pipe held here.
 """
 
 import asyncio
@@ -10,21 +10,20 @@ import socket
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from node.client import SaharaClient, Unreachable
 from node.config import ENVIRONMENT_PREFIX
-from node.errors import NodeError
+from node.devnet.errors import NodeDied, NodeSilent, PortInUse
 from node.home import HomeWishes, create_home
 from node.service import read_run_file
 from state.genesis import Allocation
 from state.types import Hash
 
-ROOMS_FOLDER = Path(__file__).resolve().parents[1]
+ROOMS_FOLDER = Path(__file__).resolve().parents[2]
 """Where this Python finds our packages."""
 
 LOG_FILE = "node.log"
@@ -33,24 +32,6 @@ START_SECONDS_MAX = 60
 STOP_SECONDS_MAX = 20
 POLL_SECONDS = 0.05
 LAST_WORDS_BYTES_MAX = 600
-
-
-class PortInUse(NodeError):
-    """The port that was asked for is taken."""
-
-    code: ClassVar[str] = "devnet.port_in_use"
-
-
-class NodeDied(NodeError):
-    """A node's process ended while it was needed."""
-
-    code: ClassVar[str] = "devnet.node_died"
-
-
-class NodeSilent(NodeError):
-    """A node's process runs and does not answer."""
-
-    code: ClassVar[str] = "devnet.node_silent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,16 +82,7 @@ async def start_node(home: Path, wishes: NodeWishes) -> NodeProcess:
         require_free(wishes.rpc_port)
     time_ms = time.time_ns() // 1_000_000
     _, genesis = create_home(home, HomeWishes(time_ms=time_ms, funds=wishes.funds))
-    with (home / LOG_FILE).open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            *command(home, wishes),
-            stdin=PIPE,  # closed by the system when this process dies, which ends the node
-            stdout=log,
-            stderr=log,
-            cwd=ROOMS_FOLDER,
-            env=environment(),
-            start_new_session=True,
-        )
+    process = await spawn(command(home, wishes), home / LOG_FILE)
     try:
         url = await wait_ready(home, process, genesis.hash)
     except BaseException:
@@ -119,6 +91,20 @@ async def start_node(home: Path, wishes: NodeWishes) -> NodeProcess:
         await process.wait()
         raise
     return NodeProcess(home, genesis.hash, process, url)
+
+
+async def spawn(line: Sequence[str], log_file: Path) -> Process:
+    """Start a process that hears of this one's end, with what it says appended to a file."""
+    with log_file.open("ab") as log:
+        return await asyncio.create_subprocess_exec(
+            *line,
+            stdin=PIPE,  # closed by the system when this process dies, which ends the other one
+            stdout=log,
+            stderr=log,
+            cwd=ROOMS_FOLDER,
+            env=environment(),
+            start_new_session=True,
+        )
 
 
 def command(home: Path, wishes: NodeWishes) -> list[str]:
@@ -130,6 +116,11 @@ def command(home: Path, wishes: NodeWishes) -> list[str]:
         "--block-interval-ms-min": wishes.block_interval_ms_min,
         "--idle-interval-ms": wishes.idle_interval_ms,
     }
+    return run_command(settings)
+
+
+def run_command(settings: Mapping[str, object]) -> list[str]:
+    """The command line of `sahara run` under this Python, with flags and their values."""
     flags = [str(word) for setting in settings.items() for word in setting]
     return [sys.executable, "-m", "node", "run", "--stop-with-stdin", *flags]
 
@@ -150,7 +141,10 @@ async def wait_ready(home: Path, process: Process, genesis_hash: Hash) -> str:
         if process.returncode is not None:
             raise died(home, process.returncode)
         found = read_run_file(home)
-        if found is not None and await answers(found["rpc"], genesis_hash):
+        if found is None or found["pid"] != process.pid:  # it may be of a node that was killed
+            await asyncio.sleep(POLL_SECONDS)
+            continue
+        if await answers(found["rpc"], genesis_hash):
             return str(found["rpc"])
         await asyncio.sleep(POLL_SECONDS)
     raise NodeSilent(
@@ -184,9 +178,18 @@ def require_free(port: int) -> None:
 def died(home: Path, returned: int) -> NodeDied:
     """The error for a process that ended by itself, with the end of its log."""
     log = home / LOG_FILE
-    words = log.read_bytes()[-LAST_WORDS_BYTES_MAX:] if log.exists() else b""
-    last = words.decode("utf-8", "replace").strip().splitlines()[-1:]
-    said = f" Its last words: {last[0]}" if last else ""
+    last = last_words(log)
+    said = f" Its last words: {last}" if last else ""
     return NodeDied(
         f"The node's process ended by itself with exit code {returned}; its log is {log}.{said}"
     )
+
+
+def last_words(log_file: Path) -> str:
+    """Return the last line of a log, nothing when there is none."""
+    if not log_file.exists():
+        return ""
+    with log_file.open("rb") as log:
+        log.seek(max(0, log.seek(0, os.SEEK_END) - LAST_WORDS_BYTES_MAX))
+        lines = log.read().decode("utf-8", "replace").strip().splitlines()
+    return lines[-1] if lines else ""

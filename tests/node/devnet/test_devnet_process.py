@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from node import devnet
 from node.client import Account, SaharaClient
-from node.devnet import NodeDied, NodeSilent, NodeWishes, PortInUse, start_node
+from node.devnet import process as devnet
+from node.devnet.errors import NodeDied, NodeSilent, PortInUse
+from node.devnet.process import NodeWishes, start_node
 from state.genesis import Allocation
 
 RICH = Account.from_seed(b"r" * 32)
@@ -22,7 +23,7 @@ ORPHAN_SECONDS_MAX = 3.0
 STARTER = """
 import asyncio, sys
 from pathlib import Path
-from node.devnet import NodeWishes, start_node
+from node.devnet.process import NodeWishes, start_node
 
 async def main():
     node = await start_node(Path(sys.argv[1]), NodeWishes(()))

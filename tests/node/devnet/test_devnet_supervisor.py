@@ -1,0 +1,139 @@
+"""The supervisor over fake nodes: cheap processes in the place of real ones."""
+
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from node.clock import SystemClock
+from node.devnet.control import SOCKET_FILE, Request, ask
+from node.devnet.errors import DevnetExists, DevnetNotRunning, DevnetRunning, RequestRefused
+from node.devnet.identity import identity_of
+from node.devnet.layout import found
+from node.devnet.state_file import read_state, write_state
+from node.devnet.status import overview, running_state
+from node.devnet.supervisor import Supervisor, Wishes, end_leftovers, locked
+
+FAKE = [sys.executable, "-S", "-E", "-c", "import sys; sys.stdin.read()"]
+
+
+@asynccontextmanager
+async def running(
+    folder: Path, nodes: int = 2
+) -> AsyncIterator[tuple[Supervisor, list[str], asyncio.Event]]:
+    with suppress(DevnetExists):
+        found(folder, nodes, 1_700_000_000_000)
+    said: list[str] = []
+    ended = asyncio.Event()
+    supervisor = Supervisor(folder, Wishes(), SystemClock(), said.append, lambda *_: FAKE)
+    task = asyncio.ensure_future(supervisor.run(ended))
+    try:
+        await until(lambda: len(supervisor.nodes) >= nodes and all_up(supervisor))
+        yield supervisor, said, ended
+    finally:
+        ended.set()
+        await task
+
+
+def all_up(supervisor: Supervisor) -> bool:
+    return all(node.ward.process is not None for node in supervisor.nodes)
+
+
+async def until(holds: Callable[[], bool], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        await asyncio.sleep(0.01)
+
+
+async def test_nodes_run_are_told_of_and_stop_together(tmp_path: Path) -> None:
+    folder = tmp_path / "dn"
+    async with running(folder, 3) as (_, _said, ended):
+        state = running_state(folder)
+        assert state.supervisor == identity_of(state.supervisor.pid)
+        assert len(state.processes) == 3
+        processes = state.processes
+        assert processes[1].signal(signal.SIGSTOP)
+        answer = await asyncio.to_thread(ask, folder, Request("stop"))
+        assert answer.sentence == "The devnet stops."
+        began = time.monotonic()
+        await until(lambda: not any(process.lives for process in processes))
+        assert time.monotonic() - began < 3.0
+        assert ended.is_set()
+    assert not (folder / SOCKET_FILE).exists()
+    assert read_state(folder).processes == []
+
+
+async def test_a_node_that_dies_is_started_again_and_told_of(tmp_path: Path) -> None:
+    async with running(tmp_path / "dn", 1) as (supervisor, said, _):
+        process = supervisor.nodes[0].ward.process
+        assert process is not None
+        assert process.signal(signal.SIGKILL)
+        await until(lambda: supervisor.nodes[0].ward.restarts == 1 and all_up(supervisor))
+        assert read_state(tmp_path / "dn").nodes[0].restarts == 1
+    assert said == ["node 0 ended by SIGKILL; starting it again in 0.5 s."]
+
+
+async def test_kill_restart_and_add_from_another_terminal(tmp_path: Path) -> None:
+    folder = tmp_path / "dn"
+    async with running(folder) as (supervisor, _, _ended):
+        await asyncio.to_thread(ask, folder, Request("kill", 1))
+        await until(lambda: read_state(folder).nodes[1].phase == "down")
+        rows = (await overview(folder)).nodes
+        assert [row.pid is None for row in rows] == [False, True]
+        answer = await asyncio.to_thread(ask, folder, Request("restart", 1))
+        assert answer.pid == read_state(folder).processes[1].pid
+        answer = await asyncio.to_thread(ask, folder, Request("add"))
+        assert answer.node == 2
+        assert len(supervisor.nodes) == 3
+        for request in (Request("kill", 3), Request("kill"), Request("fly", 0)):
+            with pytest.raises(RequestRefused):
+                await asyncio.to_thread(ask, folder, request)
+    async with running(folder, 3) as (supervisor, _, _ended):
+        assert len(supervisor.nodes) == 3, "what was added stays"
+
+
+async def test_each_node_gets_its_address_and_all_others_as_peers(tmp_path: Path) -> None:
+    async with running(tmp_path / "dn", 3) as (supervisor, _, _ended):
+        for node in supervisor.nodes:
+            line = list(supervisor.node_command(node.seat))
+            flags = dict(zip(line[5::2], line[6::2], strict=False))
+            assert flags["--p2p-host"] == f"127.0.0.{1 + node.seat.index}"
+            others = [each.seat.target for each in supervisor.nodes if each is not node]
+            assert flags["--p2p-persistent-peers"].split(",") == others
+
+
+async def test_a_devnet_that_nobody_runs_is_told_apart(tmp_path: Path) -> None:
+    folder = tmp_path / "dn"
+    async with running(folder, 1):
+        state = read_state(folder)
+    gone = identity_of(1)
+    assert gone is not None
+    stranger = type(gone)(gone.pid, "another boot:1")
+    write_state(folder, type(state)(stranger, state.genesis_hash, state.nodes))
+    with pytest.raises(DevnetNotRunning):
+        running_state(folder)
+
+
+def test_one_folder_is_for_one_supervisor(tmp_path: Path) -> None:
+    with locked(tmp_path), pytest.raises(DevnetRunning), locked(tmp_path):
+        pass
+    with locked(tmp_path):
+        pass
+
+
+async def test_what_a_killed_supervisor_left_behind_is_ended(tmp_path: Path) -> None:
+    folder = tmp_path / "dn"
+    async with running(folder) as (supervisor, _, _ended):
+        processes = read_state(folder).processes
+        assert processes[0].signal(signal.SIGSTOP)
+        assert await asyncio.to_thread(end_leftovers, folder) == 2
+        assert not any(process.lives for process in processes)
+        await until(lambda: all_up(supervisor))
+    assert end_leftovers(folder) == 0
+    assert end_leftovers(tmp_path) == 0
