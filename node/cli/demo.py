@@ -42,6 +42,9 @@ SPEED_MAX = 1_000_000.0
 REPORT_FOLDER = Path("demo-report")
 REPORT_NAME = "report.json"
 PAYERS_MAX = 64
+VALIDATORS_MAX = 10
+VALIDATORS_DEFAULT = 1
+"""Transactions wait at the node that got them until it leads: more nodes need a longer window."""
 TRACES_MAX = 16
 
 
@@ -90,6 +93,13 @@ def speed_within_bounds(
     show_default=True,
     help="The picture's format.",
 )
+@click.option(
+    "--validators",
+    type=click.IntRange(1, VALIDATORS_MAX),
+    default=VALIDATORS_DEFAULT,
+    show_default=True,
+    help="Nodes that make the blocks together.",
+)
 @click.option("--payers", type=click.IntRange(1, PAYERS_MAX), default=4, show_default=True)
 @click.option(
     "--reference-price",
@@ -100,13 +110,14 @@ def speed_within_bounds(
 @click.option(
     "--port", type=click.IntRange(0, 65_535), help="The node's port; 0 or none: a free one."
 )
-@click.option("--keep", is_flag=True, help="Keep the node's home, with its chain and its log.")
+@click.option("--keep", is_flag=True, help="Keep the nodes' homes, with chain and log.")
 def demo(
     traces: tuple[Path, ...],
     speed: float | None,
     seed: int,
     report: Path,
     plot: str,
+    validators: int,
     payers: int,
     reference_price: int | None,
     skip_bad: bool,
@@ -115,7 +126,7 @@ def demo(
 ) -> None:
     """Run the whole life of a future that settles on paid inference.
 
-    Starts a fresh node, pays for every row of the traces as one model call, trades futures on the
+    Starts fresh nodes, pays for every row of the traces as one model call, trades futures on the
     demand while it arrives, settles them, and verifies everything from outside. Exit code 0 only
     if every check holds.
 
@@ -139,7 +150,9 @@ def demo(
         require_under_cap(plan)
         report.parent.mkdir(parents=True, exist_ok=True)
         with ProgressView() as view:
-            result = run_to_the_end(plan, DemoOptions(keep=keep, rpc_port=port), view)
+            result = run_to_the_end(
+                plan, DemoOptions(keep=keep, rpc_port=port, validators=validators), view
+            )
         show(result, report, plot)
     except (DemoError, SaharaError, ClientError) as error:
         sentence = error.sentence() if isinstance(error, DemoError) else error.sentence

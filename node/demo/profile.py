@@ -87,6 +87,8 @@ class DemoOptions:
     """What of one run concerns this machine alone."""
 
     keep: bool = False
-    """Whether the node's home stays when the run is over."""
+    """Whether the nodes' homes stay when the run is over."""
+    validators: int = 1
+    """How many nodes make the blocks."""
     rpc_port: int | None = None
     """The node's port; None takes a free one."""

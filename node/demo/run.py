@@ -4,7 +4,8 @@ import asyncio
 import shutil
 import tempfile
 import time
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +17,7 @@ from node.demo.contributors import pay_contributors
 from node.demo.errors import MachineTooSlow
 from node.demo.exchange import all_settled
 from node.demo.heights import Heights, following
-from node.demo.pace import FAST_MS, keep_pace, set_pace
+from node.demo.pace import FAST_MS, Pacers, keep_pace, set_pace
 from node.demo.plot import MarketHistory
 from node.demo.profile import DemoOptions, DemoPlan
 from node.demo.progress import ModelProgress, ProgressView, Status
@@ -26,7 +27,7 @@ from node.demo.stage import Stage, set_stage
 from node.demo.trading import Floor
 from node.demo.verify import Closing, verify
 from node.devnet.errors import NodeDied, NodeSilent
-from node.devnet.process import NodeProcess, NodeWishes, start_node
+from node.devnet.process import NodeGroup, NodeProcess, NodeWishes, start_nodes
 from state.genesis import Allocation
 from state.types import GRAINS_PER_SAHARA
 
@@ -47,7 +48,7 @@ class Result:
     report: Report
     histories: list[MarketHistory]
     home: Path | None
-    """The node's home, when it was kept."""
+    """The folder of the nodes' homes, when it was kept."""
 
 
 async def run_demo(plan: DemoPlan, options: DemoOptions, view: ProgressView) -> Result:
@@ -55,23 +56,23 @@ async def run_demo(plan: DemoPlan, options: DemoOptions, view: ProgressView) -> 
     began = time.monotonic()
     cast = cast_of(plan)
     folder = Path(tempfile.mkdtemp(prefix="sahara-demo-"))
-    home = folder / "node"
-    view.show(Status("starting a node", 0, expected_seconds(plan)))
+    names = [f"node-{index}" for index in range(options.validators)]
+    view.show(Status("starting the nodes", 0, expected_seconds(plan)))
     keep = options.keep
     try:
-        node = await start_node(home, node_wishes(cast, options))
+        nodes = await start_nodes([folder / name for name in names], node_wishes(cast, options))
         try:
             show = Show(plan, view, began)
-            report, histories = await while_alive(node, play(node, cast, plan, show))
+            report, histories = await while_alive(nodes, play(nodes, cast, plan, show))
         finally:
-            await node.stop()
+            await nodes.stop()
     except (NodeDied, NodeSilent):
         keep = True  # its log is what tells why
         raise
     finally:
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)
-    return Result(report, histories, home if options.keep else None)
+    return Result(report, histories, folder if options.keep else None)
 
 
 def node_wishes(cast: Cast, options: DemoOptions) -> NodeWishes:
@@ -84,7 +85,7 @@ def node_wishes(cast: Cast, options: DemoOptions) -> NodeWishes:
     )
 
 
-async def while_alive(node: NodeProcess, work: Coroutine[Any, Any, T]) -> T:
+async def while_alive(node: NodeProcess | NodeGroup, work: Coroutine[Any, Any, T]) -> T:
     """Return what the work returns; raises NodeDied when the node's process ends before it."""
     task = asyncio.ensure_future(work)
     death = asyncio.ensure_future(node.death())
@@ -113,22 +114,23 @@ def expected_seconds(plan: DemoPlan) -> int:
 
 
 async def play(
-    node: NodeProcess, cast: Cast, plan: DemoPlan, show: "Show"
+    nodes: NodeGroup, cast: Cast, plan: DemoPlan, show: "Show"
 ) -> tuple[Report, list[MarketHistory]]:
     """Everything that happens on the chain, from the first transfer to the last check."""
     async with (
-        SaharaClient(node.url, genesis_hash=node.genesis_hash) as client,
+        SaharaClient(nodes.url, genesis_hash=nodes.genesis_hash) as client,
+        pacing(nodes) as pacers,
         following(client) as heights,
     ):
         show.stage("setting the stage", heights)
-        stage = await set_stage(client, heights, cast, plan)
-        counter = Counter(node.genesis_hash, stage.window.bucket_first, stage.start_ms)
+        stage = await set_stage(client, pacers, heights, cast, plan)
+        counter = Counter(nodes.genesis_hash, stage.window.bucket_first, stage.start_ms)
         serving = Serving(client, cast, plan, stage.lanes, counter)
         floor = Floor(client, cast, plan, stage.markets, stage.lanes)
         watching = asyncio.ensure_future(show.watch(heights, serving, floor, stage))
         try:
-            await open_window(client, heights, plan, stage, serving, floor, show)
-            await settle(client, heights, stage, show)
+            await open_window(pacers, heights, plan, stage, serving, floor, show)
+            await settle(client, pacers, heights, stage, show)
             paid = await pay_contributors(client, cast, stage.registered.dataset_id)
         finally:
             await ended(watching)
@@ -137,8 +139,15 @@ async def play(
         return await verify(closing, show.seconds())
 
 
+@asynccontextmanager
+async def pacing(nodes: NodeGroup) -> AsyncIterator[Pacers]:
+    """Give a client for each node."""
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(SaharaClient(node.url)) for node in nodes.nodes]
+
+
 async def open_window(
-    client: SaharaClient,
+    pacers: Pacers,
     heights: Heights,
     plan: DemoPlan,
     stage: Stage,
@@ -154,7 +163,7 @@ async def open_window(
         for work in (
             serving.run(heights, window),
             floor.run(heights),
-            keep_pace(client, heights, window, plan.window_seconds),
+            keep_pace(pacers, heights, window, plan.window_seconds),
         )
     ]
     try:
@@ -163,10 +172,12 @@ async def open_window(
         await ended(*tasks)
 
 
-async def settle(client: SaharaClient, heights: Heights, stage: Stage, show: "Show") -> None:
+async def settle(
+    client: SaharaClient, pacers: Pacers, heights: Heights, stage: Stage, show: "Show"
+) -> None:
     """Let the grace blocks pass quickly; raises MachineTooSlow when a market does not settle."""
     show.stage("the window is over: last releases, then settlement", heights)
-    await set_pace(client, FAST_MS)
+    await set_pace(pacers, FAST_MS)
     height = max(market.height_settle for market in stage.markets.values())
     for _ in range(SETTLEMENT_BLOCKS_MAX):
         height = await heights.reach(height + 1)

@@ -10,7 +10,7 @@ from node.demo.cast import Cast, funding
 from node.demo.exchange import Market, deposit_margin, list_futures
 from node.demo.heights import Heights
 from node.demo.lanes import Lanes, open_lanes
-from node.demo.pace import interval_ms_of, set_pace
+from node.demo.pace import Pacers, interval_ms_of, set_pace
 from node.demo.profile import DemoPlan
 from node.demo.readings import insurance_coins
 from node.demo.registry import Registered, register
@@ -42,7 +42,9 @@ class Stage:
     """The chain's time when the stage was set; the traces' clocks begin here."""
 
 
-async def set_stage(client: SaharaClient, heights: Heights, cast: Cast, plan: DemoPlan) -> Stage:
+async def set_stage(
+    client: SaharaClient, pacers: Pacers, heights: Heights, cast: Cast, plan: DemoPlan
+) -> Stage:
     """Bring everything onto the chain, in the fast pace that the node was started with.
 
     The futures come last and in the pace of the window, so that the traders meet every block of
@@ -59,7 +61,7 @@ async def set_stage(client: SaharaClient, heights: Heights, cast: Cast, plan: De
     insurance = await insurance_coins(client)
     bucket_blocks = params.index.bucket_blocks
     interval_ms = interval_ms_of(plan.window_seconds, plan.buckets * bucket_blocks)
-    await set_pace(client, max(OPENING_MS_MIN, interval_ms))
+    await set_pace(pacers, max(OPENING_MS_MIN, interval_ms))
     status = await client.status()
     first = ceil_div(status.height + BLOCKS_BEFORE_WINDOW, bucket_blocks)
     window = Window(first, plan.buckets, bucket_blocks)

@@ -18,7 +18,8 @@ from pathlib import Path
 from node.client import SaharaClient, Unreachable
 from node.config import ENVIRONMENT_PREFIX
 from node.devnet.errors import NodeDied, NodeSilent, PortInUse
-from node.home import HomeWishes, create_home
+from node.devnet.layout import Seat, free_port, p2p_host
+from node.home import HomeWishes, create_homes
 from node.service import read_run_file
 from state.genesis import Allocation
 from state.types import Hash
@@ -42,6 +43,13 @@ class NodeWishes:
     rpc_port: int = 0
     block_interval_ms_min: int = 50
     idle_interval_ms: int = 100
+
+    def settings(self) -> dict[str, object]:
+        """Return the flags that tell a node its pace."""
+        return {
+            "--block-interval-ms-min": self.block_interval_ms_min,
+            "--idle-interval-ms": self.idle_interval_ms,
+        }
 
 
 class NodeProcess:
@@ -73,24 +81,72 @@ class NodeProcess:
         return await self._process.wait()
 
 
-async def start_node(home: Path, wishes: NodeWishes) -> NodeProcess:
-    """Make a home, start its node, and return it once it answers.
+class NodeGroup:
+    """The running nodes of one network; clients talk to the first."""
 
-    Raises PortInUse, NodeDied, NodeSilent, and what making a home raises.
+    def __init__(self, nodes: Sequence[NodeProcess]) -> None:
+        self.nodes = tuple(nodes)
+
+    @property
+    def url(self) -> str:
+        """Where the first node answers."""
+        return self.nodes[0].url
+
+    @property
+    def genesis_hash(self) -> Hash:
+        """The network."""
+        return self.nodes[0].genesis_hash
+
+    async def death(self) -> NodeDied:
+        """Wait until the process of any node ends, and say how."""
+        deaths = [asyncio.ensure_future(node.death()) for node in self.nodes]
+        try:
+            done, _ = await asyncio.wait(deaths, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for death in deaths:
+                death.cancel()
+        return done.pop().result()
+
+    async def stop(self) -> None:
+        """End all processes at once, in order."""
+        await asyncio.gather(*(node.stop() for node in self.nodes))
+
+
+async def start_node(home: Path, wishes: NodeWishes) -> NodeProcess:
+    """Make a home, start its node, and return it once it answers; raises what start_nodes does."""
+    return (await start_nodes([home], wishes)).nodes[0]
+
+
+async def start_nodes(homes: Sequence[Path], wishes: NodeWishes) -> NodeGroup:
+    """Found a network in new homes, start its nodes, and return them once all make blocks.
+
+    Raises PortInUse, NodeDied, NodeSilent, and what making homes raises.
     """
     if wishes.rpc_port:
         require_free(wishes.rpc_port)
     time_ms = time.time_ns() // 1_000_000
-    _, genesis = create_home(home, HomeWishes(time_ms=time_ms, funds=wishes.funds))
-    process = await spawn(command(home, wishes), home / LOG_FILE)
+    _, genesis = create_homes(homes, HomeWishes(time_ms=time_ms, funds=wishes.funds))
+    seats = [
+        Seat(index, home, 0 if index else wishes.rpc_port, free_port(p2p_host(index), []))
+        for index, home in enumerate(homes)
+    ]
+    processes: list[Process] = []
     try:
-        url = await wait_ready(home, process, genesis.hash)
+        for seat in seats:
+            line = command(seat, seats, wishes.settings())
+            processes.append(await spawn(line, seat.home / LOG_FILE))
+        started = zip(homes, processes, strict=True)
+        urls = [await wait_ready(home, process, genesis.hash) for home, process in started]
     except BaseException:
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+        for process in processes:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
         raise
-    return NodeProcess(home, genesis.hash, process, url)
+    found = zip(homes, processes, urls, strict=True)
+    return NodeGroup(
+        [NodeProcess(home, genesis.hash, process, url) for home, process, url in found]
+    )
 
 
 async def spawn(line: Sequence[str], log_file: Path) -> Process:
@@ -107,22 +163,19 @@ async def spawn(line: Sequence[str], log_file: Path) -> Process:
         )
 
 
-def command(home: Path, wishes: NodeWishes) -> list[str]:
-    """The command line that runs the node of a home with this Python."""
-    settings = {
-        "--home": home,
-        "--rpc-port": wishes.rpc_port,
-        "--p2p-port": 0,
-        "--block-interval-ms-min": wishes.block_interval_ms_min,
-        "--idle-interval-ms": wishes.idle_interval_ms,
+def command(seat: Seat, seats: Sequence[Seat], settings: Mapping[str, object]) -> list[str]:
+    """The command line that runs one node of a network on this machine with this Python."""
+    targets = [other.target for other in seats if other.index != seat.index]
+    placed = {
+        "--home": seat.home,
+        "--rpc-port": seat.rpc_port,
+        "--p2p-host": seat.p2p_host,
+        "--p2p-port": seat.p2p_port,
+        "--p2p-persistent-peers": ",".join(target for target in targets if target is not None),
     }
-    return run_command(settings)
-
-
-def run_command(settings: Mapping[str, object]) -> list[str]:
-    """The command line of `sahara run` under this Python, with flags and their values."""
-    flags = [str(word) for setting in settings.items() for word in setting]
-    return [sys.executable, "-m", "node", "run", "--stop-with-stdin", *flags]
+    flags = [str(word) for setting in {**placed, **settings}.items() for word in setting]
+    line = [sys.executable, "-m", "node", "run", "--stop-with-stdin"]
+    return [*line, "--p2p-allow-private-hosts", *flags]
 
 
 def environment() -> dict[str, str]:

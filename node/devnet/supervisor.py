@@ -16,7 +16,7 @@ from node.devnet.control import SOCKET_FILE, Answer, Request, serve
 from node.devnet.errors import BadRequest, DevnetMissing, DevnetRunning, NoSuchNode
 from node.devnet.identity import identity_of
 from node.devnet.layout import NODES_MAX, Seat, add_home, homes_in, take_seat
-from node.devnet.process import LOG_FILE, run_command
+from node.devnet.process import LOG_FILE, command
 from node.devnet.state_file import DevnetState, NodeEntry, read_state, write_state
 from node.devnet.ward import Ward
 from node.devnet.watch import Sight, Watch
@@ -91,14 +91,14 @@ class Supervisor:
         wishes: Wishes,
         clock: Clock,
         say: Callable[[str], None],
-        command: "Callable[[Supervisor, Seat], Sequence[str]] | None" = None,
+        line: "Callable[[Supervisor, Seat], Sequence[str]] | None" = None,
     ) -> None:
         self.folder = folder
         self.nodes: list[Node] = []
         self._wishes = wishes
         self._clock = clock
         self._say = say
-        self._command = Supervisor.node_command if command is None else command
+        self._command = Supervisor.node_command if line is None else line
         self._genesis_hash = read_genesis(homes_in(folder)[0] / GENESIS_FILE).hash
         self._traffic: Ward | None = None
         self._failed: asyncio.Future[None] | None = None
@@ -165,21 +165,11 @@ class Supervisor:
 
     def node_command(self, seat: Seat) -> Sequence[str]:
         """The command line that runs a node among the others."""
-        settings: dict[str, object] = {
-            "--home": seat.home,
-            "--rpc-port": seat.rpc_port,
-            "--p2p-host": seat.p2p_host,
-            "--p2p-port": seat.p2p_port,
-            "--p2p-persistent-peers": ",".join(self._targets(seat.index)),
-        }
-        if self._wishes.block_time_ms is not None:
-            settings["--block-interval-ms-min"] = self._wishes.block_time_ms
-            settings["--idle-interval-ms"] = self._wishes.block_time_ms
-        return [*run_command(settings), "--p2p-allow-private-hosts"]
-
-    def _targets(self, index: int) -> list[str]:
-        found = [node.seat.target for node in self.nodes if node.seat.index != index]
-        return [target for target in found if target is not None]
+        pace = self._wishes.block_time_ms
+        settings = (
+            {} if pace is None else {"--block-interval-ms-min": pace, "--idle-interval-ms": pace}
+        )
+        return command(seat, [node.seat for node in self.nodes], settings)
 
     def _traffic_command(self) -> Sequence[str]:
         line = [sys.executable, "-m", "node", "devnet", "traffic", "--stop-with-stdin"]

@@ -13,7 +13,7 @@ import pytest
 from node.client import Account, SaharaClient
 from node.devnet import process as devnet
 from node.devnet.errors import NodeDied, NodeSilent, PortInUse
-from node.devnet.process import NodeWishes, start_node
+from node.devnet.process import NodeWishes, start_node, start_nodes
 from state.genesis import Allocation
 
 RICH = Account.from_seed(b"r" * 32)
@@ -45,6 +45,20 @@ async def test_a_node_starts_funded_answers_and_stops_in_order(tmp_path: Path) -
     assert not (node.home / "run.json").exists()
     assert (node.home / devnet.LOG_FILE).read_text()
     assert "exit code 0" in (await node.death()).sentence
+
+
+async def test_several_nodes_make_one_chain_and_the_death_of_any_is_told(tmp_path: Path) -> None:
+    group = await start_nodes([tmp_path / "a", tmp_path / "b"], WISHES)
+    try:
+        roots = []
+        for node in group.nodes:
+            async with SaharaClient(node.url, genesis_hash=group.genesis_hash) as client:
+                roots.append((await client.header(1)).header.state_root)
+        assert roots[0] == roots[1]
+        os.kill(group.nodes[1].pid, signal.SIGKILL)
+        assert str(tmp_path / "b") in (await group.death()).sentence
+    finally:
+        await group.stop()
 
 
 async def test_a_process_that_ends_at_once_is_told_with_its_last_words(

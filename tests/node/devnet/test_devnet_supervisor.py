@@ -102,7 +102,7 @@ async def test_each_node_gets_its_address_and_all_others_as_peers(tmp_path: Path
     async with running(tmp_path / "dn", 3) as (supervisor, _, _ended):
         for node in supervisor.nodes:
             line = list(supervisor.node_command(node.seat))
-            flags = dict(zip(line[5::2], line[6::2], strict=False))
+            flags = dict(zip(line[6::2], line[7::2], strict=False))
             assert flags["--p2p-host"] == f"127.0.0.{1 + node.seat.index}"
             others = [each.seat.target for each in supervisor.nodes if each is not node]
             assert flags["--p2p-persistent-peers"].split(",") == others
