@@ -4,7 +4,6 @@ import asyncio
 import fcntl
 import os
 import signal
-import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +23,6 @@ from node.genesis_file import read_genesis
 from node.home import GENESIS_FILE
 
 LOCK_FILE = "devnet.lock"
-TRAFFIC_LOG = "traffic.log"
 STOP_SECONDS_MAX = 2.0
 """So long nodes may take to stop in order; then they are killed."""
 
@@ -37,9 +35,6 @@ class Wishes:
 
     block_time_ms: int | None = None
     """Between blocks, busy or idle; None leaves it to each home's settings."""
-
-    traffic_per_s: int | None = None
-    """Transfers in a second besides demand and trading; None: no traffic."""
 
 
 @dataclass(slots=True)
@@ -100,7 +95,6 @@ class Supervisor:
         self._say = say
         self._command = Supervisor.node_command if line is None else line
         self._genesis_hash = read_genesis(homes_in(folder)[0] / GENESIS_FILE).hash
-        self._traffic: Ward | None = None
         self._failed: asyncio.Future[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -117,9 +111,6 @@ class Supervisor:
                 self._admit(seat)
             for node in self.nodes:
                 self._start(node)
-            if self._wishes.traffic_per_s is not None:
-                self._traffic = self._ward("traffic", self._traffic_command, TRAFFIC_LOG)
-                self._spawn(self._traffic.keep())
             self._write()
             await asyncio.wait((loop_ended, self._failed), return_when=asyncio.FIRST_COMPLETED)
             if self._failed.done():
@@ -133,8 +124,6 @@ class Supervisor:
     async def _stop(self) -> None:
         """Stop every process at once, and wait for all."""
         wards = [node.ward for node in self.nodes]
-        if self._traffic is not None:
-            wards.append(self._traffic)
         await asyncio.gather(*(ward.stop(STOP_SECONDS_MAX) for ward in wards))
         for task in self._tasks:
             task.cancel()
@@ -171,10 +160,6 @@ class Supervisor:
         )
         return command(seat, [node.seat for node in self.nodes], settings)
 
-    def _traffic_command(self) -> Sequence[str]:
-        line = [sys.executable, "-m", "node", "devnet", "traffic", "--stop-with-stdin"]
-        return [*line, "--home", str(self.folder), "--rate", str(self._wishes.traffic_per_s)]
-
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)
         task.add_done_callback(self._done)
@@ -204,8 +189,7 @@ class Supervisor:
                 for node in self.nodes
             ]
         )
-        traffic = None if self._traffic is None else self._traffic.process
-        write_state(self.folder, DevnetState(own, self._genesis_hash.hex(), nodes, traffic))
+        write_state(self.folder, DevnetState(own, self._genesis_hash.hex(), nodes))
 
     # --- requests from other terminals -----------------------------------------------------------
 
