@@ -3,7 +3,7 @@
 import asyncio
 import resource
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -105,6 +105,8 @@ class NodeBackend:
         self._clock = clock
         self._verifier = Verifier()
         self._dropped: OrderedDict[Hash, str] = OrderedDict()
+        self.admitted: Callable[[Hash], None] = lambda _: None
+        """Told of every transaction that is admitted, so that others hear of it."""
         self._feeds: list[asyncio.Queue[BlockRecord]] = []
         self.is_ready = False
 
@@ -118,7 +120,21 @@ class NodeBackend:
         self._remember(self._mempool.add(transaction))
         self._dropped.pop(transaction.id, None)
         self._consensus.pending_changed()
+        self.admitted(transaction.id)
         return transaction.id
+
+    def read(self, wire: bytes) -> Transaction:
+        """Return a transaction decoded; raises Rejected for what no state could make right."""
+        return self._decode(wire)
+
+    def pending(self, tx_id: Hash) -> bytes | None:
+        """Return the wire bytes of a pending transaction."""
+        transaction = self._mempool.get(tx_id)
+        return None if transaction is None else transaction.wire
+
+    def pending_ids(self) -> Iterable[Hash]:
+        """Return the ids of everything pending, in the order of arrival."""
+        return self._mempool.ids()
 
     def simulate(self, wire: bytes) -> Outcome:
         """Execute a transaction over the head and forget it; signatures count."""

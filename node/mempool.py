@@ -131,6 +131,15 @@ class Mempool:
         """Tell whether a transaction is pending."""
         return tx_id in self._places
 
+    def get(self, tx_id: Hash) -> Transaction | None:
+        """Return a pending transaction."""
+        place = self._places.get(tx_id)
+        return None if place is None else place[2]
+
+    def ids(self) -> Iterable[Hash]:
+        """Return the ids of everything pending, in the order of arrival."""
+        return self._places.keys()
+
     # --- admission -------------------------------------------------------------------------------
 
     def check(self, transaction: Transaction, state: State, height: int, params: Params) -> None:

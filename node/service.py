@@ -30,6 +30,7 @@ from node.metrics import NodeMetrics
 from node.network.metrics import NetworkCollector
 from node.network.node_network import NodeNetwork
 from node.network.overlay import Overlay
+from node.network.transactions import TransactionGossip
 from node.rpc.catalogue import method_of
 from node.rpc.limits import RpcLimits
 from node.rpc.server import RpcServer
@@ -107,7 +108,6 @@ class Service:
             clock,
             None if key is None else (key.public_key, key.sign),
         )
-        overlay.join(self._host, self._network.sockets)
         self._backend = NodeBackend(
             self._application,
             self._store,
@@ -118,6 +118,9 @@ class Service:
             clock,
         )
         self._host.backend = self._backend
+        self._gossip = TransactionGossip(self._backend, self._network.sockets, clock.now_ms)
+        self._backend.admitted = self._gossip.admitted
+        overlay.join(self._host, self._network.sockets, self._gossip)
         self._server = self._make_server()
 
     def _make_server(self) -> RpcServer:
@@ -189,6 +192,7 @@ class Service:
         finally:
             self._backend.is_ready = False
             self._host.stop()
+            self._gossip.stop()
             run_file.unlink(missing_ok=True)
             await self._network.stop()
             await self._server.stop()

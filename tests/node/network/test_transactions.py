@@ -1,0 +1,169 @@
+"""Transactions between nodes in memory: told once, pulled once, and never-valid ones cost a seat."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import pytest
+
+from node.network.transactions import Brought, Lacking, Told, TransactionGossip, Wanted
+from p2p.interface import Delivery, Request
+from p2p.memory import Hub, MemoryNetwork
+from p2p.scores import Verdict
+from p2p.topics import Topic
+from state.codec import encode
+from state.errors import Malformed, Rejected
+from state.transaction import BadSignature
+
+GENESIS = b"g" * 32
+COUNT = 4
+
+
+@dataclass(frozen=True)
+class Read:
+    id: bytes
+
+
+@dataclass
+class Pool:
+    """A mempool whose transactions are their ids, with a letter that says what becomes of them."""
+
+    found: dict[bytes, bytes] = field(default_factory=dict)
+    gossip: TransactionGossip | None = None
+
+    def read(self, wire: bytes) -> Read:
+        if wire.startswith(b"malformed"):
+            raise Malformed("bytes")
+        return Read(wire[-32:])
+
+    async def submit(self, wire: bytes) -> bytes:
+        await asyncio.sleep(0)
+        if wire.startswith(b"forged"):
+            raise BadSignature("forged")
+        if wire.startswith(b"poor"):
+            raise Rejected("poor")
+        self.found[wire[-32:]] = wire
+        assert self.gossip is not None
+        self.gossip.admitted(wire[-32:])
+        return wire[-32:]
+
+    def pending(self, tx_id: bytes) -> bytes | None:
+        return self.found.get(tx_id)
+
+    def pending_ids(self) -> Iterable[bytes]:
+        return self.found.keys()
+
+
+class Node:
+    """The handler of one node: gossip, and what it was worth to it."""
+
+    def __init__(self, hub: Hub, name: bytes) -> None:
+        self.pool = Pool()
+        self.heard: list[tuple[bytes, bytes]] = []
+        self.network = MemoryNetwork(hub, name, GENESIS, self, lambda _: False)
+        self.gossip = TransactionGossip(self.pool, self.network, lambda: hub.now_ms)  # type: ignore[arg-type]
+        self.pool.gossip = self.gossip
+
+    def on_message(self, delivery: Delivery) -> None:
+        self.heard.append((delivery.peer_id, delivery.data))
+        self.gossip.on_message(delivery)
+
+    def on_request(self, request: Request) -> None:
+        request.refuse("nothing")
+
+    def on_peer_up(self, peer_id: bytes) -> None:
+        self.gossip.on_peer_up(peer_id)
+
+    def on_peer_down(self, peer_id: bytes, code: str) -> None:
+        self.gossip.on_peer_down(peer_id)
+
+
+class Nodes(list[Node]):
+    """Some nodes in one hub."""
+
+    def __init__(self) -> None:
+        self.hub = Hub()
+        super().__init__([Node(self.hub, bytes([at]) * 32) for at in range(COUNT)])
+
+    async def settle(self) -> None:
+        """Let everything that is under way arrive."""
+        for _ in range(12):
+            self.hub.run()
+            await asyncio.sleep(0.005)
+        self.hub.run()
+
+
+@pytest.fixture
+async def nodes() -> Nodes:
+    made = Nodes()
+    for node in made:
+        await node.network.start()
+    return made
+
+
+def carried(nodes: Nodes, wire: bytes) -> int:
+    return sum(wire in data for node in nodes for _, data in node.heard)
+
+
+async def test_everybody_has_it_and_its_bytes_reach_each_node_once(nodes: Nodes) -> None:
+    wires = [b"valid" + bytes([at]) * 32 for at in range(40)]
+    for at, wire in enumerate(wires):
+        await nodes[at % 2].pool.submit(wire)
+    await nodes.settle()
+    for node in nodes:
+        assert sorted(node.pool.found.values()) == sorted(wires)
+    assert {carried(nodes, wire) for wire in wires} == {COUNT - 1}
+
+
+async def test_who_comes_later_is_told_what_is_pending(nodes: Nodes) -> None:
+    await nodes[3].network.stop()
+    wire = b"valid" + b"w" * 32
+    await nodes[0].pool.submit(wire)
+    await nodes.settle()
+    assert nodes[3].pool.found == {}
+    await nodes[3].network.start()
+    await nodes.settle()
+    assert nodes[3].pool.found == {b"w" * 32: wire}
+
+
+async def test_another_is_asked_when_the_first_has_it_no_more(nodes: Nodes) -> None:
+    wire = b"valid" + b"w" * 32
+    one, other = nodes[1].network, nodes[2].network
+    one.send(nodes[0].network.node_id, Topic.TRANSACTIONS, encode(Told((b"w" * 32,))))
+    nodes[2].pool.found[b"w" * 32] = wire
+    other.send(nodes[0].network.node_id, Topic.TRANSACTIONS, encode(Told((b"w" * 32,))))
+    await nodes.settle()
+    assert nodes[0].pool.found == {b"w" * 32: wire}
+    assert (one.node_id, encode(Lacking((b"w" * 32,)))) in nodes[0].heard
+
+
+async def test_a_forged_copy_does_not_keep_the_true_one_out(nodes: Nodes) -> None:
+    tx_id = b"w" * 32
+    target = nodes[0].network.node_id
+    nodes[1].network.send(target, Topic.TRANSACTIONS, encode(Brought((b"forged" + tx_id,))))
+    await nodes.settle()
+    assert nodes[0].pool.found == {}
+    await nodes[2].pool.submit(b"valid" + tx_id)
+    await nodes.settle()
+    assert nodes[0].pool.found == {tx_id: b"valid" + tx_id}
+
+
+@pytest.mark.parametrize(
+    ("data", "verdict"),
+    [
+        (b"\xff", Verdict.INVALID),
+        (encode(Brought((b"valid" + b"a" * 32, b"malformed"))), Verdict.INVALID),
+        (encode(Brought((b"forged" + b"b" * 32,))), Verdict.INVALID),
+        (encode(Brought((b"poor" + b"c" * 32,))), Verdict.DUPLICATE),
+        (encode(Brought((b"valid" + b"d" * 32,))), Verdict.USEFUL),
+        (encode(Told((b"e" * 32,))), Verdict.USEFUL),
+        (encode(Wanted((b"f" * 32,))), Verdict.DUPLICATE),
+    ],
+)
+async def test_what_a_message_is_worth(nodes: Nodes, data: bytes, verdict: Verdict) -> None:
+    given: list[Verdict] = []
+    sender = nodes[1].network.node_id
+    delivery = Delivery(sender, Topic.TRANSACTIONS, data, given.append)
+    nodes[0].gossip.on_message(delivery)
+    await nodes.settle()
+    assert given == [verdict]
