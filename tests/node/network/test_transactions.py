@@ -1,4 +1,4 @@
-"""Transactions between nodes in memory: told once, pulled once, and never-valid ones cost a seat."""
+"""Transactions between nodes in memory: told, pulled once; what is never valid costs a seat."""
 
 import asyncio
 from collections.abc import Iterable
