@@ -61,7 +61,7 @@ class Node:
         self.pool = Pool()
         self.heard: list[tuple[bytes, bytes]] = []
         self.network = MemoryNetwork(hub, name, GENESIS, self, lambda _: False)
-        self.gossip = TransactionGossip(self.pool, self.network, lambda: hub.now_ms)  # type: ignore[arg-type]
+        self.gossip = TransactionGossip(self.pool, self.network, lambda: hub.now_ms)
         self.pool.gossip = self.gossip
 
     def on_message(self, delivery: Delivery) -> None:
