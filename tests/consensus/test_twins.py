@@ -20,9 +20,13 @@ from typing import Any
 
 import pytest
 
+from consensus.inputs import VoteSigned
 from consensus.validators import Validators
-from state.finality import offender
-from tests.consensus.network import Network, encode
+from consensus.view import Occurrence, View
+from state.crypto import Tag
+from state.finality import offender, vote_digest
+from tests.consensus import network
+from tests.consensus.network import Network, Node, encode
 
 TWIN = 0
 HONEST = (1, 2, 3)
@@ -36,6 +40,8 @@ HEALED_MS = 60_000
 FINAL_AFTERWARDS = 10
 CASES = 45_760
 BATCH = 64
+
+WANTED = View.wanted
 
 Round = tuple[int, int]
 """Who leads, and the set of endpoints, as bits, that are on another side than the first copy."""
@@ -138,6 +144,46 @@ def test_there_are_as_many_cases_as_symmetry_leaves() -> None:
 def test_a_tenth_of_all_cases(part: int) -> None:
     named = [run_case(case, 2)["is_named"] for case in chosen()[part::8]]
     assert any(named), "the twin is caught in some, so the cases do part its copies"
+
+
+def notarizes_twice(view: View, occurrence: Occurrence, *, is_current: bool) -> Tag | None:
+    """R3 without once per view."""
+    if occurrence is Occurrence.PROPOSAL_VALID and is_current:
+        return None if view.my_notarize == view.proposal or view.my_nullify else Tag.NOTARIZE
+    return WANTED(view, occurrence, is_current=is_current)
+
+
+def finalizes_after_nullify(view: View, occurrence: Occurrence, *, is_current: bool) -> Tag | None:
+    """R6 without the check for an own Nullify."""
+    held = view.my_nullify
+    view.my_nullify = held and occurrence is not Occurrence.CERTIFIED_VALID
+    try:
+        return WANTED(view, occurrence, is_current=is_current)
+    finally:
+        view.my_nullify = held
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found_by"), [(WANTED, 0), (notarizes_twice, 50), (finalizes_after_nullify, 200)]
+)
+def test_the_cases_accuse_an_engine_that_forgot_a_rule(
+    wanted: Any, found_by: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the guard, which refuses what the engine should not have asked for."""
+
+    def sign(node: Node, kind: Tag, subject: Any) -> VoteSigned:
+        signature = network.sign(node.key, vote_digest(kind, network.GENESIS, subject))
+        return VoteSigned(node.network.now, kind, subject, signature)
+
+    monkeypatch.setattr(Node, "sign_vote", sign)
+    monkeypatch.setattr(View, "wanted", wanted)
+    if wanted is notarizes_twice:
+        monkeypatch.setattr(View, "propose", lambda view, one: setattr(view, "proposal", one))
+    if not found_by:
+        run_batch(chosen()[:50])
+        return
+    with pytest.raises(AssertionError, match="an honest validator is accused"):
+        run_batch(chosen()[:found_by])
 
 
 def main(jobs: int) -> None:
