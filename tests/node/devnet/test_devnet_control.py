@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -21,7 +22,8 @@ def raw(folder: Path, data: bytes) -> bytes:
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(5)
         connection.connect(str(folder / SOCKET_FILE))
-        connection.sendall(data)
+        with suppress(BrokenPipeError):  # what is too long is refused before all of it was sent
+            connection.sendall(data)
         return connection.makefile("rb").readline()
 
 
