@@ -13,7 +13,7 @@ from consensus.links import justifies, normal_proposal
 from consensus.messages import Block
 from consensus.settings import Judgement
 from consensus.validators import Validators
-from state.finality import Header, fits, justify_hash
+from state.finality import Header, boundary_height, fits, justify_hash
 from state.types import Hash
 
 
@@ -123,6 +123,7 @@ class Blocks:
         return (
             fits(proposal, header, self._epoch_blocks)
             and header.height == parent.header.height + 1
+            and (header.parent_view == 0) == (parent.header.height == self._height_before(header))
             and header.time_ms > parent.header.time_ms
             and header.state_root == parent.state_root
             and header.outcomes_root == parent.outcomes_root
@@ -132,6 +133,14 @@ class Blocks:
             and header.justify_hash == justify_hash(block.justify)
             and justifies(block.justify, proposal, header.parent_id, header.epoch)
         )
+
+    def _height_before(self, header: Header) -> int:
+        """Return the height of the block over which the header's epoch begins, which is view 0.
+
+        Over genesis no certificate names the parent, so its height must (settled 5 and 9): else a
+        leader could stand on a block that nobody has certified.
+        """
+        return boundary_height(header.epoch, self._epoch_blocks) - self._epoch_blocks
 
     def executed(
         self, block_id: Hash, *, is_valid: bool, roots: tuple[Hash, Hash], changed: bool

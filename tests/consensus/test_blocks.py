@@ -16,6 +16,8 @@ from state.finality import (
     Header,
     Justify,
     Notarization,
+    Nullification,
+    Nullified,
     Proposal,
     Validator,
     Vote,
@@ -103,6 +105,21 @@ def test_r2_and_settled_9_what_a_header_must_agree_with(changes: dict[str, Any])
     entry = blocks.get(wrong.header.id)
     assert entry is not None
     assert entry.standing is Standing.INVALID
+
+
+def test_r2_only_the_first_block_of_an_epoch_has_no_view_below_it() -> None:
+    blocks, (low,) = Blocks(TIP, 1_000), chain(1)
+    add(blocks, low)
+    execute(blocks, low.header.id)
+    gap = Justify(None, (Nullification(Nullified(0, 1), (Vote(0, bytes(64)),)),))
+    wrong = block(low.header, 2, parent_view=0, justify_hash=justify_hash(gap))
+    wrong = Block(wrong.header, gap, b"body")
+    assert add(blocks, wrong) == []
+    entry = blocks.get(wrong.header.id)
+    assert entry is not None
+    assert entry.standing is Standing.INVALID
+    right = Block(block(GENESIS, 2, justify_hash=justify_hash(gap)).header, gap, b"body")
+    assert add(blocks, right) == [right.header.id]
 
 
 def test_what_stands_on_the_invalid_is_invalid() -> None:
