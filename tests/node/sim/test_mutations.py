@@ -88,7 +88,7 @@ CASES = [
 
 
 @pytest.mark.usefixtures("without_guard")
-@pytest.mark.parametrize(("mutate", "options", "invariants", "seeds_max"), CASES, ids=str)
+@pytest.mark.parametrize(("mutate", "options", "invariants", "seeds_max"), CASES)
 def test_a_rule_of_voting_that_is_switched_off_is_missed(
     mutate: Patch,
     options: dict[str, Any],

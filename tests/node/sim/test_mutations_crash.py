@@ -162,7 +162,7 @@ CASES = [
 
 
 @pytest.mark.usefixtures("without_guard")
-@pytest.mark.parametrize(("mutate", "engine", "options", "invariants", "seeds_max"), CASES, ids=str)
+@pytest.mark.parametrize(("mutate", "engine", "options", "invariants", "seeds_max"), CASES)
 def test_what_a_crash_undoes_is_missed(
     mutate: Patch,
     engine: type[Driver],
