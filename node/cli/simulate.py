@@ -1,5 +1,6 @@
 """`sahara simulate`: consensus under a virtual clock, with faults and Byzantine validators."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -109,10 +110,14 @@ def simulate(
     """
     try:
         if report:
+            _refuse_beside(context, "--replay runs what the report says", {"report"})
             code = _replay(report)
         else:
             if swarm:
-                _refuse_beside_swarm(context, options)
+                beside = {"swarm", "seed", "sweep", "jobs", "out", "plot"}
+                _refuse_beside(context, "--swarm draws what the seed says", beside)
+            for path in (out, plot):
+                _refuse_unwritable(path)
             code = _run(_options(options), swarm, out, sweep, jobs, plot)
     except WrongUsage as error:
         click.echo(f"{error.code}: {error.sentence}", err=True)
@@ -129,12 +134,19 @@ def _options(options: dict[str, Any]) -> Options:
         raise WrongUsage(f"The options make no simulation: {error}.") from error
 
 
-def _refuse_beside_swarm(context: click.Context, options: dict[str, Any]) -> None:
-    """Raise WrongUsage for an option that a swarm draws itself."""
-    for name in sorted(set(options) - {"seed"}):
-        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
-            flag = name.removesuffix("_ms").replace("_", "-")
-            raise WrongUsage(f"--swarm draws --{flag} from the seed; leave one of them out.")
+def _refuse_beside(context: click.Context, why: str, allowed: set[str]) -> None:
+    """Raise WrongUsage for any other option that was given."""
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        given = context.get_parameter_source(name) is not ParameterSource.DEFAULT
+        if given and name not in allowed:
+            raise WrongUsage(f"{why}, not {parameter.opts[0]}; leave one of them out.")
+
+
+def _refuse_unwritable(path: Path | None) -> None:
+    """Raise WrongUsage before hours of work whose report could not be kept."""
+    if path is not None and not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise WrongUsage(f"{path} cannot be written; name a file in a folder of your own.")
 
 
 def _run(

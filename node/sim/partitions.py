@@ -41,6 +41,9 @@ def _parse_cut(text: str, endpoints: int) -> Cut:
             f"--partition {text!r} is neither none, random, nor SIDES@FIRST-LAST such as "
             "0,1|2,3@10-20; join several with a semicolon."
         )
+    first, last = int(found["first"]), int(found["last"])
+    if first > last:
+        raise WrongUsage(f"--partition {text!r} ends before it begins; give the lower view first.")
     sides = [-1] * endpoints
     for number, members in enumerate(found["sides"].split("|")):
         for member in filter(None, members.split(",")):
@@ -51,7 +54,7 @@ def _parse_cut(text: str, endpoints: int) -> Cut:
                     f"are endpoints 0 to {endpoints - 1}."
                 )
             sides[index] = number
-    return Cut(tuple(sides), int(found["first"]), int(found["last"]))
+    return Cut(tuple(sides), first, last)
 
 
 def cut_at(cuts: list[Cut], view: int) -> Sides:
