@@ -68,6 +68,10 @@ class Bodies:
         if len(self._kept) > BODIES_KEPT_MAX:
             self._kept.popitem(last=False)
 
+    def id_of(self, wire: bytes) -> Hash:
+        """Return the id of a transaction; raises Malformed for bytes that are none."""
+        return self._decoder.decode(wire, bytes_max=self._fees.transaction_bytes_max).id
+
     def judge(self, header: Header, data: bytes) -> Judgement:
         """Hold a body against its header and the static rules."""
         try:

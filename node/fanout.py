@@ -22,4 +22,4 @@ def fan_out(delays_us: Sequence[int], stakes: Sequence[int], sender: int) -> lis
     while reached * of < sum(stakes) * share:
         reached += stakes[nearest[first]]
         first += 1
-    return [*reversed(nearest[1:first]), *nearest[first:]]
+    return [*reversed(nearest[1:first]), *nearest[max(1, first) :]]

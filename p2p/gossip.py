@@ -110,6 +110,10 @@ class Puller:
                 want.tellers.append(peer)
                 told.add(thing)
 
+    def is_asked(self, thing: bytes) -> bool:
+        """Tell whether somebody was asked for a thing and may still answer."""
+        return thing in self._asked
+
     def on_received(self, things: Iterable[bytes]) -> None:
         """These things are here, whoever brought them."""
         for thing in things:

@@ -95,6 +95,8 @@ class TransactionGossip:
         self._puller = Puller()
         self._seen = Seen()
         """Transactions that were admitted, whatever became of them: not asked for again."""
+        self._entering: set[Hash] = set()
+        """Transactions that were brought and are being admitted."""
         self._news: dict[Hash, None] = {}
         self._knowing: dict[Hash, set[bytes]] = {}
         """Who has told or brought what is about to be told."""
@@ -109,6 +111,19 @@ class TransactionGossip:
         if self._news_timer is None:
             loop = asyncio.get_running_loop()
             self._news_timer = loop.call_later(NEWS_SECONDS, self._tell_news)
+
+    def is_coming(self, tx_id: Hash) -> bool:
+        """Tell whether a transaction was asked for, or is being admitted."""
+        return tx_id in self._entering or self._puller.is_asked(tx_id)
+
+    def is_untold(self, tx_id: Hash) -> bool:
+        """Tell whether a transaction was admitted and no peer can know of it."""
+        return tx_id in self._news and not self._knowing.get(tx_id)
+
+    def bring(self, peer_id: bytes, wires: tuple[bytes, ...]) -> None:
+        """Admit transactions that came with a proposal, and need not be asked for."""
+        for wire in wires:
+            self._spawn(self._admit_quietly(peer_id, wire))
 
     def stop(self) -> None:
         """Tell and ask nothing any more."""
@@ -156,7 +171,9 @@ class TransactionGossip:
         for tx_id in ids:
             if tx_id in self._news:
                 self._knowing.setdefault(tx_id, set()).add(peer_id)
-        lacking = [tx_id for tx_id in ids if tx_id not in self._seen]
+        lacking = [
+            tx_id for tx_id in ids if tx_id not in self._seen and tx_id not in self._entering
+        ]
         self._puller.on_told(peer_id, lacking)
         self._poll()
         return Verdict.USEFUL if lacking else Verdict.DUPLICATE
@@ -169,6 +186,10 @@ class TransactionGossip:
         worst = min(verdicts, key=lambda verdict: verdict.value)
         delivery.settle(worst if worst is Verdict.INVALID else max(verdicts, key=_worth))
 
+    async def _admit_quietly(self, peer_id: bytes, wire: bytes) -> None:
+        """Admit a transaction for which its proposal answers."""
+        await self._admit_one(peer_id, wire)
+
     async def _admit_one(self, peer_id: bytes, wire: bytes) -> Verdict:
         try:
             tx_id = self._pool.read(wire).id
@@ -179,6 +200,7 @@ class TransactionGossip:
         if tx_id in self._seen:
             return Verdict.DUPLICATE
         self._knowing.setdefault(tx_id, set()).add(peer_id)
+        self._entering.add(tx_id)
         try:
             await self._pool.submit(wire)
         except BadSignature as error:
@@ -188,6 +210,7 @@ class TransactionGossip:
         except Rejected:
             return Verdict.DUPLICATE
         finally:
+            self._entering.discard(tx_id)
             if tx_id not in self._news:
                 self._knowing.pop(tx_id, None)
         return Verdict.USEFUL

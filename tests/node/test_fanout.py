@@ -28,3 +28,8 @@ def test_everybody_else_is_sent_to_once(data: st.DataObject) -> None:
     while head < len(order) and all(delays[order[0]] >= delays[at] for at in order[: head + 1]):
         head += 1
     assert (stakes[sender] + sum(stakes[at] for at in order[:head])) * of >= sum(stakes) * share
+
+
+def test_a_sender_that_stands_alone_or_has_no_stake_sends_nothing_to_itself() -> None:
+    assert fan_out([0], [0], 0) == []
+    assert fan_out([0, 5, 3], [0, 0, 0], 0) == [2, 1]
