@@ -93,7 +93,7 @@ class Proposals:
         self._gossip = gossip
         self._genesis_hash = genesis_hash
         self._now_ms = now_ms
-        self._shelf = Shelf()
+        self.shelf = Shelf()
         self.rebuilds = Rebuilds(find, gossip.is_coming, bodies.id_of)
         self._timer: asyncio.TimerHandle | None = None
         self._host: Receiver | None = None
@@ -118,7 +118,7 @@ class Proposals:
             checked = self._bodies.checked(message.header, message.body)
             ids = [transaction.id for transaction in checked.transactions]
             body = checked.body
-            self._shelf.put(message.proposal.block_id, body.transactions)
+            self.shelf.put(message.proposal.block_id, body.transactions)
             places = self._untold(ids, body.transactions)
             wires = tuple([body.transactions[at] for at in places])
             outline = Outline(b"".join(ids), places, wires, body.late, body.evidence)
@@ -158,7 +158,7 @@ class Proposals:
                     if is_wanted:
                         self._gossip.bring(peer_id, piece.wires)
                 case PartsWanted():
-                    self._send(peer_id, self._shelf.draw(peer_id, piece))
+                    self._send(peer_id, self.shelf.draw(peer_id, piece))
         except Malformed:
             return Verdict.INVALID
         finally:
@@ -177,7 +177,7 @@ class Proposals:
     def on_vote(self, peer_id: bytes, block_id: Hash) -> None:
         """A peer voted for a block; a validator that does so holds its body."""
         _, network = self._joined
-        if block_id not in self._shelf and network.validator_of(peer_id) is not None:
+        if block_id not in self.shelf and network.validator_of(peer_id) is not None:
             self.rebuilds.on_shown(peer_id, block_id, self._now_ms())
             self._poll()
 
@@ -234,7 +234,7 @@ class Proposals:
             return
         host, network = self._joined
         if rebuilt.wires:
-            self._shelf.put(rebuilt.propose.proposal.block_id, rebuilt.wires)
+            self.shelf.put(rebuilt.propose.proposal.block_id, rebuilt.wires)
         host.receive(network.validator_of(rebuilt.source) or rebuilt.source, rebuilt.propose)
 
     def _poll(self) -> None:

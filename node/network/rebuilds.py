@@ -104,8 +104,6 @@ class Rebuilds:
         self._id_of = id_of
         self._open: dict[Hash, _Rebuild] = {}
         self._shown: OrderedDict[Hash, list[bytes]] = OrderedDict()
-        self.pulled_wires = 0
-        """Transactions that came because they were asked for here."""
         self.wholes = 0
         """Bodies that had to be asked for as they are."""
 
@@ -162,7 +160,6 @@ class Rebuilds:
         rebuild.due_ms = now_ms
         if not parts.wires:  # it has nothing of this block
             return None
-        self.pulled_wires += len(parts.wires)
         if not parts.indices:
             whole = self._finish(rebuild, parts.wires)
             if whole is None:

@@ -31,6 +31,8 @@ class Shelf:
     def __init__(self) -> None:
         self._kept: OrderedDict[Hash, _Kept] = OrderedDict()
         self._bytes = 0
+        self.drawn_wires = 0
+        """Transactions that others have drawn from here."""
 
     def __len__(self) -> int:
         """Return how many bodies are kept."""
@@ -63,4 +65,5 @@ class Shelf:
         if drawn > DRAWS_MAX * kept.size_bytes:
             return nothing
         kept.drawn_bytes[peer] = drawn
+        self.drawn_wires += len(wires)
         return Parts(wanted.block_id, wanted.indices, wires)

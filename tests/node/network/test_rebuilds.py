@@ -127,7 +127,6 @@ def test_what_is_missing_is_asked_for_in_one_question() -> None:
     assert node.asks() == []
     parts = answer(sketch, numbers, (0, 2, 3))
     assert whole(node.rebuilds.on_parts(LEADER, parts, 1)) == propose
-    assert node.rebuilds.pulled_wires == 3
     assert node.rebuilds.on_parts(LEADER, parts, 2) is None, "it is done"
 
 
@@ -434,6 +433,7 @@ def test_a_shelf_is_bounded_and_so_is_what_one_peer_draws() -> None:
     answers = [shelf.draw(LEADER, newest).wires for _ in range(2 * DRAWS_MAX)]
     assert [bool(each) for each in answers] == [True] * DRAWS_MAX + [False] * DRAWS_MAX
     assert shelf.draw(HELPER, newest).wires
+    assert shelf.drawn_wires == 3 * (DRAWS_MAX + 1)
 
 
 def test_one_long_body_is_kept_though_it_exceeds_the_bound() -> None:
