@@ -183,6 +183,7 @@ class TransactionGossip:
         verdicts = await asyncio.gather(
             *[self._admit_one(delivery.peer_id, wire) for wire in wires]
         )
+        self._poll()  # room to ask for more
         worst = min(verdicts, key=lambda verdict: verdict.value)
         delivery.settle(worst if worst is Verdict.INVALID else max(verdicts, key=_worth))
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2p.gossip import (
+    ASKED_PER_PEER_MAX,
     PULL_BATCH_MAX,
     PULL_TIMEOUT_MS,
     WANTED_MAX,
@@ -101,11 +102,47 @@ def test_questions_are_spread_and_cut_into_batches() -> None:
     ]
 
 
+def test_a_burst_of_one_peer_is_pulled_as_fast_as_it_answers() -> None:
+    puller = Puller()
+    things = ids(50_000)
+    puller.on_told(A, things)
+    got: list[bytes] = []
+    while len(puller):
+        pulls = puller.poll(0)
+        assert sum(len(pull.things) for pull in pulls) <= ASKED_PER_PEER_MAX
+        due = [thing for pull in pulls for thing in pull.things]
+        assert due
+        puller.on_received(due)
+        got += due
+    assert (got, puller.failed) == (things, 0)
+
+
+def test_what_nobody_has_holds_up_nothing_that_another_has() -> None:
+    """A liar told a lot, true ids among it; whoever else tells those is asked at once."""
+    puller = Puller()
+    junk, true = ids(30_000), ids(100, 10**6)
+    puller.on_told(A, [*junk, *true])
+    assert {pull.peer for pull in puller.poll(0)} == {A}
+    puller.on_told(B, true)
+    (pull,) = puller.poll(1)
+    assert (pull.peer, sorted(pull.things)) == (B, true)
+
+
+def test_who_tells_too_much_gives_way_to_others() -> None:
+    puller = Puller()
+    for at in range(WANTED_MAX // WANTED_PER_PEER_MAX):  # liars
+        puller.on_told(bytes([at]) * 32, ids(WANTED_PER_PEER_MAX, at * 10**6))
+    assert len(puller) == WANTED_MAX
+    puller.on_told(b"h" * 32, ids(10, 10**8))
+    assert len(puller) == WANTED_MAX
+    assert sum(len(pull.things) for pull in puller.poll(0) if pull.peer == b"h" * 32) == 10
+
+
 def test_nobody_fills_the_memory() -> None:
     puller = Puller()
     puller.on_told(A, ids(WANTED_PER_PEER_MAX + 100))
     assert len(puller) == WANTED_PER_PEER_MAX
-    for at in range(2, 60):
+    for at in range(2, 4):
         puller.on_told(bytes([at]) * 32, ids(WANTED_PER_PEER_MAX, at * 10**6))
     assert len(puller) == WANTED_MAX
 
@@ -140,4 +177,7 @@ def test_each_thing_has_one_question_at_most(steps: list[tuple[str, int, int]]) 
                         assert key not in open_pulls
                         open_pulls[key] = (pull.peer, now)
         assert set(puller._asked) == set(open_pulls)
-        assert set(puller._wanted) == set(puller._asked) | set(puller._ready)
+        ready = [thing for queue in puller._ready.values() for thing in queue]
+        assert len(ready) == len(set(ready))
+        assert set(puller._wanted) == set(puller._asked) | set(ready)
+        assert sum(puller._asking.values()) == len(puller._asked)
