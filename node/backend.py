@@ -38,7 +38,7 @@ from state.modules.chain import NonceUsed
 from state.transaction import Transaction
 from state.types import Hash
 
-DROPPED_KEPT_MAX = 10_000
+DROPPED_KEPT_MAX = 50_000
 DESCENDANTS_MAX = 1_000
 """Blocks without a certificate of their own between one and the next that has one, in an answer."""
 LINKS_MAX = 32
@@ -157,10 +157,15 @@ class NodeBackend:
             return TxStatus(tx_id, stage, candidate.header.height, index)
         if tx_id in self._mempool:
             return TxStatus(tx_id, Stage.PENDING)
-        reason = self._dropped.get(tx_id)
-        if reason is None:
+        dropped = self.dropped(tx_id)
+        if dropped is None:
             raise NotFound("No transaction of this id was seen here; check the id, or send it.")
-        return TxStatus(tx_id, Stage.DROPPED, reason=reason)
+        return dropped
+
+    def dropped(self, tx_id: Hash) -> TxStatus | None:
+        """Return why a transaction had to go, None if it has not."""
+        reason = self._dropped.get(tx_id)
+        return None if reason is None else TxStatus(tx_id, Stage.DROPPED, reason=reason)
 
     def status(self) -> NodeStatus:
         """Return the node at a glance."""

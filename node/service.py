@@ -48,8 +48,6 @@ RUN_FILE = "run.json"
 """While a node runs, its process id and the address of its RPC server stand here."""
 
 DATABASE_FOLDER = "data"
-PENDING_PER_SENDER_MAX = 256
-"""As many as an account has usable nonces."""
 
 STDIN = 0
 STDIN_BYTES_MAX = 1024
@@ -76,7 +74,7 @@ class Service:
             MempoolLimits(
                 config.mempool_transactions_max,
                 config.mempool_bytes_max,
-                PENDING_PER_SENDER_MAX,
+                config.mempool_per_sender_max,
             )
         )
         known = VerifiedWires(mempool.wires)
