@@ -119,8 +119,8 @@ class Mempool:
     def __init__(self, limits: MempoolLimits) -> None:
         self._limits = limits
         self._places: dict[Hash, _Place] = {}
-        self.wires: set[bytes] = set()
-        """The wire bytes of what is pending, whose signatures hold."""
+        self.wires: dict[bytes, Transaction] = {}
+        """What is pending, by its wire bytes; the signatures of all of it hold."""
         self._order: list[_Place] = []
         self._expiries: list[tuple[int, Hash]] = []
         self._senders: dict[Address, _Sender] = {}
@@ -149,11 +149,23 @@ class Mempool:
 
     # --- admission -------------------------------------------------------------------------------
 
-    def check(self, transaction: Transaction, state: State, height: int, params: Params) -> None:
-        """Raise Rejected unless the transaction may wait for the block at `height`."""
+    def check(
+        self,
+        transaction: Transaction,
+        state: State,
+        height: int,
+        params: Params,
+        *,
+        is_includable: bool = False,
+    ) -> None:
+        """Raise Rejected unless the transaction may wait for the block at `height`.
+
+        With `is_includable` the caller knows that the executor's own check over this state holds.
+        """
         if transaction.id in self._places:
             raise AlreadyPending("This transaction is pending already; wait for its outcome.")
-        check_inclusion(state, transaction, height, params)
+        if not is_includable:
+            check_inclusion(state, transaction, height, params)
         body = transaction.body
         sender = self._senders.get(body.account)
         if sender is not None:
@@ -195,7 +207,7 @@ class Mempool:
         insort(self._order, place)
         heappush(self._expiries, (body.valid_until_height, transaction.id))
         self._places[transaction.id] = place
-        self.wires.add(transaction.wire)
+        self.wires[transaction.wire] = transaction
         sender = self._senders.setdefault(body.account, _Sender({}, 0))
         sender.nonces[body.nonce] = transaction
         sender.reserved += body.fee_max
@@ -208,7 +220,7 @@ class Mempool:
         if place is None:
             return
         body = transaction.body
-        self.wires.discard(place[2].wire)
+        del self.wires[place[2].wire]
         sender = self._senders[body.account]
         del sender.nonces[body.nonce]
         sender.reserved -= body.fee_max

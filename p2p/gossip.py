@@ -5,14 +5,15 @@ when no answer comes. So a thing crosses each link at most once, and an id that 
 costs a bounded number of questions. What an id means is the caller's business.
 """
 
-import random
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
 PULL_TIMEOUT_MS: Final = 1_000
+ATTEMPTS_MAX: Final = 3
+"""Questions about one thing that stay without an answer: a teller may be slow, and the only one."""
 PULL_BATCH_MAX: Final = 256
 """Ids in one question."""
 TELLERS_MAX: Final = 8
@@ -55,15 +56,6 @@ class Seen:
         return len(self._new) + len(self._old)
 
 
-def fan_out(
-    peers: Sequence[bytes], besides: Iterable[bytes], count: int, chance: random.Random
-) -> list[bytes]:
-    """Return up to `count` peers to tell, drawn by chance from those not in `besides`."""
-    left_out = set(besides)
-    others = [peer for peer in peers if peer not in left_out]
-    return others if len(others) <= count else chance.sample(others, count)
-
-
 @dataclass(slots=True)
 class _Want:
     """A thing that is wanted: who told of it and was not asked yet, and who was asked last.
@@ -75,6 +67,8 @@ class _Want:
     queued: bytes | None = None
     asked: bytes | None = None
     asked_ms: int = 0
+    attempts: int = 0
+    """Questions that stayed without an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +155,11 @@ class Puller:
         """Return whom to ask for what now, and move on from those who did not answer."""
         while self._asked:
             thing = next(iter(self._asked))
-            if now_ms - self._wanted[thing].asked_ms < PULL_TIMEOUT_MS:
+            want = self._wanted[thing]
+            if now_ms - want.asked_ms < PULL_TIMEOUT_MS:
                 break
-            self._give_up(thing, self._wanted[thing])
+            want.attempts += 1
+            self._give_up(thing, want, may_be_slow=want.attempts < ATTEMPTS_MAX)
         pulls = []
         for peer, queue in self._ready.items():
             due = tuple(islice(queue, ASKED_PER_PEER_MAX - self._asking[peer]))
@@ -194,13 +190,17 @@ class Puller:
     def _load(self, peer: bytes) -> int:
         return len(self._ready.get(peer, ())) + self._asking[peer]
 
-    def _give_up(self, thing: bytes, want: _Want) -> None:
+    def _give_up(self, thing: bytes, want: _Want, *, may_be_slow: bool = False) -> None:
         """Whoever was asked does not deliver: another may, or the thing is wanted no more."""
-        assert want.asked is not None, "nobody was asked"
-        self._by_peer.get(want.asked, set()).discard(thing)
-        self._asking[want.asked] -= 1
+        peer = want.asked
+        assert peer is not None, "nobody was asked"
+        self._asking[peer] -= 1
         want.asked = None
         del self._asked[thing]
+        if may_be_slow and not want.tellers and peer in self._by_peer:
+            want.tellers.append(peer)
+        else:
+            self._by_peer.get(peer, set()).discard(thing)
         self._queue(thing, want)
 
     def _forget(self, thing: bytes) -> None:

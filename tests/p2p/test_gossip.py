@@ -1,12 +1,11 @@
 """Gossip: each thing is asked for once at a time, nobody is waited for for ever, memory ends."""
 
-import random
-
 from hypothesis import given
 from hypothesis import strategies as st
 
 from p2p.gossip import (
     ASKED_PER_PEER_MAX,
+    ATTEMPTS_MAX,
     PULL_BATCH_MAX,
     PULL_TIMEOUT_MS,
     WANTED_MAX,
@@ -14,7 +13,6 @@ from p2p.gossip import (
     Pull,
     Puller,
     Seen,
-    fan_out,
 )
 
 A, B, C = (bytes([name]) * 32 for name in b"ABC")
@@ -42,12 +40,6 @@ def test_seen_holds_the_last_half_of_its_size(numbers: list[int], size: int) -> 
         assert len(seen) <= size
 
 
-def test_fan_out_leaves_out_who_knows() -> None:
-    chance = random.Random(1)
-    assert fan_out([A, B, C], [B], 5, chance) == [A, C]
-    assert {tuple(fan_out([A, B, C], [], 1, chance)) for _ in range(50)} == {(A,), (B,), (C,)}
-
-
 def test_one_question_at_a_time_and_the_next_teller_after_a_timeout() -> None:
     puller = Puller()
     (thing,) = ids(1)
@@ -66,7 +58,9 @@ def test_what_nobody_has_is_given_up() -> None:
     (pull,) = puller.poll(0)
     puller.on_refused(A, pull.things[:1])
     assert (len(puller), puller.failed) == (2, 1)
-    assert puller.poll(PULL_TIMEOUT_MS) == []
+    for attempt in range(1, ATTEMPTS_MAX):
+        assert puller.poll(attempt * PULL_TIMEOUT_MS) == [Pull(A, pull.things[1:])]
+    assert puller.poll(ATTEMPTS_MAX * PULL_TIMEOUT_MS) == []
     assert (len(puller), puller.failed) == (0, 3)
     assert not any(puller._by_peer.values())
 
