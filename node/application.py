@@ -4,7 +4,7 @@ Blocks that are not final yet are layers over their parents, in state and tree a
 side by side until one of them becomes final; the others go then, with all that stands on them.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from state import crypto
 from state.block import Body, Outcome, Result
 from state.codec import encode
 from state.context import BlockContext, QueryContext
-from state.crypto import Tag
+from state.crypto import SignatureClaim, Tag
 from state.errors import InvalidBlock, NotFound
 from state.execute import (
     Executed,
@@ -136,6 +136,7 @@ class Application:
         invariants_every_blocks: int,
         timed: Callable[[str], Any],
         known: VerifiedWires | None = None,
+        known_claims: Container[SignatureClaim] = (),
     ) -> None:
         self.genesis = genesis
         self.genesis_hash = genesis.hash
@@ -148,6 +149,7 @@ class Application:
         self._base = Base(store)
         self._invariants_every_blocks = invariants_every_blocks
         self._timed = timed
+        self._known_claims = known_claims
         self._candidates: dict[Hash, Candidate] = {}
         self._queries: dict[str, Query] = {
             query.name: query for module in MODULES for query in module.queries
@@ -243,6 +245,7 @@ class Application:
                 block_input(header, justify, content.body, content.transactions),
                 self.genesis_hash,
                 every_invariant=every,
+                known=self._known_claims,
             )
         with self._timed("tree"):
             changes = executed.state.changes()

@@ -5,16 +5,18 @@ so far, so two nodes agree on a root exactly when they executed the same blocks.
 never empty.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from consensus.effects import BuildBlock, ExecuteBlock
+from consensus.effects import BuildBlock, CommitBlock, ExecuteBlock
 from consensus.settings import Judgement
 from state.crypto import Tag, hash_bytes
-from state.finality import Header, evidence_root
+from state.finality import Evidence, Header, ValidatorSet, evidence_root
 from state.types import Hash
 
 PARAMS_HASH = hash_bytes(Tag.PARAMS, b"simulation")
+GENESIS_ROOT = hash_bytes(Tag.GENESIS, b"counter")
 ROOTS_MAX = 4_096
 """Roots of blocks that never became final are forgotten when there are so many."""
 
@@ -42,8 +44,8 @@ class Executed:
 class Machine(Protocol):
     """The state machine of one node, as its replica sees it."""
 
-    def genesis(self) -> Executed:
-        """Return what genesis gives."""
+    def members(self, epoch: int) -> ValidatorSet:
+        """Return the validator set of an epoch that is fixed here."""
         ...
 
     def build(self, wanted: BuildBlock, salt: bytes) -> Built:
@@ -62,7 +64,11 @@ class Machine(Protocol):
         """Execute a block over its parent."""
         ...
 
-    def commit(self, header: Header, block_id: Hash) -> None:
+    def found(self, evidence: Evidence) -> None:
+        """Keep evidence that consensus found, to put it into a block."""
+        ...
+
+    def commit(self, effect: CommitBlock) -> None:
         """Make an executed block final and durable; may raise AssertionError for an invariant."""
         ...
 
@@ -74,13 +80,14 @@ class Machine(Protocol):
 class Counter:
     """The application of `--app none`."""
 
-    def __init__(self, genesis_id: Hash) -> None:
+    def __init__(self, genesis_id: Hash, members: Callable[[int], ValidatorSet]) -> None:
         self._final_id = genesis_id
-        self._roots: dict[Hash, Hash] = {genesis_id: self.genesis().state_root}
+        self._roots: dict[Hash, Hash] = {genesis_id: GENESIS_ROOT}
+        self._members = members
 
-    def genesis(self) -> Executed:
-        """Return what genesis gives."""
-        return Executed(True, hash_bytes(Tag.GENESIS, b"counter"))
+    def members(self, epoch: int) -> ValidatorSet:
+        """Return the validator set of an epoch: a counter follows the schedule."""
+        return self._members(epoch)
 
     def build(self, wanted: BuildBlock, salt: bytes) -> Built:
         """Choose a body over a block that was executed here."""
@@ -112,8 +119,12 @@ class Counter:
         self._roots[block.block_id] = root
         return Executed(True, root)
 
-    def commit(self, header: Header, block_id: Hash) -> None:
+    def found(self, evidence: Evidence) -> None:
+        """Keep nothing: a counter punishes nobody."""
+
+    def commit(self, effect: CommitBlock) -> None:
         """Make an executed block final; only what is not final can be forgotten."""
+        header, block_id = effect.header, effect.block_id
         assert header.parent_id == self._final_id, "blocks become final in order"
         assert block_id in self._roots, "a block is executed before it is final"
         self._final_id = block_id

@@ -33,6 +33,7 @@ from consensus.inputs import (
     BlockBuilt,
     BlockExecuted,
     EpochBegun,
+    EpochInfo,
     Input,
     Received,
     Started,
@@ -101,6 +102,10 @@ class Watcher(Protocol):
 
     def sends(self, replica: "Replica", to: bytes, message: Message) -> None:
         """The replica lets go of a message; everything it rests on has been synced."""
+        ...
+
+    def begins(self, replica: "Replica", epoch: EpochInfo) -> None:
+        """The replica begins an epoch, with the sets that its own application gives."""
         ...
 
     def failed(self, replica: "Replica", reason: str) -> None:
@@ -227,6 +232,7 @@ class Replica:
         self._engine = parts.make_engine(self._meter, self.machine)
         ledger = self.ledger
         epoch = ledger.epoch_info()
+        parts.watcher.begins(self, epoch)
         records, blocks = self.storage.recover(ledger.height)
         now_ms = parts.world.now_ms
         started = Started(
@@ -357,7 +363,7 @@ class Replica:
             case RaiseFloor():
                 self._raise_floor(effect.epoch, effect.view)
             case EvidenceFound():
-                self.ledger.evidence.append(effect.evidence)
+                self.machine.found(effect.evidence)
             case ServeBlocks() | ServeBoundary() | ServeJustify():
                 self._serve(effect)
             case Halt():
@@ -430,11 +436,13 @@ class Replica:
     def _commit(self, effect: CommitBlock) -> Input | None:
         parts = self._parts
         self.storage.sync()
-        self.machine.commit(effect.header, effect.block_id)
+        self.machine.commit(effect)
         self.ledger.commit(effect)
         header = effect.header
         if header.height == boundary_height(header.epoch, parts.epoch_blocks):
-            return EpochBegun(parts.world.now_ms, self.ledger.epoch_info())
+            epoch = self.ledger.epoch_info()
+            parts.watcher.begins(self, epoch)
+            return EpochBegun(parts.world.now_ms, epoch)
         return None
 
     def _raise_floor(self, epoch: int, view: int) -> None:

@@ -8,7 +8,7 @@ from consensus.driver import Driver
 from node.sim.accountability import blame_forks
 from node.sim.checkers import ALWAYS, SAFETY, Evidence, Violation
 from node.sim.chronicle import Chronicle
-from node.sim.cluster import Cluster, MakeEngine, genesis_tip, make_members
+from node.sim.cluster import Cluster, MakeEngine
 from node.sim.ending import Ending, make_report
 from node.sim.faults import Faults
 from node.sim.liveness import Patient, run_liveness
@@ -19,13 +19,11 @@ from node.sim.offences import find_offences
 from node.sim.progress import Views
 from node.sim.replica import Replica
 from node.sim.report import Liveness, Report
-from node.sim.rotas import Rotas
 from node.sim.scenario import Options, Scenario, make_scenario
 from node.sim.settings import timeouts_for
 from node.sim.signatures import make_scheme
 from node.sim.watch import Watch
 from node.sim.world import US_PER_MS, Account, World
-from state.crypto import Tag, hash_bytes
 
 STALLED_BACKOFFS = 40
 """Without a new view or height for so many of the longest back-offs, a schedule is cut short."""
@@ -50,22 +48,19 @@ class Simulation:
         self.scenario = scenario
         self.world = World(options.seed, account)
         scheme = make_scheme(options.seed, options.validators, options.real_signatures)
-        genesis_hash = hash_bytes(Tag.GENESIS, b"simulation")
-        members = make_members(scenario, scheme)
-        self.rotas = Rotas(scenario, members, self.world.chance("churn"))
-        self.chronicle = Chronicle(genesis_hash, self.rotas, scheme)
+        machines = machines_of(scenario, scheme, self.world)
+        self.rotas = machines.rotas
+        self.chronicle = Chronicle(machines.genesis_hash, self.rotas, scheme)
         limits = Limits(scenario.latency, scenario.stakes)
         self.measures = Measures(scenario.latency, limits)
         self.watch = Watch(self.world, scenario, self.chronicle, self.measures)
-        machines = machines_of(options, members)
-        genesis = genesis_tip(members, machines.genesis)
         self.cluster = Cluster(
             world=self.world,
             scenario=scenario,
             scheme=scheme,
             rotas=self.rotas,
-            genesis=genesis,
-            genesis_hash=genesis_hash,
+            genesis=machines.genesis,
+            genesis_hash=machines.genesis_hash,
             make_engine=hooks.make_engine,
             make_machine=machines.make,
         )
@@ -176,7 +171,7 @@ class Simulation:
 
     def _violations(self, views: int, liveness: Liveness, evidence: Evidence) -> list[Violation]:
         found: list[Violation] = self.watch.concluded()
-        checks = ALWAYS + SAFETY if self.scenario.is_within_bound else ALWAYS
+        checks = ALWAYS + SAFETY if self.rotas.is_within_bound else ALWAYS
         found += [violation for check in checks for violation in check(evidence)]
         if liveness.expected and not liveness.progressed:
             text = f"healed {liveness.healed}, nothing final within {liveness.bound_deltas:.0f} Δ"

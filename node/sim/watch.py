@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from consensus.effects import CommitBlock, Effect, EvidenceFound, Send
+from consensus.inputs import EpochInfo
 from consensus.messages import Message, Propose
 from node.sim.checkers import FinalityIsKept, HonestVotes, Violation
 from node.sim.chronicle import Chronicle, Final
@@ -125,6 +126,16 @@ class Watch:
                 f"{who} finalizes {message.subject.block_id.hex()[:8]} without its blocks on disk"
             )
             self._found(replica, "durable-before-send", text)
+
+    def begins(self, replica: Replica, epoch: EpochInfo) -> None:
+        """A replica begins an epoch: its application has the sets that all others have."""
+        if not self.is_honest(replica):
+            return
+        sets = ((epoch.epoch, epoch.validators), (epoch.epoch + 1, epoch.next_validators))
+        for number, members in sets:
+            if not self.chronicle.rotas.learn(number, members) and not self.is_forked:
+                text = f"endpoint {replica.endpoint} has another set for epoch {number}"
+                self._found(replica, "sets-as-scheduled", text)
 
     def _is_durable(self, replica: Replica, message: Finalize) -> bool:
         """Tell whether a block and its unfinal ancestors are on the replica's disk (settled 1)."""
