@@ -35,6 +35,8 @@ class Evidence:
     blames: tuple[tuple[int, Blame | None], ...]
     roots: dict[int, dict[Hash, set[int]]]
     """State roots by height, and which honest validators came to them."""
+    punished: frozenset[int] = frozenset()
+    """Validators that the application of any honest one has punished."""
 
 
 Check = Callable[[Evidence], Iterator[Violation]]
@@ -158,6 +160,12 @@ def accountability(run: Evidence) -> Iterator[Violation]:
             yield _at("accountability", at, f"height {height}: honest {innocent} are named")
 
 
+def honest_not_punished(run: Evidence) -> Iterator[Violation]:
+    """No honest validator is slashed, or out."""
+    for validator in sorted(run.honest & run.punished):
+        yield Violation("honest-not-punished", 0, f"honest validator {validator} was punished")
+
+
 SAFETY: tuple[Check, ...] = (
     agreement,
     one_notarization,
@@ -170,7 +178,7 @@ SAFETY: tuple[Check, ...] = (
 )
 """Hold while less than a third of the stake is Byzantine."""
 
-ALWAYS: tuple[Check, ...] = (honest_commit_no_offence, accountability)
+ALWAYS: tuple[Check, ...] = (honest_commit_no_offence, honest_not_punished, accountability)
 """Hold whoever is Byzantine."""
 
 AS_IT_RUNS = (

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from node.sim.rotas import Rotas
 from state.finality import ValidatorSet
+from state.types import Address
 
 
 @dataclass
@@ -19,6 +20,15 @@ class Elections(Rotas):
     def is_within_bound(self) -> bool:
         """Whether less than a third of the stake is Byzantine in every set that was decided."""
         return self._within_bound
+
+    @property
+    def different(self) -> int:
+        """How many different sets there were."""
+        return len({tuple(stakes.items()) for stakes in self._stakes[: self.highest + 1]})
+
+    def number(self, account: Address) -> int:
+        """Return the number of the validator that an account runs."""
+        return self._numbers[account]
 
     @property
     def last(self) -> int:

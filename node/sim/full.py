@@ -32,7 +32,9 @@ from state.crypto import SignatureClaim
 from state.errors import InvalidBlock
 from state.finality import Evidence, Header, ValidatorSet
 from state.genesis import Genesis
-from state.types import Hash
+from state.modules.staking.queries import SlashView, slashes, validators
+from state.modules.staking.records import Standing
+from state.types import Address, Hash
 
 BODIES_KEPT_MAX = 16
 """Bodies of its own that a Byzantine leader can make rivals of."""
@@ -139,6 +141,22 @@ class FullMachine:
         header = effect.header
         self.application.commit(header, effect.block_id, effect.finalization)
         self._evidence.committed(self.application.state, header.height + 1)
+
+    def slashes(self) -> list[SlashView]:
+        """Return who was slashed up to the last final block."""
+        return slashes(self.application.context)
+
+    def punished(self) -> list[Address]:
+        """Return who was slashed or is out."""
+        rows = validators(self.application.context)
+        out = [row.account for row in rows if row.standing == Standing.TOMBSTONED]
+        return [*out, *[view.validator for view in self.slashes()]]
+
+    def kind_of(self, wire: bytes) -> str:
+        """Return the names of a transaction's messages."""
+        decoder, bytes_max = self.application.decoder, self._shared.genesis.params.fees
+        transaction = decoder.decode(wire, bytes_max=bytes_max.transaction_bytes_max)
+        return "+".join([type(message).__name__ for message in transaction.body.messages])
 
     def restart(self) -> None:
         """Open the database again: what is not in it is gone."""

@@ -13,7 +13,7 @@ from consensus.effects import BuildBlock, CommitBlock, ExecuteBlock
 from consensus.settings import Judgement
 from state.crypto import Tag, hash_bytes
 from state.finality import Evidence, Header, ValidatorSet, evidence_root
-from state.types import Hash
+from state.types import Address, Hash
 
 PARAMS_HASH = hash_bytes(Tag.PARAMS, b"simulation")
 GENESIS_ROOT = hash_bytes(Tag.GENESIS, b"counter")
@@ -70,6 +70,10 @@ class Machine(Protocol):
 
     def commit(self, effect: CommitBlock) -> None:
         """Make an executed block final and durable; may raise AssertionError for an invariant."""
+        ...
+
+    def punished(self) -> list[Address]:
+        """Return the accounts of validators that the application has punished for an offence."""
         ...
 
     def restart(self) -> None:
@@ -131,6 +135,10 @@ class Counter:
         self._roots.pop(header.parent_id)
         if len(self._roots) > ROOTS_MAX:
             self.restart()
+
+    def punished(self) -> list[Address]:
+        """Nobody is."""
+        return []
 
     def restart(self) -> None:
         """Keep the final root only."""

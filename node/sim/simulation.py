@@ -10,6 +10,7 @@ from node.sim.checkers import ALWAYS, SAFETY, Evidence, Violation
 from node.sim.chronicle import Chronicle
 from node.sim.cluster import Cluster, MakeEngine
 from node.sim.ending import Ending, make_report
+from node.sim.elections import Elections
 from node.sim.faults import Faults
 from node.sim.liveness import Patient, run_liveness
 from node.sim.machines import machines_of
@@ -18,7 +19,7 @@ from node.sim.network import LinkFaults, Network
 from node.sim.offences import find_offences
 from node.sim.progress import Views
 from node.sim.replica import Replica
-from node.sim.report import Liveness, Report
+from node.sim.report import ApplicationRow, Liveness, Report
 from node.sim.scenario import Options, Scenario, make_scenario
 from node.sim.settings import timeouts_for
 from node.sim.signatures import make_scheme
@@ -148,7 +149,8 @@ class Simulation:
         blames = tuple(blame_forks(self.chronicle))
         offences = tuple(find_offences(self.chronicle, self.scenario.options.epoch_length))
         honest = frozenset(self.scenario.honest)
-        evidence = Evidence(self.chronicle, honest, offences, blames, self.watch.roots)
+        punished = self._punished()
+        evidence = Evidence(self.chronicle, honest, offences, blames, self.watch.roots, punished)
         ending = Ending(
             scenario=self.scenario,
             evidence=evidence,
@@ -156,6 +158,7 @@ class Simulation:
             views=views,
             traffic=counts[:2],
             liveness=liveness,
+            application=self._application(),
             figures=self.measures.figures(),
             heights=tuple(
                 replica.ledger.height
@@ -168,6 +171,26 @@ class Simulation:
             seconds=seconds,
         )
         return make_report(ending)
+
+    def _honest_replicas(self) -> list[Replica]:
+        return [each for each in self.replicas if self.watch.is_honest(each)]
+
+    def _punished(self) -> frozenset[int]:
+        """Return whom the application of any honest validator has punished."""
+        accounts = {one for each in self._honest_replicas() for one in each.machine.punished()}
+        numbers = {member.account: number for number, member in enumerate(self.rotas.everyone)}
+        return frozenset(numbers[account] for account in accounts)
+
+    def _application(self) -> ApplicationRow | None:
+        """Return what happened in the application, by the honest node that is furthest."""
+        if not isinstance(self.rotas, Elections):
+            return None
+        from node.sim.full import FullMachine
+        from node.sim.happenings import read_happenings
+
+        furthest = max(self._honest_replicas(), key=lambda replica: replica.ledger.height)
+        assert isinstance(furthest.machine, FullMachine), "elections are of the state machine"
+        return read_happenings(furthest.machine, self.rotas)
 
     def _violations(self, views: int, liveness: Liveness, evidence: Evidence) -> list[Violation]:
         found: list[Violation] = self.watch.concluded()
