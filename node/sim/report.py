@@ -19,7 +19,7 @@ class Verdict(IntEnum):
     FORKED_WITH_EVIDENCE = 3
 
 
-class ByzantineRow(Struct, frozen=True):
+class ByzantineRow(Struct, frozen=True, forbid_unknown_fields=True):
     """A validator that did not follow the protocol."""
 
     validator: int
@@ -27,7 +27,7 @@ class ByzantineRow(Struct, frozen=True):
     stake: int
 
 
-class EvidenceRow(Struct, frozen=True):
+class EvidenceRow(Struct, frozen=True, forbid_unknown_fields=True):
     """An offence that is provable from what honest validators hold."""
 
     offender: int
@@ -37,7 +37,7 @@ class EvidenceRow(Struct, frozen=True):
     """In how many views."""
 
 
-class ViolationRow(Struct, frozen=True):
+class ViolationRow(Struct, frozen=True, forbid_unknown_fields=True):
     """An invariant that did not hold, where, and how."""
 
     invariant: str
@@ -45,7 +45,7 @@ class ViolationRow(Struct, frozen=True):
     text: str
 
 
-class TransactionRow(Struct, frozen=True):
+class TransactionRow(Struct, frozen=True, forbid_unknown_fields=True):
     """How often transactions of a kind ended how, in final blocks."""
 
     kind: str
@@ -54,7 +54,7 @@ class TransactionRow(Struct, frozen=True):
     refused: int
 
 
-class SlashRow(Struct, frozen=True):
+class SlashRow(Struct, frozen=True, forbid_unknown_fields=True):
     """A validator that the chain has punished: it is out for ever."""
 
     validator: int
@@ -65,7 +65,7 @@ class SlashRow(Struct, frozen=True):
     byzantine: bool
 
 
-class ApplicationRow(Struct, frozen=True):
+class ApplicationRow(Struct, frozen=True, forbid_unknown_fields=True):
     """What happened in the state machine, as the node with the most final blocks has it."""
 
     transactions: list[TransactionRow]
@@ -83,7 +83,7 @@ class ApplicationRow(Struct, frozen=True):
     """Different validator sets."""
 
 
-class Liveness(Struct, frozen=True):
+class Liveness(Struct, frozen=True, forbid_unknown_fields=True):
     """What became of the chain once a random quorum was healed."""
 
     healed: list[int]
@@ -106,7 +106,7 @@ class Liveness(Struct, frozen=True):
         return None if self.needed_ms is None else self.needed_ms / self.delta_ms
 
 
-class Report(Struct, frozen=True, kw_only=True):
+class Report(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that a run has to say."""
 
     seed: int

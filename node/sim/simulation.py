@@ -9,8 +9,8 @@ from node.sim.accountability import blame_forks
 from node.sim.checkers import ALWAYS, SAFETY, Evidence, Violation
 from node.sim.chronicle import Chronicle
 from node.sim.cluster import Cluster, MakeEngine
-from node.sim.ending import Ending, make_report
 from node.sim.elections import Elections
+from node.sim.ending import Ending, make_report
 from node.sim.faults import Faults
 from node.sim.liveness import Patient, run_liveness
 from node.sim.machines import machines_of
