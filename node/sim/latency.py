@@ -79,8 +79,8 @@ def _from_file(path: Path, count: int) -> Latency:
         found = msgspec.json.decode(read_bounded(path, FILE_BYTES_MAX), type=LatencyFile)
     except OSError as error:
         raise WrongUsage(
-            f"--latency {quoted(str(path))} is neither milliseconds, lan, wan, nor a file that can be read "
-            f"({error.strerror})."
+            f"--latency {quoted(str(path))} is neither milliseconds, lan, wan, nor a file that can "
+            f"be read ({error.strerror})."
         ) from error
     except msgspec.MsgspecError as error:
         raise WrongUsage(

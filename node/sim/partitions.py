@@ -63,8 +63,8 @@ def _parse_cut(text: str, endpoints: int) -> Cut:
             index = int(member)
             if index >= endpoints or sides[index] >= 0:
                 raise WrongUsage(
-                    f"--partition {quoted(text)!r} names endpoint {index} twice, or there is none; there "
-                    f"are endpoints 0 to {endpoints - 1}."
+                    f"--partition {quoted(text)!r} names endpoint {index} twice, or there is none; "
+                    f"there are endpoints 0 to {endpoints - 1}."
                 )
             sides[index] = number
     return Cut(tuple(sides), first, last)

@@ -101,7 +101,7 @@ class Traffic:
         """Return signed transactions for a block over a state, with reports of evidence."""
         ctx = QueryContext(state, height, 0, chain.params_of(state), self._genesis_hash)
         view = View(state, height, chance, {each.account: each for each in validators(ctx)})
-        sent = [self._report(view, evidence) for evidence in reports]
+        sent: list[Sent | None] = [self._report(view, evidence) for evidence in reports]
         weights = [weight for weight, _ in self._makers]
         for _ in range(chance.randint(0, TRANSACTIONS_MAX)):
             _, make = chance.choices(self._makers, weights)[0]
