@@ -39,7 +39,6 @@ from state.params import StakingParams
 from state.tables import State
 from state.types import Address
 
-
 FULL: dict[str, Any] = {"app": "full", "epoch_length": 4, "views": 40, "validators": 7}
 PUNISHED = {
     "equivocator": {"E1", "E2", "E3", "E4"},
