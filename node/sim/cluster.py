@@ -146,6 +146,7 @@ class Cluster:
             public_key=public_key,
             verify=verify,
             judge_body=machine.judge,
+            judge_over_parent=machine.judge_over_parent,
             timeouts=timeouts_for(self.scenario.delta_ms),
             pacing=PACING,
         )

@@ -18,7 +18,7 @@ from state.block import check_body
 from state.codec import encode
 from state.crypto import Tag, hash_bytes
 from state.errors import InvalidBlock, Malformed
-from state.execute import apply_block, apply_genesis, block_input, check_block
+from state.execute import apply_block, apply_genesis, block_input, check_block, check_over_parent
 from state.finality import Header, ValidatorSet
 from state.genesis import Allocation, Genesis, GenesisValidator
 from state.modules.all import MESSAGES
@@ -126,6 +126,15 @@ class FullMachine:
             return check_block(body.transactions, self._decoder, self._params.fees, {})
         except InvalidBlock:
             return None
+
+    def judge_over_parent(self, header: Header, block_id: Hash, body: bytes) -> bool:
+        """Tell whether a block may be executed over its parent."""
+        below, decoded = self._layers[header.parent_id], block.bodies.decode(body)
+        try:
+            check_over_parent(below, header, decoded, self._genesis_hash)
+        except InvalidBlock:
+            return False
+        return True
 
     def execute(self, wanted: ExecuteBlock) -> Executed:
         """Execute a block over its parent, with every invariant."""

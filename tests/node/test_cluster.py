@@ -82,6 +82,7 @@ class Member:
                 self.key.public_key,
                 crypto.verify_many,
                 self.application.bodies.judge,
+                self.application.judge_over_parent,
                 TIMEOUTS,
                 Pacing(5, 40),
             )
