@@ -167,6 +167,8 @@ class Cluster:
             cohort=cohort,
             raw_sign=raw_sign,
             rival=self.replicas[endpoint].machine.rival,
+            roots=lambda block_id: self.replicas[endpoint].ledger.roots(block_id),
+            is_quorum=self.rotas.is_quorum_of,
             send=lambda to, message: self._send(endpoint, to, message),
             send_bytes=lambda to, data: self.network.send(endpoint, to, noise_packet(data)),
             later=later,

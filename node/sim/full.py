@@ -139,6 +139,8 @@ class FullMachine:
     def execute(self, wanted: ExecuteBlock) -> Executed:
         """Execute a block over its parent, with every invariant."""
         header = wanted.header
+        if not self.judge_over_parent(header, wanted.block_id, wanted.body):
+            return Executed(False)
         body = block.bodies.decode(wanted.body)
         transactions = self._checked(body)
         assert transactions is not None, "a body is judged before it is executed"

@@ -66,6 +66,13 @@ class Ledger:
         whole = Block(block.header, block.justify, block.body)
         self._candidates[block.block_id] = (whole, done)
 
+    def roots(self, block_id: Hash) -> tuple[Hash, Hash] | None:
+        """Return what executing an unfinal block gave, None if it is none."""
+        if block_id not in self._candidates:
+            return None
+        done = self._candidates[block_id][1]
+        return done.state_root, done.outcomes_root
+
     def commit(self, effect: CommitBlock) -> None:
         """Make an executed block final."""
         header: Header = effect.header

@@ -51,7 +51,7 @@ from node.sim.world import US_PER_MS, World
 from state.crypto import Tag
 from state.errors import SaharaError
 from state.finality import Nullified, Proposal, SignedVote, boundary_height
-from state.types import PublicKey, Signature
+from state.types import Hash, PublicKey, Signature
 
 WALL_MS = 1_700_000_000_000
 """What wall clocks show when a simulation begins."""
@@ -101,6 +101,10 @@ class Watcher(Protocol):
 
     def sends(self, replica: "Replica", to: bytes, message: Message) -> None:
         """The replica lets go of a message; everything it rests on has been synced."""
+        ...
+
+    def executed(self, replica: "Replica", block_id: Hash, *, is_valid: bool) -> None:
+        """The replica has executed a block, or found it invalid."""
         ...
 
     def failed(self, replica: "Replica", reason: str) -> None:
@@ -384,6 +388,7 @@ class Replica:
             case ExecuteBlock():
                 done = self.machine.execute(effect)
                 self.ledger.executed(effect, done)
+                parts.watcher.executed(self, effect.block_id, is_valid=done.is_valid)
                 return BlockExecuted(
                     now_ms,
                     effect.block_id,

@@ -23,7 +23,7 @@ from state.finality import (
     SignedVote,
     Vote,
 )
-from state.types import Signature
+from state.types import Hash, Signature
 
 Round = tuple[int, int]
 
@@ -82,6 +82,10 @@ class Actor:
     raw_sign: Callable[[Tag, Proposal | Nullified], Signature]
     rival: Callable[[Header, bytes], Built]
     """Makes another body for a header, from a salt."""
+    roots: Callable[[Hash], tuple[Hash, Hash] | None]
+    """What executing an unfinal block gave here: the roots of state and outcomes."""
+    is_quorum: Callable[[int, set[int]], bool]
+    """Tells of an epoch whether the validators of these indices are a quorum."""
     send: Callable[[int, Message], None]
     """Send a message to an endpoint."""
     send_bytes: Callable[[int, bytes], None]
@@ -111,6 +115,10 @@ class Actor:
     def _vote(self, kind: Tag, subject: Proposal | Nullified) -> Vote:
         """Sign; outside its epochs its vote is one of index 0, and worthless."""
         return Vote(self.index(subject.epoch) or 0, self.raw_sign(kind, subject))
+
+    def sign(self, kind: Tag, subject: Proposal | Nullified) -> Vote | None:
+        """Sign a vote of any kind, None where this validator is no member."""
+        return None if self.index(subject.epoch) is None else self._vote(kind, subject)
 
     def is_own(self, vote: Vote, epoch: int) -> bool:
         """Tell whether a vote names this validator."""
