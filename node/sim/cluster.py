@@ -163,11 +163,12 @@ class Cluster:
         return Actor(
             endpoint=endpoint,
             index=lambda epoch: self.rotas.index(epoch, validator),
+            account=self.rotas.everyone[validator].account,
             chance=self.world.chance(f"actor {endpoint}"),
             cohort=cohort,
             raw_sign=raw_sign,
             rival=self.replicas[endpoint].machine.rival,
-            roots=lambda block_id: self.replicas[endpoint].ledger.roots(block_id),
+            executed=lambda block_id: self.replicas[endpoint].ledger.candidate(block_id),
             is_quorum=self.rotas.is_quorum_of,
             send=lambda to, message: self._send(endpoint, to, message),
             send_bytes=lambda to, data: self.network.send(endpoint, to, noise_packet(data)),

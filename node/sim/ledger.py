@@ -66,12 +66,10 @@ class Ledger:
         whole = Block(block.header, block.justify, block.body)
         self._candidates[block.block_id] = (whole, done)
 
-    def roots(self, block_id: Hash) -> tuple[Hash, Hash] | None:
-        """Return what executing an unfinal block gave, None if it is none."""
-        if block_id not in self._candidates:
-            return None
-        done = self._candidates[block_id][1]
-        return done.state_root, done.outcomes_root
+    def candidate(self, block_id: Hash) -> tuple[Header, Executed] | None:
+        """Return a block that was executed and is not final, with what that gave, or None."""
+        known = self._candidates.get(block_id)
+        return None if known is None else (known[0].header, known[1])
 
     def commit(self, effect: CommitBlock) -> None:
         """Make an executed block final."""

@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 from consensus.messages import Message, Propose
-from node.sim.machine import Built
+from node.sim.machine import Built, Executed
 from state.crypto import Tag
 from state.finality import (
     Finalize,
@@ -23,7 +23,7 @@ from state.finality import (
     SignedVote,
     Vote,
 )
-from state.types import Hash, Signature
+from state.types import Address, Hash, Signature
 
 Round = tuple[int, int]
 
@@ -77,13 +77,14 @@ class Actor:
     endpoint: int
     index: Callable[[int], int | None]
     """Its index in the set of an epoch, None where it is no member."""
+    account: Address
     chance: Random
     cohort: Cohort
     raw_sign: Callable[[Tag, Proposal | Nullified], Signature]
     rival: Callable[[Header, bytes], Built]
     """Makes another body for a header, from a salt."""
-    roots: Callable[[Hash], tuple[Hash, Hash] | None]
-    """What executing an unfinal block gave here: the roots of state and outcomes."""
+    executed: Callable[[Hash], tuple[Header, Executed] | None]
+    """A block that is not final and was executed here, with what that gave."""
     is_quorum: Callable[[int, set[int]], bool]
     """Tells of an epoch whether the validators of these indices are a quorum."""
     send: Callable[[int, Message], None]

@@ -3,6 +3,7 @@
 from consensus.links import normal_proposal
 from consensus.messages import Block, BlockReply, JustifyReply, Message, Propose
 from node.sim.byzantine.actor import ROUNDS_MAX, Actor, Behaviour, Round
+from node.sim.machine import Executed
 from state.codec import replace
 from state.finality import Header, Justify, Notarize, justify_hash
 
@@ -40,7 +41,9 @@ class Misleader(Behaviour):
     def _show(self, targets: list[int], message: Propose) -> None:
         """Show a proposal to some, and to the rest its Notarize; what these ask for comes later."""
         actor, justify = self.actor, message.justify
-        some = actor.chance.sample(targets, actor.chance.randint(0, len(targets)))
+        some = targets
+        if actor.chance.random() < 0.5:
+            some = actor.chance.sample(targets, actor.chance.randint(0, len(targets)))
         super().outgoing(some, message)
         rest = [target for target in targets if target not in some]
         super().outgoing(rest, Notarize(message.proposal, message.vote))
@@ -60,7 +63,24 @@ class Misleader(Behaviour):
         actor.later(actor.delta_ms, answer)
 
 
-def proposed(actor: Actor, header: Header, justify: Justify, body: bytes) -> Propose:
+def above(actor: Actor, own: Header, parent: Header, done: Executed) -> tuple[Header, bytes]:
+    """Return header and body of a block over any parent that was executed, as if it might be so."""
+    height = parent.height + 1
+    built = actor.rival(replace(own, height=height), actor.chance.randbytes(8))
+    header = replace(
+        own,
+        height=height,
+        parent_id=parent.id,
+        time_ms=max(own.time_ms, parent.time_ms + 1),
+        tx_root=built.tx_root,
+        evidence_root=built.evidence_root,
+        state_root=done.state_root,
+        outcomes_root=done.outcomes_root,
+    )
+    return header, built.body
+
+
+def proposed(actor: Actor, header: Header, body: bytes, justify: Justify) -> Propose:
     """Sign a proposal of a header as it stands, whatever it says."""
     first = normal_proposal(header, header.id)
     return Propose(first, actor.notarize(first).vote, header, justify, body)
@@ -70,6 +90,6 @@ def justified(actor: Actor, message: Propose, justify: Justify) -> Propose:
     """Sign a proposal again, block or boundary block, under another justification."""
     digest, header = justify_hash(justify), message.header
     if header.view == message.proposal.view:
-        return proposed(actor, replace(header, justify_hash=digest), justify, message.body)
+        return proposed(actor, replace(header, justify_hash=digest), message.body, justify)
     proposal = replace(message.proposal, justify_hash=digest)
     return Propose(proposal, actor.notarize(proposal).vote, header, justify, message.body)

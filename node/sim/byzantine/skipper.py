@@ -9,15 +9,16 @@ were genesis.
 from collections import deque
 
 from consensus.messages import Message, Propose
-from node.sim.byzantine.actor import Actor
+from node.sim.byzantine.actor import Actor, Behaviour
 from node.sim.byzantine.minority import below_quorum
-from node.sim.byzantine.misleader import Misleader, proposed
+from node.sim.byzantine.misleader import Misleader, above, proposed
 from state.codec import replace
 from state.crypto import Tag
 from state.finality import Header, Justify, Nullification, Nullified, justify_hash
 
 SEEN_MAX = 32
 GAP_MAX = 8
+LATE_DELTAS = 3
 
 
 class Skipper(Misleader):
@@ -53,7 +54,7 @@ class Skipper(Misleader):
         if not known:
             return None
         as_root = self._as_root(message, known)
-        return as_root or self._beside(header, self.actor.chance.choice(known[-2:]))
+        return as_root or self._beside(header, known[-1])
 
     def _beside(self, own: Header, other: Propose) -> Propose:
         """Propose another block over the parent of one that was seen."""
@@ -69,15 +70,16 @@ class Skipper(Misleader):
             evidence_root=built.evidence_root,
             justify_hash=justify_hash(justify),
         )
-        return proposed(self.actor, header, justify, built.body)
+        return proposed(self.actor, header, built.body, justify)
 
     def _proof(self, gap: list[Nullified]) -> tuple[Nullification, ...]:
         """Return what is to pass for nullifications of these views."""
         chance = self.actor.chance
-        right = [each for each in self._proofs if each.subject in gap]
+        some = [each for each in self._proofs if each.subject in gap][: len(gap) - 1]
         wrong = [each for each in self._proofs if each.subject not in gap]
         foreign = [each for each in wrong if each.subject.epoch != gap[0].epoch]
-        found = chance.choice([right, wrong, foreign, self._own(gap), []])
+        choices = [each for each in (some, wrong, wrong[:1], foreign, self._own(gap)) if each]
+        found = chance.choice([[], *choices])
         if not found:
             return ()
         return tuple([found[min(place, len(found) - 1)] for place in range(len(gap))])
@@ -98,21 +100,19 @@ class Skipper(Misleader):
         header, justify = message.header, message.justify
         if header.epoch or header.parent_view or justify is None:
             return None
-        for below in reversed(known):
-            roots = self.actor.roots(below.header.id)
-            if roots is not None:
-                built = self.actor.rival(
-                    replace(header, height=below.header.height + 1), self.actor.chance.randbytes(8)
-                )
-                above = replace(
-                    header,
-                    height=below.header.height + 1,
-                    parent_id=below.header.id,
-                    time_ms=max(header.time_ms, below.header.time_ms + 1),
-                    tx_root=built.tx_root,
-                    evidence_root=built.evidence_root,
-                    state_root=roots[0],
-                    outcomes_root=roots[1],
-                )
-                return proposed(self.actor, above, justify, built.body)
+        for one in reversed(known):
+            below = self.actor.executed(one.header.id)
+            if below is not None:
+                return proposed(self.actor, *above(self.actor, header, *below), justify)
         return None
+
+    def _show(self, targets: list[int], message: Propose) -> None:
+        """Show the first block of all late, when its view was given up: then it is no genesis."""
+        actor, header = self.actor, message.header
+        cohort = [target for target in targets if target not in actor.cohort.honest]
+        if header.height > 1 or not cohort:
+            super()._show(targets, message)
+            return
+        Behaviour.outgoing(self, cohort, message)
+        honest = [target for target in targets if target in actor.cohort.honest]
+        actor.later(LATE_DELTAS * actor.delta_ms, lambda: Behaviour.outgoing(self, honest, message))
