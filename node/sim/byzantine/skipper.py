@@ -9,12 +9,12 @@ were genesis.
 from collections import deque
 
 from consensus.messages import Message, Propose
-from node.sim.byzantine.actor import Actor, Behaviour
+from node.sim.byzantine.actor import Actor, Behaviour, own_vote
 from node.sim.byzantine.minority import below_quorum
 from node.sim.byzantine.misleader import Misleader, above, proposed
 from state.codec import replace
 from state.crypto import Tag
-from state.finality import Header, Justify, Nullification, Nullified, justify_hash
+from state.finality import Header, Justify, Notarize, Nullification, Nullified, justify_hash
 
 SEEN_MAX = 32
 GAP_MAX = 8
@@ -106,13 +106,20 @@ class Skipper(Misleader):
                 return proposed(self.actor, *above(self.actor, header, *below), justify)
         return None
 
+    def outgoing(self, targets: list[int], message: Message) -> None:
+        """Send what the engine wants, and of the first block of all not even a vote."""
+        vote = own_vote(self.actor, message)
+        if isinstance(vote, Notarize) and vote.subject.epoch == vote.subject.parent_view == 0:
+            targets = [target for target in targets if target not in self.actor.cohort.honest]
+        super().outgoing(targets, message)
+
     def _show(self, targets: list[int], message: Propose) -> None:
         """Show the first block of all late, when its view was given up: then it is no genesis."""
         actor, header = self.actor, message.header
         cohort = [target for target in targets if target not in actor.cohort.honest]
-        if header.height > 1 or not cohort:
+        if header.height > 1 or len(actor.cohort.actors) == 1:
             super()._show(targets, message)
             return
-        Behaviour.outgoing(self, cohort, message)
         honest = [target for target in targets if target in actor.cohort.honest]
+        Behaviour.outgoing(self, cohort, message)
         actor.later(LATE_DELTAS * actor.delta_ms, lambda: Behaviour.outgoing(self, honest, message))

@@ -13,6 +13,8 @@ from consensus import blocks, core, intake, rules
 from consensus.blocks import Blocks
 from consensus.core import Core
 from consensus.links import justifies
+from node.sim.byzantine.liar import AGAIN, BODY, LIES, Liar
+from node.sim.checkers import NAMES
 from node.sim.machine import Counter
 from state import finality
 from state.codec import replace
@@ -107,23 +109,16 @@ def judge_when_executed(patch: pytest.MonkeyPatch) -> None:
             inner.setattr(Counter, "judge_over_parent", judge)
             return honest(machine, block)
 
+    patch.setattr(Liar, "about", ("params_hash",))
     honest = Counter.execute
     patch.setattr(Counter, "execute", execute)
     patch.setattr(Counter, "judge_over_parent", lambda *_: True)
 
 
 def misfit(patch: pytest.MonkeyPatch, lenient: Callable[[Proposal, Header, int], bool]) -> None:
+    patch.setattr(Liar, "about", (AGAIN,))
     for module in (blocks, core, intake):
         patch.setattr(module, "fits", lenient)
-
-
-def fit_any_epoch(patch: pytest.MonkeyPatch) -> None:
-    """E5 without the epoch: a header may be of another than its proposal."""
-
-    def lenient(proposal: Proposal, header: Header, epoch_blocks: int) -> bool:
-        return fits(proposal, replace(header, epoch=proposal.epoch), epoch_blocks)
-
-    misfit(patch, lenient)
 
 
 def fit_any_height(patch: pytest.MonkeyPatch) -> None:
@@ -147,20 +142,53 @@ def fit_any_view(patch: pytest.MonkeyPatch) -> None:
 
 
 LOSSY: dict[str, Any] = {"loss": 0.2, "jitter": 8.0, "reorder": True, "views": 25}
-SKIPPED = {**LOSSY, "byzantine": "skipper:1"}
-ROOTED = {"validators": 7, "byzantine": "skipper:2", "views": 5}
-ENDED = {**LOSSY, "byzantine": "liar:1", "epoch_length": 2}
+SKIPPED = {"jitter": 30.0, "reorder": True, "views": 25, "byzantine": "skipper:1"}
+ROOTED = {"validators": 7, "byzantine": "skipper:2", "views": 4}
+ENDED = {**LOSSY, "loss": 0.4, "byzantine": "liar:1", "epoch_length": 2}
 E5 = {"honest-commit-no-offence"}
 CASES: list[tuple[Patch, dict[str, Any], set[str], int]] = [
-    (accept_any_quorum, {**LOSSY, "byzantine": "minority:1"}, {"agreement"}, 60),
-    (accept_any_quorum, SKIPPED, {"certificates-have-quorum"}, 60),
-    (skip_unproven, SKIPPED, {"finalization-ancestry"}, 60),
+    (accept_any_quorum, {**LOSSY, "byzantine": "minority:1"}, {"agreement"}, 20),
+    (accept_any_quorum, SKIPPED, {"certificates-have-quorum"}, 20),
     (skip_unproven, SKIPPED, {"agreement"}, 60),
-    (skip_by_any, SKIPPED, {"finalization-ancestry"}, 60),
+    (skip_unproven, SKIPPED, {"finalization-ancestry"}, 60),
     (skip_by_any, SKIPPED, {"agreement"}, 60),
     (skip_in_any_order, SKIPPED, {"agreement"}, 60),
-    (stand_on_any_root, ROOTED, {"finality-over-certified"}, 300),
-    (judge_when_executed, {**LOSSY, "byzantine": "liar:1"}, {"notarizes-what-holds"}, 60),
+    (stand_on_any_root, ROOTED, {"finality-over-certified"}, 120),
+    (judge_when_executed, {**LOSSY, "byzantine": "liar:1"}, {"notarizes-what-holds"}, 20),
     (fit_any_height, ENDED, E5, 60),
-    (fit_any_view, {**LOSSY, "byzantine": "liar:1"}, E5, 60),
+    (fit_any_view, {**LOSSY, "byzantine": "liar:1"}, E5, 20),
 ]
+
+
+@pytest.mark.parametrize(("mutate", "options", "invariants", "seeds_max"), CASES)
+def test_a_rule_of_judging_that_is_switched_off_is_missed(
+    mutate: Patch,
+    options: dict[str, Any],
+    invariants: set[str],
+    seeds_max: int,
+    hunt: Hunt,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mutate(monkeypatch)
+    assert hunt(options, invariants, seeds_max) is not None
+
+
+@pytest.mark.parametrize("kind", ["liar", "minority", "skipper"])
+@pytest.mark.parametrize("options", [LOSSY, ENDED, {"jitter": 30.0, "views": 15}], ids=str)
+def test_nothing_is_found_where_nothing_is_switched_off(
+    kind: str, options: dict[str, Any], hunt: Hunt
+) -> None:
+    assert hunt({**options, "byzantine": f"{kind}:1"}, set(NAMES), 3) is None
+
+
+@pytest.mark.parametrize("lie", [*LIES, BODY, AGAIN])
+@pytest.mark.parametrize("options", [{}, {"epoch_length": 3, "loss": 0.1}], ids=str)
+def test_a_lie_is_never_notarized_and_the_chain_goes_on(
+    lie: str, options: dict[str, Any], hunt: Hunt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Liar, "about", (lie,))
+    assert hunt({"views": 8, "byzantine": "liar:1", **options}, set(NAMES), 1) is None
+
+
+def test_there_is_a_lie_about_every_field_of_a_header() -> None:
+    assert set(LIES) == set(Header.__struct_fields__)
