@@ -153,9 +153,8 @@ def test_what_is_cheap_to_refuse_costs_no_signature(
         block(local_chain, application, late, (proof(local_chain), proof(local_chain, view=4))),
         block(local_chain, application, late, (proof(local_chain, same=True),)),
     ]
-    monkeypatch.setattr(
-        crypto, "verify_many", lambda claims: [pytest.fail("in vain") for _ in claims]
-    )
+    asked: list[Any] = []
+    monkeypatch.setattr(crypto, "verify_many", lambda claims: asked.extend(claims) or [])
     for one in wrong:
         assert not application.judge_over_parent(*one)
     assert not asked
