@@ -31,7 +31,7 @@ _defaults = Options()
 BYZANTINE_HELP = (
     "Who breaks the rules: KIND:COUNT or KIND:PERCENT%, joined by commas. Kinds: equivocator, "
     "double-voter, nullify-finalize, withholder, silent, stale, wrong-epoch, garbage, hoarder, "
-    "twins, splitter, tempter."
+    "twins, splitter, tempter, liar, minority, skipper."
 )
 
 PARTITION_HELP = (

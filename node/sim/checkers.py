@@ -113,6 +113,24 @@ def finalization_ancestry(run: Evidence) -> Iterator[Violation]:
                     yield _at("finalization-ancestry", at, f"view {view} was not nullified")
 
 
+def finality_over_certified(run: Evidence) -> Iterator[Violation]:
+    """The parent of a final block is certified in the view that the block names (R2)."""
+    chronicle = run.chronicle
+    for _, blocks in sorted(chronicle.final.items()):
+        for header in [chronicle.headers[each] for each in blocks if each in chronicle.headers]:
+            at = (header.epoch, header.parent_view)
+            if header.parent_view == 0:
+                parent = chronicle.headers.get(header.parent_id)
+                certified = parent is None or parent.epoch < header.epoch
+            else:
+                known = (chronicle.notarizations.get(at, {}), chronicle.finalizations.get(at, {}))
+                named = {proposal.block_id for held in known for proposal in held}
+                certified = header.parent_id in named
+            if not certified:
+                text = f"height {header.height} stands on what nobody certified"
+                yield _at("finality-over-certified", (header.epoch, header.view), text)
+
+
 def same_state_roots(run: Evidence) -> Iterator[Violation]:
     """Honest validators come to one state root a height."""
     for height, roots in sorted(run.roots.items()):
@@ -173,6 +191,7 @@ SAFETY: tuple[Check, ...] = (
     finalized_is_only_digest,
     finalization_has_notarization,
     finalization_ancestry,
+    finality_over_certified,
     same_state_roots,
     sets_as_scheduled,
 )
@@ -184,6 +203,7 @@ ALWAYS: tuple[Check, ...] = (honest_commit_no_offence, honest_not_punished, acco
 AS_IT_RUNS = (
     "one-vote-of-a-kind",
     "no-notarize-after-nullify",
+    "notarizes-what-holds",
     "durable-before-send",
     "certificates-have-quorum",
     "finality-is-kept",

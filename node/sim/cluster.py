@@ -135,6 +135,7 @@ class Cluster:
             public_key=public_key,
             verify=verify,
             judge_body=machine.judge,
+            judge_over_parent=machine.judge_over_parent,
             timeouts=timeouts_for(self.scenario.delta_ms),
             pacing=PACING,
         )
@@ -151,10 +152,13 @@ class Cluster:
         return Actor(
             endpoint=endpoint,
             index=lambda epoch: self.rotas.index(epoch, validator),
+            account=self.rotas.everyone[validator].account,
             chance=self.world.chance(f"actor {endpoint}"),
             cohort=cohort,
             raw_sign=raw_sign,
             rival=self.replicas[endpoint].machine.rival,
+            executed=lambda block_id: self.replicas[endpoint].ledger.candidate(block_id),
+            is_quorum=self.rotas.is_quorum_of,
             send=lambda to, message: self._send(endpoint, to, message),
             send_bytes=lambda to, data: self.network.send(endpoint, to, noise_packet(data)),
             later=later,

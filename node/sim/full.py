@@ -122,6 +122,10 @@ class FullMachine:
         """Hold a body against its header and the static rules."""
         return self.application.bodies.judge(header, body)
 
+    def judge_over_parent(self, header: Header, block_id: Hash, body: bytes) -> bool:
+        """Tell whether a block may be executed over its parent."""
+        return self.application.judge_over_parent(header, block_id, body)
+
     def execute(self, wanted: ExecuteBlock) -> Executed:
         """Execute a block over its parent, with every invariant."""
         try:

@@ -68,6 +68,11 @@ class Ledger:
         whole = Block(block.header, block.justify, block.body)
         self._candidates[block.block_id] = (whole, done)
 
+    def candidate(self, block_id: Hash) -> tuple[Header, Executed] | None:
+        """Return a block that was executed and is not final, with what that gave, or None."""
+        known = self._candidates.get(block_id)
+        return None if known is None else (known[0].header, known[1])
+
     def commit(self, effect: CommitBlock) -> None:
         """Make an executed block final."""
         header: Header = effect.header

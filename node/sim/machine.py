@@ -60,6 +60,10 @@ class Machine(Protocol):
         """Tell what a body is to a header, by static rules alone."""
         ...
 
+    def judge_over_parent(self, header: Header, block_id: Hash, body: bytes) -> bool:
+        """Tell whether a block may be executed over its parent, which was."""
+        ...
+
     def execute(self, block: ExecuteBlock) -> Executed:
         """Execute a block over its parent."""
         ...
@@ -108,16 +112,22 @@ class Counter:
 
     def judge(self, header: Header, body: bytes) -> Judgement:
         """A body is the header's own, and begins with its height."""
-        if body_root(body) != header.tx_root:
+        if (body_root(body), evidence_root(())) != (header.tx_root, header.evidence_root):
             return Judgement.FOREIGN
         fits = len(body) >= 8 and int.from_bytes(body[:8], "big") == header.height
         return Judgement.VALID if fits else Judgement.INVALID
+
+    def judge_over_parent(self, header: Header, block_id: Hash, body: bytes) -> bool:
+        """Parameters never change; a parent is executed before its child."""
+        return header.params_hash == PARAMS_HASH and header.state_root == self._roots.get(
+            header.parent_id
+        )
 
     def execute(self, block: ExecuteBlock) -> Executed:
         """Hash the body onto the root of its parent."""
         parent = self._roots.get(block.header.parent_id)
         assert parent is not None, "a parent is executed before its child"
-        if block.header.state_root != parent:
+        if not self.judge_over_parent(block.header, block.block_id, block.body):
             return Executed(False)
         root = hash_bytes(Tag.HEADER, parent + block.body)
         self._roots[block.block_id] = root

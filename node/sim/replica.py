@@ -52,7 +52,7 @@ from node.sim.world import US_PER_MS, World
 from state.crypto import Tag
 from state.errors import SaharaError
 from state.finality import Nullified, Proposal, SignedVote, boundary_height
-from state.types import PublicKey, Signature
+from state.types import Hash, PublicKey, Signature
 
 WALL_MS = 1_700_000_000_000
 """What wall clocks show when a simulation begins."""
@@ -106,6 +106,10 @@ class Watcher(Protocol):
 
     def begins(self, replica: "Replica", epoch: EpochInfo) -> None:
         """The replica begins an epoch, with the sets that its own application gives."""
+        ...
+
+    def executed(self, replica: "Replica", block_id: Hash, *, is_valid: bool) -> None:
+        """The replica has executed a block, or found it invalid."""
         ...
 
     def failed(self, replica: "Replica", reason: str) -> None:
@@ -390,6 +394,7 @@ class Replica:
             case ExecuteBlock():
                 done = self.machine.execute(effect)
                 self.ledger.executed(effect, done)
+                parts.watcher.executed(self, effect.block_id, is_valid=done.is_valid)
                 return BlockExecuted(
                     now_ms,
                     effect.block_id,

@@ -102,6 +102,11 @@ class Rotas:
         """Tell whether these have more than two thirds of the stake of an epoch."""
         return is_quorum(self.stake_of(epoch, validators), self.total(epoch))
 
+    def is_quorum_of(self, epoch: int, indices: set[int]) -> bool:
+        """Tell whether the members of these indices have so much."""
+        found = [self.validator(epoch, index) for index in indices]
+        return self.is_quorum(epoch, {each for each in found if each is not None})
+
     # --- how sets change ------------------------------------------------------------------------
 
     def _next(self) -> Stakes:
