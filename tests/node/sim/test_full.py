@@ -276,7 +276,7 @@ def test_leaders_that_accuse_the_innocent_are_found_only_where_nobody_checks(
 
     monkeypatch.setattr(FullMachine, "build", accusing)
     if not is_checked:
-        monkeypatch.setattr(staking, "check_votes", lambda *_, **__: None)
+        monkeypatch.setattr(staking, "check_votes", lambda *_, **__: [])
     report = simulation.run()
     names = {row.invariant for row in report.violations}
     assert forgeries
@@ -311,7 +311,7 @@ def test_late_votes_that_nobody_checks_hide_the_absent(
 
     monkeypatch.setattr(FullMachine, "build", covering)
     if not is_checked:
-        monkeypatch.setattr(staking, "check_votes", lambda *_, **__: None)
+        monkeypatch.setattr(staking, "check_votes", lambda *_, **__: [])
     report = simulation.run()
     assert report.exit_code == 0, report.violations
     jailed = application(report).jailed
