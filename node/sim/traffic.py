@@ -26,7 +26,7 @@ from state.modules import chain, staking
 from state.modules.all import MESSAGES
 from state.modules.bank import Transfer
 from state.modules.staking.queries import ValidatorView, validators
-from state.modules.staking.records import Standing
+from state.modules.staking.records import DELEGATIONS, Standing
 from state.nonces import FRESH
 from state.params import FeeParams
 from state.registry import Message
@@ -92,7 +92,7 @@ class Traffic:
             (1, self._edit),
             (2, self._leave),
             (5, self._come),
-            (3, self._anything),
+            (4, self._anything),
         ]
 
     def make(
@@ -144,18 +144,28 @@ class Traffic:
             return None
         return view.chance.choice(self._payers), staking.Delegate(to.address, amount)
 
+    def _held(self, view: View, who: Account) -> tuple[Address, int]:
+        """Return a validator with whom an account has stake, and how much of it to move."""
+        rows = DELEGATIONS.scan(view.state, under=(who.address,))
+        held = [(account, row.shares) for (_, account), row in rows if row.shares]
+        if not held:
+            return view.chance.choice(self._stakers).address, self._amount(view)
+        account, shares = view.chance.choice(held)
+        return account, view.chance.randint(1, shares)
+
     def _undelegate(self, view: View) -> Sent | None:
-        account, amount = view.chance.choice(self._stakers).address, self._amount(view)
+        who = view.chance.choice(self._payers)
+        account, amount = self._held(view, who)
         if not self._may(view, account, -amount):
             return None
-        return view.chance.choice(self._payers), staking.Undelegate(account, amount)
+        return who, staking.Undelegate(account, amount)
 
     def _redelegate(self, view: View) -> Sent | None:
-        source, to = (view.chance.choice(self._stakers).address for _ in range(2))
-        amount = self._amount(view)
+        who, to = view.chance.choice(self._payers), view.chance.choice(self._stakers).address
+        source, amount = self._held(view, who)
         if not (self._may(view, source, -amount) and self._may(view, to, amount)):
             return None
-        return view.chance.choice(self._payers), staking.Redelegate(source, to, amount)
+        return who, staking.Redelegate(source, to, amount)
 
     def _claim(self, view: View) -> Sent | None:
         of = view.chance.choice(self._stakers)

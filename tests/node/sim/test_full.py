@@ -134,7 +134,7 @@ def test_the_absent_are_jailed_and_leave_the_sets() -> None:
 
 
 def test_members_join_and_leave_and_come_back_and_most_kinds_of_messages_are_tried() -> None:
-    found = [application(run(seed, views=90, crash=0.02)) for seed in (1, 2)]
+    found = [application(run(seed, views=90, crash=0.02)) for seed in (1, 2, 3)]
     kinds = {row.kind for each in found for row in each.transactions}
     done = {row.kind for each in found for row in each.transactions if row.ok}
     staking = {"Delegate", "Undelegate", "Redelegate", "ClaimRewards", "CreateValidator"}
