@@ -164,6 +164,26 @@ def test_no_part_of_a_justification_may_lie(stage: Stage, name: str, asked: bool
     assert stage.is_refused()
 
 
+@ASKED
+@pytest.mark.parametrize("second", [False, True], ids=["first", "second"])
+def test_what_was_found_false_costs_no_second_look(stage: Stage, second: bool, asked: bool) -> None:
+    """A leader may repeat a long justification that does not hold, and so may whoever heard it."""
+    if second:
+        stage.show(stage.propose(time_ms=stage.parent.header.time_ms + 5), asked=False)
+    message = stage.propose(Justify(stage.certificate, (forged(stage.skipped),)))
+    stage.show(message, asked=asked)
+    before = stage.net.claims
+    for _ in range(5):
+        stage.show(message, asked=asked)
+    assert stage.net.claims == before
+
+
+def test_r4_a_block_that_was_asked_for_and_is_false_is_given_up_at_once(stage: Stage) -> None:
+    message = stage.propose(Justify(stage.certificate, (forged(stage.skipped),)))
+    stage.show(message, asked=True)
+    assert stage.voted(Tag.NULLIFY)
+
+
 def test_a_restart_gives_the_same_verdict(stage: Stage) -> None:
     """What is refused stays refused, though the parent has to be executed anew."""
     message = stage.propose(params_hash=X)
