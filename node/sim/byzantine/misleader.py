@@ -19,8 +19,8 @@ class Misleader(Behaviour):
         self._led: dict[Round, Propose] = {}
 
     def forged(self, message: Propose) -> Propose | None:
-        """Return what to propose in place of the engine's own proposal, None for that itself."""
-        raise NotImplementedError
+        """Return what to propose in place of the engine's own proposal; here that itself."""
+        return message
 
     def outgoing(self, targets: list[int], message: Message) -> None:
         """Send what the engine wants, and in place of a proposal what was made of it, once."""

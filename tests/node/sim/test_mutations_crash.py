@@ -163,7 +163,7 @@ CASES = [
     (remember_nothing, Driver, TEMPTED, OFFENCE, 60),  # seed 3
     # settled 3: without my_finalize in R3 an honest E4 (seed 19)
     (notarize_after_finalize, Driver, {**TEMPTED, "views": 5, "power_cut": 0.9}, HONEST_E4, 200),
-    # and without it in R4 an honest E3
+    # and without it in R4 an honest E3 (seed 8)
     (nullify_after_finalize, Driver, DARK, OFFENCE, 60),
     # the guard off together with lost Nullify records: an honest E3 (seed 3)
     (forget_nullify, Driver, {**LOSSY, "crash": 0.2}, OFFENCE, 60),

@@ -147,15 +147,15 @@ ROOTED = {"validators": 7, "byzantine": "skipper:2", "views": 4}
 ENDED = {**LOSSY, "loss": 0.4, "byzantine": "liar:1", "epoch_length": 2}
 E5 = {"honest-commit-no-offence"}
 CASES: list[tuple[Patch, dict[str, Any], set[str], int]] = [
-    (accept_any_quorum, {**LOSSY, "byzantine": "minority:1"}, {"agreement"}, 20),
-    (accept_any_quorum, SKIPPED, {"certificates-have-quorum"}, 20),
-    (skip_unproven, SKIPPED, {"agreement"}, 60),
-    (skip_unproven, SKIPPED, {"finalization-ancestry"}, 60),
-    (skip_by_any, SKIPPED, {"agreement"}, 60),
-    (skip_in_any_order, SKIPPED, {"agreement"}, 60),
-    (stand_on_any_root, ROOTED, {"finality-over-certified"}, 120),
+    (accept_any_quorum, {**LOSSY, "byzantine": "minority:1"}, {"agreement"}, 20),  # seed 1
+    (accept_any_quorum, SKIPPED, {"certificates-have-quorum"}, 20),  # seed 2
+    (skip_unproven, SKIPPED, {"agreement"}, 60),  # seed 4
+    (skip_unproven, SKIPPED, {"finalization-ancestry"}, 60),  # seed 4
+    (skip_by_any, SKIPPED, {"agreement"}, 60),  # seed 10
+    (skip_in_any_order, SKIPPED, {"agreement"}, 60),  # seed 4
+    (stand_on_any_root, ROOTED, {"finality-over-certified"}, 120),  # seed 18
     (judge_when_executed, {**LOSSY, "byzantine": "liar:1"}, {"notarizes-what-holds"}, 20),
-    (fit_any_height, ENDED, E5, 60),
+    (fit_any_height, ENDED, E5, 60),  # seed 11
     (fit_any_view, {**LOSSY, "byzantine": "liar:1"}, E5, 20),
 ]
 
