@@ -248,3 +248,19 @@ async def test_connections_beyond_the_limit_are_closed(memory_node: Any, serve: 
         for _, each in [*held, (reader, writer)]:
             each.close()
             await each.wait_closed()
+
+
+async def test_who_hangs_up_before_a_request_leaves_nothing_behind(memory_node: Any) -> None:
+    server = RpcServer(memory_node)
+    port = await server.start()
+    for said in (b"x", b"POST / HTTP/1.1\r\nHost: a", b"GET /ws HTTP/1.1\r\n"):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(said)
+        await writer.drain()
+        async with asyncio.timeout(5):
+            while not server._silent:
+                await asyncio.sleep(0.005)
+            writer.transport.abort()
+            while server._silent or server._fast:
+                await asyncio.sleep(0.005)
+    await server.stop()
