@@ -67,7 +67,7 @@ SERVED_BYTES_MAX = 2**24
 """Final blocks served in one step; whoever asks for more asks again."""
 SERVED_MAX = 64
 """Requests for stored things that are answered in one step."""
-CLOCK_SECONDS = 10.0
+CLOCK_SECONDS = 1.0
 """How often the engine is told what the wall clock shows, should somebody have set it."""
 
 log = logging.getLogger("sahara.host")
