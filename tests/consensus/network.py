@@ -32,6 +32,7 @@ from consensus.effects import (
 from consensus.inputs import (
     BlockBuilt,
     BlockExecuted,
+    ClockSet,
     EpochBegun,
     EpochInfo,
     Input,
@@ -138,6 +139,8 @@ class Node:
         self.seen: dict[bytes, Block] = {}
         self.halted: str | None = None
         self.effects: list[Effect] = []
+        self.ahead_ms = 0
+        """How far the node's wall clock is ahead of the others'."""
         self.crash_after: int | None = None
         """The power fails before the next durable effect but so many."""
 
@@ -149,6 +152,15 @@ class Node:
     @property
     def height(self) -> int:
         return self.disk.chain[-1].header.height
+
+    @property
+    def wall_ms(self) -> int:
+        return self.network.now + WALL + self.ahead_ms
+
+    def set_clock(self, ahead_ms: int) -> None:
+        """Set the wall clock, and tell the driver, as a host does after a while."""
+        self.ahead_ms = ahead_ms
+        self.feed(ClockSet(self.network.now, self.wall_ms))
 
     def info(self, number: int) -> EpochInfo:
         members = self.network.members
@@ -169,7 +181,7 @@ class Node:
         records = tuple(self.disk.records)
         blocks = tuple(self.disk.blocks.values())
         now, info, kept = network.now, self.info(number), (records, blocks, guarded)
-        self.feed(Started(now, now + WALL, info, tip, *kept, **given))
+        self.feed(Started(now, self.wall_ms, info, tip, *kept, **given))
         self.feed(TransactionsPending(network.now, network.pending))
 
     def crash(self) -> None:
@@ -220,7 +232,7 @@ class Node:
                 body = self.network.body(self, height)
                 return [
                     BlockBuilt(
-                        now, view, now + WALL, body, digest(b"body", body), ZERO_HASH, ZERO_HASH
+                        now, view, self.wall_ms, body, digest(b"body", body), ZERO_HASH, ZERO_HASH
                     )
                 ]
             case ExecuteBlock(header, block_id, justify, body):
