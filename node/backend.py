@@ -152,7 +152,8 @@ class NodeBackend:
 
     def read(self, wire: bytes) -> Transaction:
         """Return a transaction decoded; raises Rejected for what no state could make right."""
-        return self._decode(wire)
+        found = self._mempool.wires.get(wire)
+        return self._decode(wire) if found is None else found
 
     def pending(self, tx_id: Hash) -> bytes | None:
         """Return the wire bytes of a pending transaction."""

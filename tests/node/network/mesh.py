@@ -87,6 +87,7 @@ class Member:
                 self.key.public_key,
                 self.overlay.verify,
                 self.application.bodies.judge,
+                self.application.judge_over_parent,
                 timeouts,
                 Pacing(5, 40),
             )

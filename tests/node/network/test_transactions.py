@@ -188,7 +188,7 @@ async def test_what_came_with_a_proposal_is_not_asked_for(nodes: Nodes) -> None:
         (encode(Brought((b"forged" + b"b" * 32,))), Verdict.INVALID),
         (encode(Brought((b"poor" + b"c" * 32,))), Verdict.DUPLICATE),
         (encode(Brought((b"valid" + b"d" * 32,))), Verdict.USEFUL),
-        (encode(Told((b"e" * 32,))), Verdict.USEFUL),
+        (encode(Told((b"e" * 32,))), Verdict.DUPLICATE),
         (encode(Wanted((b"f" * 32,))), Verdict.DUPLICATE),
     ],
 )
