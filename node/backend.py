@@ -35,10 +35,10 @@ from state.errors import NotFound, Rejected
 from state.execute import check_static, verify_signatures
 from state.finality import Finalization, Header, Justify, ValidatorSet
 from state.modules.chain import NonceUsed
-from state.transaction import Transaction
+from state.transaction import BadSignature, Transaction
 from state.types import Hash
 
-DROPPED_KEPT_MAX = 10_000
+DROPPED_KEPT_MAX = 50_000
 DESCENDANTS_MAX = 1_000
 """Blocks without a certificate of their own between one and the next that has one, in an answer."""
 LINKS_MAX = 32
@@ -113,19 +113,47 @@ class NodeBackend:
     async def submit(self, wire: bytes) -> Hash:
         """Admit a transaction to the mempool and return its id; raises Rejected."""
         transaction = self._decode(wire)
-        self._check(transaction)
-        if wire not in self._known:
-            await self._verifier.verify(transaction)
-            self._check(transaction)
+        (error,) = await self.admit([transaction])
+        if error is not None:
+            raise error
+        return transaction.id
+
+    async def admit(self, transactions: Sequence[Transaction]) -> list[Rejected | None]:
+        """Admit what was read, verified together; return, for each, why it is refused, or None."""
+        refused = [self._refusal(transaction) for transaction in transactions]
+        unknown = [
+            transaction
+            for transaction, error in zip(transactions, refused, strict=True)
+            if error is None and transaction.wire not in self._known
+        ]
+        head_id = self._application.head.block_id
+        forged: dict[bytes, BadSignature] = {}
+        if unknown:
+            verdicts = await self._verifier.verify_all(unknown)
+            for transaction, verdict in zip(unknown, verdicts, strict=True):
+                if verdict is not None:
+                    forged[transaction.wire] = verdict
+        is_stale = self._application.head.block_id != head_id
+        for at, transaction in enumerate(transactions):
+            error = refused[at] or forged.get(transaction.wire)
+            if error is None:
+                # others may have taken its place meanwhile, some of these among them
+                error = self._refusal(transaction, is_includable=not is_stale)
+            if error is None:
+                self._add(transaction)
+            refused[at] = error
+        return refused
+
+    def _add(self, transaction: Transaction) -> None:
         self._remember(self._mempool.add(transaction))
         self._dropped.pop(transaction.id, None)
         self._consensus.pending_changed()
         self.admitted(transaction.id)
-        return transaction.id
 
     def read(self, wire: bytes) -> Transaction:
         """Return a transaction decoded; raises Rejected for what no state could make right."""
-        return self._decode(wire)
+        found = self._mempool.wires.get(wire)
+        return self._decode(wire) if found is None else found
 
     def pending(self, tx_id: Hash) -> bytes | None:
         """Return the wire bytes of a pending transaction."""
@@ -157,10 +185,15 @@ class NodeBackend:
             return TxStatus(tx_id, stage, candidate.header.height, index)
         if tx_id in self._mempool:
             return TxStatus(tx_id, Stage.PENDING)
-        reason = self._dropped.get(tx_id)
-        if reason is None:
+        dropped = self.dropped(tx_id)
+        if dropped is None:
             raise NotFound("No transaction of this id was seen here; check the id, or send it.")
-        return TxStatus(tx_id, Stage.DROPPED, reason=reason)
+        return dropped
+
+    def dropped(self, tx_id: Hash) -> TxStatus | None:
+        """Return why a transaction had to go, None if it has not."""
+        reason = self._dropped.get(tx_id)
+        return None if reason is None else TxStatus(tx_id, Stage.DROPPED, reason=reason)
 
     def status(self) -> NodeStatus:
         """Return the node at a glance."""
@@ -339,15 +372,25 @@ class NodeBackend:
         check_static(transaction, fees)
         return transaction
 
-    def _check(self, transaction: Transaction) -> None:
+    def _refusal(self, transaction: Transaction, *, is_includable: bool = False) -> Rejected | None:
+        """Return why a transaction may not wait for the next block, None if it may."""
         application = self._application
         height = application.head.header.height + 1
         try:
-            self._mempool.check(transaction, application.state, height, application.params)
+            self._mempool.check(
+                transaction,
+                application.state,
+                height,
+                application.params,
+                is_includable=is_includable,
+            )
         except NonceUsed as error:
             if self._store.place(transaction.id) is None:
-                raise
-            raise AlreadyFinal("This transaction is final already; see tx.status.") from error
+                return error
+            return AlreadyFinal("This transaction is final already; see tx.status.")
+        except Rejected as error:
+            return error
+        return None
 
 
 def resident_bytes() -> int:

@@ -47,6 +47,7 @@ from consensus.inputs import (
 from consensus.intake import status_of
 from consensus.messages import BlockReply, JustifyReply, Message
 from consensus.timeouts import Pacing
+from consensus.validators import Validators
 from node.application import Application, UnknownParent
 from node.backend import NodeBackend
 from node.clock import Clock
@@ -60,7 +61,7 @@ from state.crypto import SignatureClaim
 from state.errors import InvalidBlock, Malformed
 from state.finality import Notarization, SignedVote, boundary_height
 from state.modules import chain
-from state.types import ZERO_HASH
+from state.types import ZERO_HASH, PublicKey
 
 INBOX_MAX = 4_096
 """Messages that wait for the next step; whoever sends more is not heard."""
@@ -219,6 +220,16 @@ class Host:
             return header.epoch, header.view
         epoch = self._driver.core.epoch
         return epoch.number, epoch.view
+
+    @property
+    def validators(self) -> Validators:
+        """The validators of the epoch that the engine is in, once it was started."""
+        return self._driver.core.epoch.validators
+
+    def next_key(self, validator: int) -> PublicKey | None:
+        """Return the key of a validator of the next epoch."""
+        members = self._application.epoch_info().next_validators
+        return members[validator].public_key if validator < len(members) else None
 
     def feed(self, event: Input) -> None:
         """Let the engine handle an input and everything that follows from it at once."""

@@ -30,6 +30,7 @@ from node.metrics import NodeMetrics
 from node.network.metrics import NetworkCollector
 from node.network.node_network import NodeNetwork
 from node.network.overlay import Overlay
+from node.network.proposals import Proposals
 from node.network.transactions import TransactionGossip
 from node.rpc.catalogue import method_of
 from node.rpc.limits import RpcLimits
@@ -47,8 +48,6 @@ RUN_FILE = "run.json"
 """While a node runs, its process id and the address of its RPC server stand here."""
 
 DATABASE_FOLDER = "data"
-PENDING_PER_SENDER_MAX = 256
-"""As many as an account has usable nonces."""
 
 STDIN = 0
 STDIN_BYTES_MAX = 1024
@@ -75,7 +74,7 @@ class Service:
             MempoolLimits(
                 config.mempool_transactions_max,
                 config.mempool_bytes_max,
-                PENDING_PER_SENDER_MAX,
+                config.mempool_per_sender_max,
             )
         )
         known = VerifiedWires(mempool.wires)
@@ -119,8 +118,15 @@ class Service:
         )
         self._host.backend = self._backend
         self._gossip = TransactionGossip(self._backend, self._network.sockets, clock.now_ms)
-        self._backend.admitted = self._gossip.admitted
-        overlay.join(self._host, self._network.sockets, self._gossip)
+        self._proposals = Proposals(
+            self._application.bodies,
+            self._backend.pending,
+            self._gossip,
+            genesis.hash,
+            clock.now_ms,
+        )
+        self._backend.admitted = overlay.admitted
+        overlay.join(self._host, self._network.sockets, self._gossip, self._proposals)
         self._server = self._make_server()
 
     def _make_server(self) -> RpcServer:
@@ -194,6 +200,7 @@ class Service:
             self._backend.is_ready = False
             self._host.stop()
             self._gossip.stop()
+            self._proposals.stop()
             run_file.unlink(missing_ok=True)
             await self._network.stop()
             await self._server.stop()

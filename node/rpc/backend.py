@@ -166,6 +166,10 @@ class Backend(Protocol):
         """Return where a transaction is; raises NotFound when it was never seen."""
         ...
 
+    def dropped(self, tx_id: Hash) -> TxStatus | None:
+        """Return why a transaction had to go, None if it has not; costs next to nothing."""
+        ...
+
     def status(self) -> NodeStatus:
         """Return the node at a glance."""
         ...
