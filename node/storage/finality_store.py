@@ -78,6 +78,10 @@ class FinalityStore:
         for proposal, justify in self._waiting.items():
             if proposal.justify_hash == digest:
                 return justify
+        return self.stored_justify(digest)
+
+    def stored_justify(self, digest: Hash) -> Justify | None:
+        """Return a justification that waits for no block any more; may be called in a thread."""
         data = self._store.get(b"j" + digest)
         return None if data is None else _justifies.trusted(data)
 
