@@ -71,11 +71,15 @@ def headers_of(store: ChainStore, asked: HeadersRequest) -> HeadersAnswer | None
 
 
 def blocks_of(store: ChainStore, asked: BlocksRequest) -> BlocksAnswer | None:
-    """Return final blocks from a height upwards, and the last one's finalization if it has one."""
+    """Return final blocks from a height upwards, and the highest finalization of one of them."""
     blocks = store.blocks_upwards(asked.height, asked.count, RANGE_BYTES_MAX)
     if not blocks:
         return None
-    return BlocksAnswer(blocks, store.header(blocks[-1].header.height).finalization)
+    for block in reversed(blocks):
+        finalization = store.header(block.header.height).finalization
+        if finalization is not None:
+            return BlocksAnswer(blocks, finalization)
+    return BlocksAnswer(blocks, None)
 
 
 def link_of(store: ChainStore, asked: LinkRequest) -> LinkAnswer | None:
