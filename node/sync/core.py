@@ -105,7 +105,14 @@ class _Search:
 class BlockSync:
     """The state of one node's sync; feed it, then `poll`, then take blocks with `ready`."""
 
-    def __init__(self, genesis_hash: Hash, epoch_blocks: int, judge: Bodies) -> None:
+    def __init__(
+        self,
+        genesis_hash: Hash,
+        epoch_blocks: int,
+        judge: Bodies,
+        behind_heights: int = BEHIND_HEIGHTS,
+    ) -> None:
+        self._limit = min(behind_heights, epoch_blocks)
         self._genesis_hash = genesis_hash
         self._epoch_blocks = epoch_blocks
         self._judge = judge
@@ -298,10 +305,6 @@ class BlockSync:
         return self._known[0].header.height
 
     # --- a finalization ---------------------------------------------------------------------------
-
-    @property
-    def _limit(self) -> int:
-        return min(BEHIND_HEIGHTS, self._epoch_blocks)
 
     def _probe(self) -> None:
         """Look into a claim of being far ahead: only a verified finalization proves it."""
