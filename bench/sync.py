@@ -5,8 +5,10 @@ blocks full of signed transfers between random accounts, is made once. Another p
 several addresses of loopback. Then this process takes it over into an empty database: everything
 counts, from the first question to the last synced commit. The limit is what no node avoids that
 believes nobody: in the same run the same blocks are executed and committed with their bodies
-checked beforehand (`bare`), and `over_bare` says how much longer the sync takes. `slowest_turn_ms`
-is how long the event loop of the serving process stood still at most.
+checked beforehand (`bare`), and `over_bare` says how much longer the sync takes. Where processors
+are shared, seconds of processors say more: `cpu_over_both` compares those of the sync with those of
+the bare execution and of the checks of bodies, signatures most of all, which a validator does, too.
+`slowest_turn_ms` is how long the event loop of the serving process stood still at most.
 """
 
 import argparse
@@ -115,16 +117,18 @@ def make_chain(folder: Path, genesis: Genesis, key: SigningKey, batches: list[li
     store.close()
 
 
-def run_bare(source: Path, folder: Path, genesis: Genesis) -> Seconds:
-    """Execute and commit every block, its body checked beforehand; return the seconds it took."""
+def run_bare(source: Path, folder: Path, genesis: Genesis) -> tuple[Seconds, float]:
+    """Execute and commit every block; return the seconds that took, and those of the checks."""
     chain, _ = open_chain(source, genesis)
     store, application = open_chain(folder, genesis)
     assert chain.head is not None, "made before"
-    seconds = busy = 0.0
+    seconds = busy = checking = 0.0
     for height in range(1, chain.head.header.height + 1):
         (block,) = chain.blocks_upwards(height, 1, 1)
         header, block_id = block.header, block.header.id
+        start_busy = time.process_time()
         checked = application.bodies.examine(header, block.body)
+        checking += time.process_time() - start_busy
         application.bodies.keep((header.tx_root, header.evidence_root), checked)
         start, start_busy = time.perf_counter(), time.process_time()
         application.execute(header, block_id, block.justify, checked.data)
@@ -133,7 +137,7 @@ def run_bare(source: Path, folder: Path, genesis: Genesis) -> Seconds:
         busy += time.process_time() - start_busy
     store.close()
     chain.close()
-    return seconds, busy
+    return (seconds, busy), checking
 
 
 def network(number: int, genesis: Genesis, overlay: Overlay, *peers: Target) -> SocketNetwork:
@@ -290,7 +294,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_chain(folder / "chain", genesis, keys[0], batches)
-        bare = run_bare(folder / "chain", folder / "bare", genesis)
+        bare, checking = run_bare(folder / "chain", folder / "bare", genesis)
         here, there = multiprocessing.Pipe()
         process = multiprocessing.Process(
             target=serve_in_process, args=(folder / "chain", genesis, given.peers, there)
@@ -310,6 +314,8 @@ def main() -> None:
         "transactions_per_cpu_second": round(synced / seconds[1]),
         "bare_per_second": bare_per_second,
         "bare_per_cpu_second": round(executed / bare[1]),
+        "checked_per_cpu_second": round(executed / checking),
+        "cpu_over_both": round(seconds[1] / synced * executed / (bare[1] + checking), 3),
         "over_bare": round(bare_per_second / per_second, 3),
         "served_bytes_per_transaction": round(served_bytes / synced),
         "slowest_turn_ms": slowest_turn_ms,

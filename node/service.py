@@ -127,7 +127,15 @@ class Service:
         self._gossip = TransactionGossip(self._backend, self._network.sockets, clock.now_ms)
         self._backend.admitted = self._gossip.admitted
         self._sync_server = SyncServer(chain_handlers(self._store), clock.now_ms)
-        self._syncer = Syncer(
+        self._syncer = self._make_syncer(public_key, overlay, clock)
+        self._backend.syncing = self._syncer
+        overlay.join(
+            *(self._host, self._network.sockets, self._gossip, self._sync_server, self._syncer)
+        )
+        self._server = self._make_server()
+
+    def _make_syncer(self, public_key: PublicKey | None, overlay: Overlay, clock: Clock) -> Syncer:
+        return Syncer(
             self._application,
             self._store,
             self._host.ledger,
@@ -136,11 +144,6 @@ class Service:
             self._network.sockets,
             clock,
         )
-        self._backend.syncing = self._syncer
-        overlay.join(
-            *(self._host, self._network.sockets, self._gossip, self._sync_server, self._syncer)
-        )
-        self._server = self._make_server()
 
     def _make_server(self) -> RpcServer:
         config, metrics, sockets = self._config, self._metrics, self._network.sockets
