@@ -120,6 +120,8 @@ class BlockSync:
         self.stage = Stage.IDLE
         self.target = 0
         """The height of the highest verified finalization."""
+        self.is_stalled = False
+        """Whether nobody has brought anything for too long."""
         self._stages = 0
         self._numbers = 0
         self._asked: dict[int, _Asked] = {}
@@ -186,7 +188,7 @@ class BlockSync:
     def committed(self, tip: Tip, info: EpochInfo) -> None:
         """The block that `ready` gave is final here."""
         self._tip, self._info = tip, info
-        self._progress_ms = self._now_ms
+        self._progress()
         descent = self._way
         if not descent.reached(tip):
             return
@@ -217,6 +219,7 @@ class BlockSync:
                 self._ask_blocks()
         if self.stage is not Stage.IDLE and now_ms - self._progress_ms >= STALLED_MS:
             self._progress_ms = now_ms
+            self.is_stalled = True
             self.sources.wake()
         out, self._out = self._out, []
         return out
@@ -282,13 +285,17 @@ class BlockSync:
             case _:
                 assert asked.part is not None and isinstance(found, tuple), "blocks of a range"
                 if self._ranges.take(asked.part, found, asked.size_bytes):
-                    self._progress_ms = self._now_ms
+                    self._progress()
 
     def _enter(self, stage: Stage) -> None:
         """Begin a stage; what was asked in another one comes too late."""
         self.stage = stage
         self._stages += 1
+        self._progress()
+
+    def _progress(self) -> None:
         self._progress_ms = self._now_ms
+        self.is_stalled = False
 
     @property
     def _known(self) -> tuple[Tip, EpochInfo]:

@@ -237,13 +237,16 @@ class Syncer:
         if not self.is_syncing or now_ms < self._told_ms + TOLD_MS:
             return
         self._told_ms = now_ms
-        log.info(
-            "syncing",
-            extra={
-                "height": self._application.head.header.height,
-                "target": self.target_height,
-                "blocks_per_second": self.blocks_per_second,
-                "peers": len(self._core.sources.claimants(self._application.head.header.height)),
-                "stage": self._core.stage.name.lower(),
-            },
-        )
+        height = self._application.head.header.height
+        told = {
+            "height": height,
+            "target": self.target_height,
+            "blocks_per_second": self.blocks_per_second,
+            "peers": len(self._core.sources.claimants(height)),
+            "stage": self._core.stage.name.lower(),
+        }
+        if self._core.is_stalled:
+            advice = "nobody brings what comes next; see to the peers, or restore a snapshot"
+            log.warning("sync stalled", extra={**told, "reason": advice})
+        else:
+            log.info("syncing", extra=told)
