@@ -358,7 +358,7 @@ def test_a_crash_anywhere_and_a_new_start(height: int, chain: Chain) -> None:
 
 
 @settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

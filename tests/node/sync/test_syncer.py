@@ -157,14 +157,13 @@ async def test_the_engine_stands_still_while_blocks_come(node: Node, chain: Chai
     await node.start()
     for name in (b"a" * 32, b"b" * 32):
         await node.meet(name, chain)
-    await node.until(lambda: node.syncer.is_syncing)
-    assert [step for step in node.host.steps if step != "heard"] == ["pause"]
+    await node.until(lambda: "pause" in node.host.steps)
     await node.until(lambda: "resume" in node.host.steps)
     assert HEIGHTS - node.height <= CLOSE_HEIGHTS
     same(node.store, chain.store)
     assert not node.syncer.is_syncing and node.syncer.blocks == node.height
     assert node.syncer.target_height >= node.height and node.syncer.blocks_per_second == 0
-    assert {*node.host.steps} == {"heard", "pause", "resume"}, "others hear of it by messages"
+    assert [step for step in node.host.steps if step != "heard"] == ["pause", "resume"]
 
 
 async def test_after_a_sync_journal_and_guard_are_those_of_the_head(
@@ -213,7 +212,7 @@ async def test_a_liar_is_cut_off(node: Node, chain: Chain) -> None:
     await node.start()
     await node.meet(b"liar" * 8, chain, {BlocksRequest: changed})
     await node.until(lambda: not node.network.peers())
-    assert node.syncer.is_syncing and node.height == 0
+    assert "resume" not in node.host.steps and node.height == 0
     await node.meet(b"a" * 32, chain)
     await node.until(lambda: "resume" in node.host.steps)
     same(node.store, chain.store)
