@@ -23,6 +23,7 @@ from consensus.messages import (
     JustifyRequest,
     Message,
     Propose,
+    Status,
 )
 from node.network import proposals, sketches
 from node.network.inbox import TURN_MESSAGES, Inbox
@@ -78,6 +79,26 @@ class Gossip(Protocol):
         ...
 
 
+class Requests(Protocol):
+    """Whoever answers requests, as the overlay sees it."""
+
+    def on_request(self, request: Request) -> None:
+        """Take a request on SYNC; answer or refuse it, now or later."""
+        ...
+
+
+class Hints(Protocol):
+    """Whoever looks at what peers say of themselves, also while no engine runs."""
+
+    def on_status(self, peer_id: bytes, status: Status) -> None:
+        """A peer says where it stands."""
+        ...
+
+    def on_peer_down(self, peer_id: bytes) -> None:
+        """A peer is gone."""
+        ...
+
+
 def topic_of(message: Message | Piece, size: int) -> Topic:
     """Return the one topic on which a message of this length travels."""
     if isinstance(message, BlockReply) and len(message.blocks) > 1:
@@ -98,6 +119,8 @@ class Overlay:
         self._host: Receiver | None = None
         self._gossip: Gossip | None = None
         self._proposals: Proposals | None = None
+        self._requests: Requests | None = None
+        self._hints: Hints | None = None
 
     def join(
         self,
@@ -105,10 +128,12 @@ class Overlay:
         network: Network,
         gossip: Gossip | None = None,
         proposals: Proposals | None = None,
+        requests: Requests | None = None,
+        hints: Hints | None = None,
     ) -> None:
         """Name both sides; without `proposals` none is sent or taken in."""
         self._host, self._network, self._gossip = host, network, gossip
-        self._proposals = proposals
+        self._proposals, self._requests, self._hints = proposals, requests, hints
         if proposals is not None:
             proposals.join(host, network, self._post)
 
@@ -175,8 +200,11 @@ class Overlay:
             delivery.settle(Verdict.USELESS)
 
     def on_request(self, request: Request) -> None:
-        """Refuse: consensus asks by messages, and nothing else is answered here."""
-        request.refuse("node.no_such_request", Verdict.USELESS)
+        """Hand on what is asked on SYNC; consensus asks by messages, and nobody asks elsewhere."""
+        if request.topic is Topic.SYNC and self._requests is not None:
+            self._requests.on_request(request)
+        else:
+            request.refuse("node.no_such_request", Verdict.USELESS)
 
     def on_peer_up(self, peer_id: bytes) -> None:
         """Tell a new peer where this node stands, so that the one behind learns of it at once."""
@@ -194,6 +222,8 @@ class Overlay:
             self._gossip.on_peer_down(peer_id)
         if self._proposals is not None:
             self._proposals.on_peer_down(peer_id)
+        if self._hints is not None:
+            self._hints.on_peer_down(peer_id)
         log.info("peer down", extra={"peer": peer_id.hex(), "code": code})
 
     def verify(self, claims: Sequence[SignatureClaim]) -> list[bool]:
@@ -246,6 +276,8 @@ class Overlay:
                 self._proposals.on_vote(delivery.peer_id, message.subject.block_id)
             peer = network.validator_of(delivery.peer_id) or delivery.peer_id
             self._batch.append((delivery, peer, message))
+            if self._hints is not None and isinstance(message, Status):
+                self._hints.on_status(delivery.peer_id, message)
             host.receive(peer, message)
         asyncio.get_running_loop().call_soon(self._settle)  # after the host's own step
 
