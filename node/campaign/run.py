@@ -200,25 +200,26 @@ class Campaign:
         members, findings = self._network.members, self._findings
         seconds = findings.now()
         compared = 0
-        try:
-            compared = await self._compare_all()
-        except ClientError as error:
-            findings.add("campaign.silent", "end", f"A node answers no more: {error.sentence}")
+        for member in members:
+            try:
+                compared += await self._compare(member)
+            except ClientError as error:
+                sentence = f"Node {member.index} answers no more: {error.sentence}"
+                findings.add("campaign.silent", str(member.index), sentence)
         await asyncio.gather(*[member.stop() for member in members if member.is_up])
         for member in members:
             find_evidence(member, findings)
         warnings = read_logs(members, findings)
         return self._report(seconds, compared, warnings, joined)
 
-    async def _compare_all(self) -> int:
-        """Hold every node against every other: each header, and each acknowledged transfer."""
+    async def _compare(self, member: Member) -> int:
+        """Hold a node against all others: each header, and each acknowledged transfer."""
         chain = self._watcher.chain
-        common = min(sight.height for sight in self._watcher.sights.values())
-        for member in self._network.members:
-            while chain.next_of(member.index) <= common:
-                await self._watcher.read_headers(member, common)
-            await find_offences(member, self._findings)
-        return await hold_to_promises(self._network.members, self._ledger)
+        height = self._watcher.sights[member.index].height
+        while chain.next_of(member.index) <= height:
+            await self._watcher.read_headers(member, height)
+        await find_offences(member, self._findings)
+        return await hold_to_promises(member, self._ledger)
 
     def _report(
         self, seconds: float, compared: int, warnings: dict[str, int], joined: Join | None
