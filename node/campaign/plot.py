@@ -66,5 +66,6 @@ def draw_plot(report: Report, path: Path) -> None:
         axes.tick_params(colors=MUTED, labelsize=8)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
-        axes.legend(loc="upper left", ncols=2, fontsize=8, frameon=False)
+        axes.set_ylim(bottom=0)
+        figure.legend(loc="outside lower center", ncols=9, fontsize=8, frameon=False)
         figure.savefig(path, dpi=DOTS_PER_INCH)

@@ -66,11 +66,8 @@ def address_of(index: int) -> str:
 
 def why_not() -> str | None:
     """Say what is missing for namespaces, None when nothing is."""
-    missing = [program for program in PROGRAMS if shutil.which(program) is None]
-    if missing:
-        return f"{' and '.join(missing)} are missing: apt-get install util-linux"
     try:
-        make_space(0).close()
+        make_spaces(1)[0].close()
     except NamespacesRefused as error:
         return error.sentence
     return None
@@ -78,6 +75,12 @@ def why_not() -> str | None:
 
 def make_spaces(count: int) -> list[Space]:
     """Make namespaces with the addresses of so many nodes; raises NamespacesRefused."""
+    missing = [program for program in PROGRAMS if shutil.which(program) is None]
+    if missing:
+        raise NamespacesRefused(
+            f"{' and '.join(missing)} cannot be found, which start nodes in namespaces; install "
+            "them (Debian: apt-get install util-linux), or use --loopback."
+        )
     with ExitStack() as on_error:
         spaces = []
         for index in range(count):

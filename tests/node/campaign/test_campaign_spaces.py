@@ -148,6 +148,14 @@ async def test_a_process_inside_dies_with_its_starter_and_nothing_is_left() -> N
     assert own_space() == here, "and this process stayed where it was"
 
 
+def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(
+        NamespacesRefused, match=r"nsenter and setpriv .*apt-get install util-linux"
+    ):
+        make_spaces(1)
+
+
 async def test_a_switch_that_is_gone_is_said_to_be() -> None:
     if not MAY_MAKE_THEM:
         assert "root" in (why_not() or "")
