@@ -112,9 +112,12 @@ class Load:
             sent.sent_again_at = now
         self._ledger.sent_again += len(late)
         try:
-            await member.client.submit_many([sent.wire for sent in late])
+            answers = await member.client.submit_many([sent.wire for sent in late])
         except ClientError:
             return  # the next time through another node
+        for answer in answers:
+            if isinstance(answer, Refused) and answer.code not in PENDING:
+                self._ledger.refuse(answer.code)
 
     async def _unknown_to_all(self, asked: Sequence[Sent]) -> list[Sent]:
         """Return those of which every node says that it does not have them."""

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from node import rooms
+from node.campaign.pace import SAMPLES_MIN
 from node.campaign.spaces import why_not
+from node.campaign.strike import BEHIND_MAX
 
 ROOT = Path(rooms.__file__).resolve().parents[1]
 PLACE = [] if why_not() is None else ["--loopback"]
@@ -44,6 +46,26 @@ def test_a_network_holds_through_the_short_form(tmp_path: Path) -> None:
     assert load["acknowledged"] > 50
     assert load["answers_compared"] == 4 * load["acknowledged"]
     assert {node["height"] > 10 for node in report["nodes"]} == {True}
+
+
+def test_the_pace_is_kept_over_slow_links_that_lose_packets(tmp_path: Path) -> None:
+    links = [] if PLACE else ["--delay", "50", "--loss", "1"]
+    code, report = campaign(tmp_path, "--seconds", "12", "--kind", "none", *links)
+    assert report["findings"] == []
+    assert code == 0
+    assert report["strikes"] == []
+    assert report["finality"]["samples"] >= SAMPLES_MIN
+    if links:
+        assert report["finality"]["p50"] >= 3 * 50, "a block is final after three delays"
+
+
+def test_a_late_node_gets_the_whole_chain(tmp_path: Path) -> None:
+    words = ("--seconds", "1", "--kind", "none", "--block-time", "400", "--join", "12")
+    code, report = campaign(tmp_path, *words)
+    assert report["findings"] == []
+    assert code == 0
+    assert report["join"]["height"] >= 12 - BEHIND_MAX
+    assert report["join"]["seconds"] > 0
 
 
 def test_an_interrupt_ends_everything(tmp_path: Path) -> None:
