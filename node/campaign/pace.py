@@ -89,12 +89,12 @@ class Probe:
                 return
 
 
-def intervals_ms(times_ms: Mapping[int, int]) -> list[float]:
-    """Return from which block to the next it took how long, by the times in their headers."""
+def intervals_ms(times_ms: Mapping[int, int], height_last: int) -> list[float]:
+    """Return how long each block up to a height came after the one before, by their headers."""
     return [
         float(time_ms - times_ms[height - 1])
         for height, time_ms in times_ms.items()
-        if height - 1 in times_ms and height > 1
+        if height - 1 in times_ms and 1 < height <= height_last
     ]
 
 

@@ -118,6 +118,8 @@ class Campaign:
         members = network.members
         self._watcher = Watcher(members, findings)
         self._ledger = Ledger(findings, minority_of(len(members)) + 1)
+        self._busy_height = 0
+        """Up to here transfers were sent: idle blocks are slower by intent."""
         self._load = Load(members, self._ledger, wishes.seed, wishes.rate_per_second)
         self._striker = Striker(members, self._watcher, self._ledger, findings, network.switch)
         self._probe = Probe(
@@ -142,6 +144,7 @@ class Campaign:
                 await self._strikes()
                 sending.cancel()
                 probing.cancel()
+                self._busy_height = self._watcher.top
                 await self._settle()
                 asking.cancel()
                 joined = await self._join()
@@ -226,7 +229,7 @@ class Campaign:
     ) -> Report:
         wishes, ledger, watcher = self._wishes, self._ledger, self._watcher
         strikes = self._striker.strikes
-        interval = spread_of(intervals_ms(watcher.chain.times_ms))
+        interval = spread_of(intervals_ms(watcher.chain.times_ms, self._busy_height))
         finality = spread_of(self._probe.finality_ms)
         if not strikes:
             hold_pace(

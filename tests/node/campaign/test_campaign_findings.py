@@ -116,6 +116,6 @@ def test_a_slow_pace_is_found_and_a_good_one_is_not() -> None:
 
 
 def test_intervals_are_between_neighbours_after_the_first_block() -> None:
-    assert intervals_ms({0: 0, 1: 900, 2: 1_000, 3: 1_150, 5: 9_000}) == [100.0, 150.0]
+    assert intervals_ms({0: 0, 1: 900, 2: 1_000, 3: 1_150, 5: 9_000, 6: 9_001}, 5) == [100.0, 150.0]
     assert spread_of([]).samples == 0
     assert spread_of([float(value) for value in range(101)]).p90 == 90.0
