@@ -23,10 +23,13 @@ class Kind(Enum):
     """The network falls into two parts, of whatever size."""
     BLACKOUT = "blackout"
     """Every node is killed at once."""
+    FREEZE = "freeze"
+    """Every node stands still at once, as when a laptop sleeps."""
     WIPE = "wipe"
     """One node is killed and loses its disk, but for keys, genesis and settings."""
 
 
+MEETS_ALL = frozenset({Kind.BLACKOUT, Kind.FREEZE})
 NEEDS_LINKS = frozenset({Kind.CUT, Kind.ONEWAY, Kind.SPLIT})
 """Failures of the network itself: only where nodes have namespaces."""
 
@@ -38,6 +41,7 @@ HOLD_SECONDS = {
     Kind.ONEWAY: (5.0, 12.0),
     Kind.SPLIT: (5.0, 15.0),
     Kind.BLACKOUT: (0.5, 3.0),
+    Kind.FREEZE: (5.0, 20.0),
     Kind.WIPE: (1.0, 5.0),
 }
 """How long each lasts, at least and at most."""
@@ -80,7 +84,7 @@ def blows(
 
 
 def _met(chance: random.Random, kind: Kind, validators: int) -> tuple[int, ...]:
-    if kind is Kind.BLACKOUT:
+    if kind in MEETS_ALL:
         return tuple(range(validators))
     most = {Kind.SPLIT: validators // 2, Kind.WIPE: 1, Kind.ONEWAY: 1}.get(
         kind, minority_of(validators)

@@ -22,6 +22,7 @@ COLORS = {
     "oneway": "#4f83b8",
     "split": "#8d6cab",
     "blackout": "#1f2933",
+    "freeze": "#7b8794",
     "wipe": "#e76f51",
 }
 

@@ -161,7 +161,7 @@ class Striker:
                     await member.kill()
                     member.wipe()
                     self._watcher.chain.forget(member.index)
-            case Kind.PAUSE:
+            case Kind.PAUSE | Kind.FREEZE:
                 for member in met:
                     member.pause()
             case Kind.RESTART:
@@ -173,7 +173,7 @@ class Striker:
     async def _end(self, blow: Blow) -> None:
         met = [self._members[index] for index in blow.nodes]
         match blow.kind:
-            case Kind.PAUSE:
+            case Kind.PAUSE | Kind.FREEZE:
                 for member in met:
                     member.resume()
             case Kind.CUT | Kind.ONEWAY | Kind.SPLIT:
