@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from node.campaign.amends import release
 from node.campaign.findings import Findings
 from node.campaign.ledger import Ledger
 from node.campaign.member import Member
@@ -89,7 +90,10 @@ class Striker:
         await self._end(blow)
         ended = self._findings.now()
         recovered = await self.recovered(f"{blow.kind.value} of {_listed(blow.nodes)}")
-        voted = await self._vote_again(blow) if recovered is not None else None
+        voted = None
+        if recovered is not None:
+            await self._release(blow)
+            voted = await self._vote_again(blow)
         self.strikes.append(
             Strike(
                 blow.kind.value,
@@ -182,6 +186,21 @@ class Striker:
             case Kind.BLACKOUT | Kind.KILL | Kind.WIPE | Kind.RESTART:
                 for member in met:
                     await member.start()
+
+    async def _release(self, blow: Blow) -> None:
+        """Let those out of jail who came there for having been away."""
+        for index in blow.nodes:
+            try:
+                is_out = await release(self._members[index])
+            except ClientError as error:
+                is_out = False
+                self._findings.add("campaign.silent", f"{self._findings.now()}", error.sentence)
+            if not is_out:
+                self._findings.add(
+                    "campaign.not_released",
+                    f"{self._findings.now()}",
+                    f"Validator {index} was jailed while it was away, and is not let out again.",
+                )
 
     async def _vote_again(self, blow: Blow) -> float | None:
         """Wait until nodes that lost their disk are in the finalization of a later block."""
