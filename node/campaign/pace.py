@@ -30,7 +30,7 @@ INTERVAL_DELAYS_MAX = 4
 FINALITY_DELAYS_MAX = 10
 """Half of all transfers are final after so many delays, beyond the pace that is set."""
 
-COMPUTING_MS_MAX = 150
+COMPUTING_MS_MAX = 250
 """What four nodes on two cores need for a block and its votes, beside what the network takes."""
 
 
