@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
 
 from node.campaign.findings import Findings
 from node.campaign.member import Member, seat_in_space
+from node.campaign.network import Network
 from node.campaign.report import Join
 from node.campaign.strike import BEHIND_MAX
 from node.campaign.watcher import Watcher
@@ -13,15 +13,12 @@ from node.client import ClientError
 from node.devnet.layout import node_home, take_seat
 from node.home import GENESIS_FILE, HomeWishes, create_home
 
-if TYPE_CHECKING:
-    from node.campaign.run import Network
-
 JOIN_SECONDS_MAX = 600.0
 POLL_SECONDS = 0.1
 
 
 async def join_late(
-    network: "Network", watcher: Watcher, findings: Findings, transactions: int
+    network: Network, watcher: Watcher, findings: Findings, transactions: int
 ) -> Join | None:
     """Start one more node and time it until it is with the others; None when it never is.
 

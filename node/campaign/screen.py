@@ -64,6 +64,8 @@ def figures_table(report: Report) -> Table:
             f"lag {machine.lag_ms_max:.0f} ms",
         ),
     ]
+    if report.wishes.is_on_loopback:
+        rows.append(("place", "loopback, where nobody can be cut off"))
     if report.join is not None:
         join = report.join
         told = (

@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 
 from node.campaign.fabric import PARTS_PER_WHOLE, Conditions
-from node.campaign.plan import Kind
+from node.campaign.plan import NEEDS_LINKS, Kind
 from node.campaign.plot import draw_plot
 from node.campaign.report import Report, Wishes, report_json
 from node.campaign.run import run_campaign
@@ -122,6 +122,8 @@ def campaign(
     """
     if loopback and (delay or loss):
         raise click.UsageError("--delay and --loss need namespaces; leave out --loopback.")
+    if loopback and kinds and {Kind(kind) for kind in kinds if kind != NONE} & NEEDS_LINKS:
+        raise click.UsageError("On loopback nobody can be cut off; leave out --loopback.")
     wishes = Wishes(
         validators=validators,
         seconds=seconds,
