@@ -172,7 +172,7 @@ class Campaign:
         strikes = self._striker.strikes
         interval = spread_of(intervals_ms(watcher.chain.times_ms, self._busy_height))
         finality = spread_of(self._probe.finality_ms)
-        if not strikes:
+        if wishes.conditions.delay_ms and not strikes:
             hold_pace(
                 self._findings,
                 wishes.conditions.delay_ms,
