@@ -45,7 +45,8 @@ NONE = "none"
     "kinds",
     multiple=True,
     type=click.Choice([*ALL, NONE]),
-    help="A failure to try; repeat it. All of them without one; with none and --delay the pace is judged.",
+    help="A failure to try; repeat it. All of them without one. With none and --delay the pace is "
+    "judged.",
 )
 @click.option(
     "--hold-max",
