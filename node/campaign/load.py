@@ -63,8 +63,6 @@ class Load:
             if member is not None:
                 try:
                     await self._send_one(payer, member)
-                except Refused as error:
-                    self._ledger.refuse(error.code)
                 except ClientError as error:
                     self._ledger.refuse(error.code)
             await asyncio.sleep(max(0.0, due - time.monotonic()))
