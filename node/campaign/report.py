@@ -20,6 +20,8 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     rate_per_second: float = 20.0
     block_time_ms: int = 200
     hold_seconds_max: float = 15.0
+    recovery_seconds_max: float = 20.0
+    """Within this of a failure's end every node is within three blocks of the highest."""
     conditions: Conditions = Conditions()
     is_on_loopback: bool = False
     join_height: int | None = None

@@ -62,7 +62,14 @@ class Campaign:
         self._busy_height = 0
         """Up to here transfers were sent: idle blocks are slower by intent."""
         self._load = Load(members, self._ledger, wishes.seed, wishes.rate_per_second)
-        self._striker = Striker(members, self._watcher, self._ledger, findings, network.switch)
+        self._striker = Striker(
+            members,
+            self._watcher,
+            self._ledger,
+            findings,
+            network.switch,
+            wishes.recovery_seconds_max,
+        )
         self._probe = Probe(
             members,
             self._ledger,

@@ -19,11 +19,8 @@ from node.home import VALIDATOR_KEY
 from node.keystore import key_info
 from node.rpc.backend import Finality
 
-RECOVERY_SECONDS_MAX = 20.0
-"""Within this of a failure's end every node is within BEHIND_MAX blocks of the highest."""
-
-WIPED_SECONDS_MAX = 60.0
-"""The same for a node that has to get the whole chain again."""
+WIPED_TIMES = 3
+"""A node that has to get the whole chain again may take so many times as long as others."""
 
 VOTE_SECONDS_MAX = 60.0
 """Within this a node that lost its disk votes again."""
@@ -67,6 +64,7 @@ class Striker:
         ledger: Ledger,
         findings: Findings,
         switch: Switch | None,
+        recovery_seconds_max: float,
     ) -> None:
         self.strikes: list[Strike] = []
         self.is_quiet = False
@@ -76,12 +74,13 @@ class Striker:
         self._ledger = ledger
         self._findings = findings
         self._switch = switch
-        self._wiped: set[int] = set()
+        self._recovery_seconds_max = recovery_seconds_max
+        self._is_wiped = False
 
     async def strike(self, blow: Blow) -> bool:
         """Carry one failure out and wait for recovery; tell whether that came."""
         self.is_quiet = False
-        self._wiped = set(blow.nodes) if blow.kind is Kind.WIPE else set()
+        self._is_wiped = blow.kind is Kind.WIPE
         began, height = self._findings.now(), self._watcher.top
         await self._begin(blow)
         await asyncio.sleep(blow.hold_seconds)
@@ -124,7 +123,7 @@ class Striker:
         """Return how long it took until all nodes are together at a chain that grows."""
         began = time.monotonic()
         top = self._watcher.top
-        bound = WIPED_SECONDS_MAX if self._wiped else RECOVERY_SECONDS_MAX
+        bound = self._recovery_seconds_max * (WIPED_TIMES if self._is_wiped else 1)
         while (passed := time.monotonic() - began) < GIVE_UP_SECONDS:
             if self._are_together(began) and self._watcher.top > top:
                 if passed > bound:

@@ -57,6 +57,14 @@ NONE = "none"
     help="No failure lasts longer.",
 )
 @click.option(
+    "--recovery-max",
+    type=click.FloatRange(1, 600),
+    default=20.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="So long recovery may take, three times as long after a wiped disk.",
+)
+@click.option(
     "--rate",
     type=click.FloatRange(0.1, 5_000),
     default=20.0,
@@ -98,6 +106,7 @@ def campaign(
     seed: int,
     kinds: tuple[str, ...],
     hold_max: float,
+    recovery_max: float,
     rate: float,
     block_time: int,
     delay: int,
@@ -133,6 +142,7 @@ def campaign(
         rate_per_second=rate,
         block_time_ms=block_time,
         hold_seconds_max=hold_max,
+        recovery_seconds_max=recovery_max,
         conditions=Conditions(delay, round(loss * PARTS_PER_WHOLE / 100)),
         is_on_loopback=loopback,
         join_height=join,

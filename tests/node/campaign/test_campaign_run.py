@@ -19,7 +19,8 @@ ROOT = Path(rooms.__file__).resolve().parents[1]
 PLACE = [] if why_not() is None else ["--loopback"]
 COMMAND = [sys.executable, "-m", "node", "devnet", "campaign", *PLACE]
 SECONDS_MAX = 240.0
-QUICK = ("--hold-max", "2", "--block-time", "100", "--rate", "15")
+QUICK = ("--hold-max", "2", "--recovery-max", "60", "--block-time", "100", "--rate", "15")
+"""Patient, for a test may share its machine: a process alone takes 20 s to start then."""
 
 
 def campaign(tmp_path: Path, *words: str) -> tuple[int, dict[str, Any]]:

@@ -31,12 +31,14 @@ class Still:
 class World:
     """Four members and what a watcher saw of them; a test moves them."""
 
-    def __init__(self) -> None:
+    def __init__(self, recovery_seconds_max: float = 20.0) -> None:
         self.findings = Findings()
         self.members: list[Any] = [Still(index) for index in range(4)]
         self.watcher = Watcher(self.members, self.findings)
         ledger = Ledger(self.findings, 2)
-        self.striker = Striker(self.members, self.watcher, ledger, self.findings, None)
+        self.striker = Striker(
+            self.members, self.watcher, ledger, self.findings, None, recovery_seconds_max
+        )
         self.see([10, 10, 10, 10])
 
     def see(self, heights: list[int]) -> None:
@@ -74,9 +76,8 @@ async def test_who_stays_behind_or_stands_has_not_recovered(
     assert world.codes() == ["campaign.not_recovered"]
 
 
-async def test_late_is_told_from_never(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(strike, "RECOVERY_SECONDS_MAX", 0.0)
-    world = World()
+async def test_late_is_told_from_never() -> None:
+    world = World(recovery_seconds_max=0.0)
     assert await recovery(world, [20] * 4) is not None
     assert world.codes() == ["campaign.not_recovered"]
 
