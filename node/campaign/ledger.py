@@ -74,7 +74,7 @@ class Ledger:
         assert status.height is not None and status.index is not None, "final is somewhere"
         place = Place(status.height, status.index, encode(status.outcome))
         if sent.place is None:
-            sent.place = place
+            sent.place, sent.wire = place, b""  # nobody hands it in again
             sent.final_seconds = time.monotonic() - sent.sent_at
             self.waiting.pop(status.tx_id, None)
         elif sent.place != place:

@@ -20,7 +20,10 @@ from node.demo.errors import PlotUnavailable
 from state.errors import SaharaError
 
 VALIDATORS_MIN, VALIDATORS_MAX = 4, 16
-SECONDS_MAX = 86_400
+SECONDS_MAX = 3_600
+TRANSFERS_MAX = 200_000
+"""So many a campaign keeps in mind, to compare them on every node in the end."""
+
 ALL = tuple(kind.value for kind in Kind)
 NONE = "none"
 
@@ -130,6 +133,11 @@ def campaign(
       sahara devnet campaign --validators 4 --seconds 300 --seed 7 --json campaign.json
       sahara devnet campaign --kind none --delay 50 --loss 1 --seconds 60
     """
+    if seconds * rate > TRANSFERS_MAX:
+        raise click.UsageError(
+            f"{seconds} s of {rate:g} transfers a second are more than the {TRANSFERS_MAX:,} that "
+            "can be followed; lower --seconds or --rate."
+        )
     if loopback and (delay or loss):
         raise click.UsageError("--delay and --loss need namespaces; leave out --loopback.")
     if loopback and kinds and {Kind(kind) for kind in kinds if kind != NONE} & NEEDS_LINKS:

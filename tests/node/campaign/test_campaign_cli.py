@@ -16,6 +16,7 @@ from node.cli.campaign import campaign
         (("--loopback", "--kind", "kill", "--kind", "split"), "cut off"),
         (("--kind", "explode"), "explode"),
         (("--validators", "3"), "3"),
+        (("--seconds", "3600", "--rate", "1000"), "lower --seconds or --rate"),
     ],
 )
 def test_wishes_that_cannot_be_had_are_refused(
