@@ -180,6 +180,12 @@ def command(seat: Seat, seats: Sequence[Seat], settings: Mapping[str, object]) -
     return [*line, "--p2p-allow-private-hosts", *flags]
 
 
+def traffic_command(folder: Path, transfers_per_s: float) -> list[str]:
+    """The command line that makes traffic on the devnet in a folder."""
+    line = [sys.executable, "-m", "node", "devnet", "traffic", "--stop-with-stdin"]
+    return [*line, "--home", str(folder), "--transfers", str(transfers_per_s)]
+
+
 def environment() -> dict[str, str]:
     """This process's environment without settings that are meant for another node."""
     return {

@@ -130,7 +130,7 @@ def test_a_devnet_goes_on_with_the_validators_it_has(tmp_path: Path) -> None:
     assert "2 validators" in text
 
 
-@pytest.mark.parametrize("name", ["status", "stop", "kill", "restart", "add"])
+@pytest.mark.parametrize("name", ["status", "stop", "kill", "restart", "add", "traffic"])
 def test_every_command_shows_an_example(name: str) -> None:
     code, text = said(name, "--help")
     assert code == 0
