@@ -12,6 +12,7 @@ from node.application import Application, Candidate
 from node.bodies import VerifiedWires
 from node.clock import Clock
 from node.mempool import Mempool
+from node.pool_metrics import PoolCounts
 from node.rpc.backend import (
     BlockRecord,
     FeedBroken,
@@ -105,6 +106,7 @@ class NodeBackend:
         self._clock = clock
         self._verifier = Verifier()
         self._dropped: OrderedDict[Hash, str] = OrderedDict()
+        self.counts = PoolCounts()
         self.admitted: Callable[[Hash], None] = lambda _: None
         """Told of every transaction that is admitted, so that others hear of it."""
         self._feeds: list[asyncio.Queue[BlockRecord]] = []
@@ -112,12 +114,13 @@ class NodeBackend:
 
     async def submit(self, wire: bytes) -> Hash:
         """Admit a transaction to the mempool and return its id; raises Rejected."""
-        transaction = self._decode(wire)
-        self._check(transaction)
-        if wire not in self._known:
-            await self._verifier.verify(transaction)
-            self._check(transaction)
+        try:
+            transaction = await self._checked(wire)
+        except Rejected as error:
+            self.counts.refused[error.code] += 1
+            raise
         self._remember(self._mempool.add(transaction))
+        self.counts.admitted += 1
         self._dropped.pop(transaction.id, None)
         self._consensus.pending_changed()
         self.admitted(transaction.id)
@@ -329,6 +332,7 @@ class NodeBackend:
 
     def _remember(self, dropped: Sequence[tuple[Transaction, Rejected]]) -> None:
         for transaction, error in dropped:
+            self.counts.dropped[error.code] += 1
             self._dropped[transaction.id] = f"{error.code}: {error.sentence}"
             if len(self._dropped) > DROPPED_KEPT_MAX:
                 self._dropped.popitem(last=False)
@@ -337,6 +341,15 @@ class NodeBackend:
         fees = self._application.params.fees
         transaction = self._application.decoder.decode(wire, bytes_max=fees.transaction_bytes_max)
         check_static(transaction, fees)
+        return transaction
+
+    async def _checked(self, wire: bytes) -> Transaction:
+        """Return a transaction that may be added, its signatures verified; raises Rejected."""
+        transaction = self._decode(wire)
+        self._check(transaction)
+        if wire not in self._known:
+            await self._verifier.verify(transaction)
+            self._check(transaction)
         return transaction
 
     def _check(self, transaction: Transaction) -> None:

@@ -10,6 +10,7 @@ import logging
 from collections import deque
 from typing import Protocol, assert_never
 
+from consensus.core import Core
 from consensus.driver import Driver
 from consensus.effects import (
     ALL,
@@ -207,6 +208,11 @@ class Host:
         return epoch.me is not None and len(epoch.validators) == 1
 
     @property
+    def engine(self) -> Core | None:
+        """What the engine knows, to be looked at; None while it does not run."""
+        return self._driver.core if self._is_running else None
+
+    @property
     def round(self) -> tuple[int, int]:
         """The epoch and the view that the node is in; before the start, those of the head."""
         if not self._is_running:
@@ -396,7 +402,12 @@ class Host:
         self._evidence.committed(application.state, header.height + 1)
         outcomes = candidate.executed.result.outcomes
         self._metrics.block_final(header.height, [outcome.status for outcome in outcomes])
-        self._metrics.mempool(len(self._mempool), self._mempool.bytes_held)
+        self._metrics.consensus.committed(
+            header,
+            candidate.justify,
+            candidate.content.body.late,
+            is_behind=self._driver.core.is_behind,
+        )
         if self.backend is not None:
             self.backend.committed(candidate, effect.finalization, dropped)
         self.has_committed.set()
