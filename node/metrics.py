@@ -28,8 +28,9 @@ STORAGE_PARTS = {
     "bodies": (b"b",),
     "results": (b"o",),
     "transactions": (b"x",),
+    "certificates": (b"e", b"i", b"j", b"l", b"p", b"v"),
 }
-"""The greatest parts of the database by their key prefixes (node/storage/chain_store.py)."""
+"""The parts of the database by their key prefixes (chain_store.py, finality_store.py)."""
 
 
 class NodeMetrics:
