@@ -52,6 +52,12 @@ class VerifiedWires:
             while len(self._kept) > WIRES_KEPT_MAX or self._bytes > WIRES_BYTES_MAX:
                 self._bytes -= len(self._kept.popitem(last=False)[0])
 
+    def forget(self, wire: bytes) -> None:
+        """Forget a transaction that is final: nobody verifies it again, its nonce is used."""
+        if wire in self._kept:
+            del self._kept[wire]
+            self._bytes -= len(wire)
+
 
 class Bodies:
     """Judges bodies, and keeps what it decoded until it is executed."""
@@ -67,6 +73,11 @@ class Bodies:
         self._kept[header_roots] = body
         if len(self._kept) > BODIES_KEPT_MAX:
             self._kept.popitem(last=False)
+
+    def forget(self, transactions: Sequence[Transaction]) -> None:
+        """Forget the transactions of a final block, so that memory follows what is not final."""
+        for transaction in transactions:
+            self._known.forget(transaction.wire)
 
     def judge(self, header: Header, data: bytes) -> Judgement:
         """Hold a body against its header and the static rules."""

@@ -50,16 +50,16 @@ def test_a_steady_run_holds_and_its_disk_is_told_by_transaction() -> None:
     assert report["bar_met"]
     node = report["processes"]["node_1"]
     assert (node["rss_mb_per_hour"], node["handles"]) == (0.0, NODE.handles + 1)
-    assert (node["tx_per_s"], node["data_bytes_per_tx"]) == (10.0, 1_000)
+    assert (node["tx_per_s"], node["stored_bytes_per_tx"]) == (10.0, 1_000)
     assert node["part_bytes_per_tx"] == {"state": 1_000}
-    assert node["data_mb_per_hour"] == 36.0
+    assert node["stored_mb_per_hour"] == 36.0
     assert report["processes"]["traffic"]["rss_mb"] == 60.0
 
 
 @pytest.mark.parametrize(
     ("leak", "broken"),
     [
-        ({"rss_mb_per_s": 0.05}, "memory_flat"),
+        ({"rss_mb_per_s": 0.1}, "memory_flat"),
         ({"handles_per_s": 0.1}, "handles_flat"),
         ({"unexplained": 10**8}, "database_explained"),
         ({"log": 1_000}, "log_quiet"),
