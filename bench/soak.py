@@ -6,9 +6,9 @@ a measurement with a verdict, not something that a user of the node needs, so it
 
 Flat is what, over all samples but the first third, grows by no more than a tenth of itself for
 memory, and by no more than a few handles. The first third fills caches; those with a bound that is
-reached later (ids that were seen, rows and pages of the state) are what the tenth is for. Disk is explained when the
-files of the database are what their parts add up to, and journal, guard and log are within bounds
-of their own: what is left after that would grow for a reason that nobody knows.
+reached later (ids that were seen, rows and pages of the state) are what the tenth is for. Disk is
+explained when the files of the database are what their parts add up to, and journal, guard and log
+are within bounds of their own: what is left after that would grow for a reason that nobody knows.
 """
 
 import argparse
