@@ -129,10 +129,10 @@ class Supervisor:
 
     async def _stop(self) -> None:
         """Stop every process at once, and wait for all."""
-        wards = [node.ward for node in self.nodes]
+        stopping = [node.ward.stop(STOP_SECONDS_MAX) for node in self.nodes]
         if self.traffic is not None:
-            wards.append(self.traffic)
-        await asyncio.gather(*(ward.stop(STOP_SECONDS_MAX) for ward in wards))
+            stopping.append(self.traffic.stop(0.0))  # it has nothing to lose
+        await asyncio.gather(*stopping)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -149,8 +149,9 @@ def test_traffic_goes_on_while_a_node_is_killed(tmp_path: Path) -> None:
             assert max(calls) > 100
             traffic = read_state(home).traffic
             assert traffic is not None and traffic.lives
-            ask("stop")
-            out, _ = process.communicate(timeout=10)
+            process.terminate()
+            out, _ = process.communicate(timeout=SECONDS_MAX)
+            assert process.returncode == 0
         finally:
             process.kill()
     assert not traffic.lives
