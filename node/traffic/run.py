@@ -10,7 +10,7 @@ from node.demo.errors import DemoError
 from node.devnet.layout import faucet_of
 from node.devnet.state_file import DevnetState, read_state
 from node.traffic.following import following
-from node.traffic.rounds import Played, play
+from node.traffic.rounds import Company, Played
 from node.traffic.transfers import Transfers, senders_of
 
 TRANSFERS_PER_S = 50.0
@@ -64,11 +64,11 @@ def causes(group: BaseExceptionGroup[Exception]) -> list[BaseException]:
 
 
 async def rounds(client: RoamingClient, faucet: Account, played: Played, say: Say) -> None:
-    """Play round after round, each with a cast of its own, until one cannot go on."""
+    """Play round after round with a new cast, until it cannot go on."""
     await client.choose()
+    company = Company(client, faucet, secrets.randbits(SEED_BITS), played, say)
     async with following(client) as heights:
-        while True:
-            await play(client, heights, faucet, secrets.randbits(SEED_BITS), played, say)
+        await company.play(heights)
 
 
 async def sending(transfers: Transfers, faucet: Account) -> None:

@@ -101,11 +101,14 @@ async def test_what_fails_is_told_and_tried_again(monkeypatch: pytest.MonkeyPatc
     assert tries == 3
 
 
-def test_every_round_has_demand_in_every_bucket() -> None:
-    for seed in (1, 2**61):
-        for trace in plan_of(seed).traces:
+def test_every_round_has_demand_of_its_own_in_every_bucket() -> None:
+    seed = 2**61
+    plans = [plan_of(seed, number) for number in range(3)]
+    for plan in plans:
+        assert plan.seed == seed, "one cast"
+        for trace in plan.traces:
             assert {trace.bucket_of(call.time, BUCKETS) for call in trace.calls} >= {0, BUCKETS - 1}
-    assert plan_of(1).traces != plan_of(2).traces
+    assert plans[0].traces != plans[1].traces != plans[2].traces
 
 
 def until(holds: Callable[[], bool]) -> None:
