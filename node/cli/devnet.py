@@ -27,7 +27,6 @@ from node.devnet.supervisor import Supervisor, Wishes, end_leftovers, locked
 from node.devnet.view import LineView, View, view_of
 from node.genesis_file import read_genesis
 from node.home import GENESIS_FILE
-from node.traffic.run import TRANSFERS_PER_S, make_traffic
 from state.errors import SaharaError
 
 DEFAULT_HOME = Path("~/.sahara-devnet")
@@ -35,6 +34,7 @@ REFRESH_SECONDS = 0.5
 STOP_SECONDS_MAX = 6.0
 STDIN = 0
 BLOCK_TIME_MS_MAX = 3_600_000
+TRANSFERS_PER_S = 50.0
 TRANSFERS_PER_S_MAX = 10_000.0
 
 home_option = click.option(
@@ -259,6 +259,8 @@ def traffic(
     Example:
       sahara devnet traffic --home devnet --transfers 20
     """
+    from node.traffic.run import make_traffic  # the whole demo: other commands do not wait for it
+
     above = {} if context.parent is None else context.parent.params
     as_json = as_json or bool(above.get("as_json"))
     folder = folder_of(home or above.get("home"))

@@ -13,7 +13,6 @@ from node.traffic.following import following
 from node.traffic.rounds import Company, Played
 from node.traffic.transfers import Transfers, senders_of
 
-TRANSFERS_PER_S = 50.0
 SEED_BITS = 62
 PAUSE_SECONDS = 1.0
 """Between two attempts at what did not work out."""
