@@ -1,186 +1,124 @@
-"""The overlay between a host and a network in memory: whom messages reach, what they are worth."""
+"""The overlay: who sent a vote that its validator did not sign is found, and nobody else."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from consensus.inputs import Peer
-from consensus.messages import (
-    Block,
-    BlockReply,
-    BlockRequest,
-    CertificateRequest,
-    Message,
-    Status,
-    encode,
-)
-from node.network.identity import announcement
-from node.network.overlay import URGENT_BYTES_MAX, Overlay, topic_of
-from p2p.handshake import NodeKey
+from consensus.messages import Message, encode
+from node.client import Account
+from node.network.overlay import Overlay
 from p2p.interface import Delivery
-from p2p.memory import Hub, MemoryNetwork
+from p2p.scores import Verdict
 from p2p.topics import Topic
-from state.crypto import Tag
-from state.finality import Header, Justify, Nullified, Nullify, Vote, vote_digest
-from state.types import ZERO_HASH
+from state.crypto import SignatureClaim, Tag
+from state.finality import (
+    Nullified,
+    Nullify,
+    SignedVote,
+    Validator,
+    Vote,
+    vote_claim,
+    vote_digest,
+)
 
 GENESIS = b"g" * 32
-COUNT = 3
-ASKING = BlockRequest(b"b" * 32, 1)
-
-
-def status(height: int) -> Status:
-    return Status(0, height, 0, height, height, ZERO_HASH)
-
-
-def block(size: int) -> Block:
-    zeros: dict[str, Any] = dict.fromkeys(Header.__struct_fields__, 0)
-    hashes = {name: ZERO_HASH for name in zeros if name.endswith(("_id", "_hash", "_root"))}
-    header = Header(**{**zeros, **hashes, "proposer": bytes(20)})
-    return Block(header, Justify(None, ()), bytes(size))
+KEYS = [Account.from_seed(bytes([at]) * 32) for at in range(1, 5)]
+MEMBERS = tuple(Validator(key.public_key, key.address, 10) for key in KEYS)
+STRANGER = b"s" * 32
 
 
 class Host:
-    """Notes what it is handed; verifies the claims of votes at once, as the engine does."""
+    """Verifies every vote of a turn at once, as the engine does."""
 
-    def __init__(self, overlay: Overlay, number: int) -> None:
-        self._overlay = overlay
-        self.number = number
-        self.got: list[tuple[Peer, Message]] = []
+    def __init__(self, overlay: Overlay) -> None:
+        self.overlay = overlay
+        self.heard: list[tuple[Peer, Message]] = []
 
     def receive(self, peer: Peer, message: Message) -> None:
-        self.got.append((peer, message))
-        if isinstance(message, Nullify):
-            digest = vote_digest(Tag.NULLIFY, GENESIS, message.subject)
-            self._overlay.verify([(peer, digest, message.vote.signature)])
+        self.heard.append((peer, message))
+        if len(self.heard) == 1:
+            asyncio.get_running_loop().call_soon(self.step)
 
-    def hello(self) -> Message | None:
-        return status(self.number)
+    def step(self) -> None:
+        claims = [self.claim_of(message) for _, message in self.heard]
+        self.overlay.verify([claim for claim in claims if claim is not None])
 
+    def claim_of(self, vote: Any) -> SignatureClaim | None:
+        return vote_claim(GENESIS, vote, MEMBERS)
 
-class Node:
-    """One node: its validator's key, its node's, the overlay, and what the host has got."""
-
-    def __init__(self, hub: Hub, number: int) -> None:
-        self.key = NodeKey(bytes([100 + number]) * 32)
-        self.node_key = NodeKey(bytes([number + 1]) * 32)
-        self.overlay = Overlay()
-        self.host = Host(self.overlay, number)
-        self.network = MemoryNetwork(
-            hub, self.node_key.node_id, GENESIS, self.overlay, lambda _: True
-        )
-        self.overlay.join(self.host, self.network)
-
-    async def start(self) -> None:
-        await self.network.start()
-        record = announcement(self.key.node_id, self.key.sign, self.node_key, GENESIS, (), 1)
-        self.network.announce(record)
+    def hello(self) -> None:
+        return None
 
 
-class Nodes(list[Node]):
-    """Some nodes in one hub, each a validator that has announced itself."""
+class Network:
+    """Knows which node runs which validator: node n runs validator n."""
 
-    def __init__(self) -> None:
-        self.hub = Hub()
-        super().__init__([Node(self.hub, number) for number in range(COUNT)])
-
-    async def settle(self) -> None:
-        for _ in range(8):
-            self.hub.run()
-            await asyncio.sleep(0)
-
-    def forget(self) -> None:
-        for node in self:
-            node.host.got.clear()
+    def validator_of(self, node_id: bytes) -> bytes | None:
+        at = node_id[0] - ord("0")
+        return KEYS[at].public_key if 0 <= at < len(KEYS) else None
 
 
-@pytest.fixture
-async def nodes() -> Nodes:
-    made = Nodes()
-    for node in made:
-        await node.start()
-    await made.settle()
-    return made
+def node_of(validator: int) -> bytes:
+    return f"{validator}".encode() * 32
 
 
-async def test_peers_tell_each_other_where_they_stand(nodes: Nodes) -> None:
-    for node in nodes:
-        others = [status(other.host.number) for other in nodes if other is not node]
-        assert sorted(message.final_height for _, message in node.host.got) == sorted(
-            one.final_height for one in others
-        )
+def nullify(validator: int, view: int, signed_view: int | None = None) -> SignedVote:
+    """A vote whose signature is that of another view, if one is given."""
+    signed = Nullified(0, view if signed_view is None else signed_view)
+    signature = KEYS[validator].sign(vote_digest(Tag.NULLIFY, GENESIS, signed))
+    return Nullify(Nullified(0, view), Vote(validator, signature))
 
 
-async def test_messages_reach_validators_by_key_and_nodes_by_id(nodes: Nodes) -> None:
-    nodes.forget()
-    one, other, third = nodes
-    one.overlay.send(other.key.node_id, status(7))
-    one.overlay.send(third.network.node_id, status(8))
-    await nodes.settle()
-    assert other.host.got == [(one.key.node_id, status(7))], "senders are named by their key"
-    assert third.host.got == [(one.key.node_id, status(8))]
-    nodes.forget()
-    one.overlay.broadcast(status(9))
-    await nodes.settle()
-    assert [node.host.got for node in nodes] == [
-        [],
-        [(one.key.node_id, status(9))],
-        [(one.key.node_id, status(9))],
-    ]
-
-
-async def test_a_question_to_who_is_not_there_goes_to_others_in_turn(nodes: Nodes) -> None:
-    nodes.forget()
-    one, other, third = nodes
-    nobody = b"z" * 32
-    one.overlay.send(nobody, status(1))
-    for _ in range(2):
-        one.overlay.send(nobody, ASKING)
-        one.overlay.send(nobody, CertificateRequest(0, 1))
-    await nodes.settle()
-    heard = [message for _, message in other.host.got + third.host.got]
-    assert len(heard) == 4 and status(1) not in heard, "what is no question is lost"
-    assert len(other.host.got) == len(third.host.got) == 2
-
-
-def test_each_message_has_one_topic_by_its_kind_and_length() -> None:
-    assert topic_of(status(1), 100) is Topic.CONSENSUS
-    assert topic_of(status(1), URGENT_BYTES_MAX) is Topic.CONSENSUS
-    assert topic_of(BlockReply((block(1),)), URGENT_BYTES_MAX + 1) is Topic.BLOCKS
-    assert topic_of(BlockReply((block(1), block(1))), 500) is Topic.SYNC
-
-
-async def test_noise_and_the_wrong_topic_cost_the_sender_its_seat(nodes: Nodes) -> None:
-    one, other, third = nodes
-    one.network.send(other.network.node_id, Topic.CONSENSUS, b"\xffnoise")
-    third.network.send(other.network.node_id, Topic.BLOCKS, encode(status(1)))
-    nodes.forget()
-    await nodes.settle()
-    assert other.host.got == []
-    assert other.network.counters.verdicts["invalid"] == 2
-    assert other.overlay.peers() == []
-
-
-async def test_a_vote_that_its_own_validator_did_not_sign_is_its_fault(nodes: Nodes) -> None:
-    one, other, third = nodes
-    nodes.forget()
-    subject = Nullified(0, 3)
-    good = one.key.sign(vote_digest(Tag.NULLIFY, GENESIS, subject))
-    one.overlay.broadcast(Nullify(subject, Vote(0, good)))
-    await nodes.settle()
-    assert "invalid" not in other.network.counters.verdicts
-    one.overlay.send(other.key.node_id, Nullify(subject, Vote(0, bytes(64))))
-    await nodes.settle()
-    assert other.network.counters.verdicts["invalid"] == 1
-    assert [peer.peer_id for peer in other.overlay.peers()] == [third.network.node_id]
-    assert len(third.overlay.peers()) == 2, "nobody else is told"
-
-
-async def test_before_the_start_nobody_is_there_and_nothing_is_told() -> None:
+async def verdicts(*sent: tuple[bytes, SignedVote]) -> list[Verdict]:
+    """What the overlay says of votes that come in one turn."""
     overlay = Overlay()
-    assert overlay.peers() == []
-    overlay.on_peer_down(b"p" * 32, "p2p.stopped")
-    verdicts: list[object] = []
-    overlay.on_message(Delivery(b"p" * 32, Topic.TRANSACTIONS, b"", verdicts.append))
-    assert len(verdicts) == 1, "settled, or it would hold a place of its sender's window for ever"
+    network: Any = Network()
+    host: Any = Host(overlay)
+    overlay.join(host, network)
+    given: dict[int, Verdict] = {}
+    for at, (peer_id, vote) in enumerate(sent):
+        settle = _settler(given, at)
+        overlay.on_message(Delivery(peer_id, Topic.CONSENSUS, encode(vote), settle))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    return [given[at] for at in range(len(sent))]
+
+
+def _settler(given: dict[int, Verdict], at: int) -> Any:
+    return lambda verdict: given.__setitem__(at, verdict)
+
+
+FORGED = nullify(1, 7, signed_view=8)
+
+
+@pytest.mark.parametrize(
+    ("sent", "offenders"),
+    [
+        ([(node_of(1), nullify(1, 7))], []),
+        ([(node_of(1), FORGED)], [0]),
+        ([(STRANGER, nullify(1, 7))], []),
+        ([(STRANGER, FORGED)], [0]),
+        ([(node_of(2), FORGED), (node_of(3), nullify(3, 7))], [0]),
+        ([(STRANGER, nullify(1, 7)), (STRANGER, FORGED)], [0, 1]),
+    ],
+    ids=["own", "own-forged", "relayed", "forged", "another's", "among-others"],
+)
+async def test_a_forged_vote_costs_its_sender(
+    sent: Sequence[tuple[bytes, SignedVote]], offenders: list[int]
+) -> None:
+    found = await verdicts(*sent)
+    assert [at for at, one in enumerate(found) if one is Verdict.INVALID] == offenders
+
+
+@pytest.mark.parametrize("attacker", [STRANGER, node_of(2)])
+async def test_nobody_can_frame_a_validator_by_its_own_signature(attacker: bytes) -> None:
+    """Put to another subject, or under another's number, an honest signature fails there alone."""
+    honest = nullify(1, 8)
+    moved = Nullify(Nullified(0, 7), honest.vote)
+    renamed = Nullify(Nullified(0, 8), Vote(2, honest.vote.signature))
+    for forged in (moved, renamed):
+        sent = [(attacker, forged), (node_of(1), honest), (attacker, forged)]
+        assert await verdicts(*sent) == [Verdict.INVALID, Verdict.DUPLICATE, Verdict.INVALID]
