@@ -91,10 +91,18 @@ class NodeMetrics:
             self._interval.observe((now_ns - self._final_ns) / 1e9)
         self._final_ns = now_ns
 
-    def watch_storage(self, folder: Path, size_of: Callable[[bytes], int]) -> None:
-        """Measure the files of the database, and of its parts, whenever somebody looks."""
+    def watch_storage(
+        self, folder: Path, size_of: Callable[[bytes], int], memory_bytes: Callable[[], int]
+    ) -> None:
+        """Measure the database, its parts, and its memory whenever somebody looks."""
         gauge = Gauge("sahara_storage_bytes", "Size of the database.", registry=self.registry)
         gauge.set_function(lambda: float(_size_of(folder)))
+        memory = Gauge(
+            "sahara_storage_memory_bytes",
+            "Memory of the database's caches and newest writes.",
+            registry=self.registry,
+        )
+        memory.set_function(lambda: float(memory_bytes()))
         parts = Gauge(
             "sahara_storage_part_bytes",
             "About how much of it is what; the newest writes are not counted.",

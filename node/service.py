@@ -74,7 +74,9 @@ class Service:
         database = LevelDb(config.home / DATABASE_FOLDER, create=True)
         database.written = self._metrics.written
         self._store = ChainStore(database, genesis)
-        self._metrics.watch_storage(config.home / DATABASE_FOLDER, database.size_of)
+        self._metrics.watch_storage(
+            config.home / DATABASE_FOLDER, database.size_of, database.memory_bytes
+        )
         mempool = Mempool(
             MempoolLimits(
                 config.mempool_transactions_max,

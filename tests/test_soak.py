@@ -16,12 +16,17 @@ from node.devnet.state_file import read_state
 
 SECONDS_MAX = 60.0
 
-NODE = Sample(0.0, 100 * 10**6, 30, 0, 0, 10**7, 10**6, 10**5, 500, {"state": 9 * 10**6})
+NODE = Sample(0.0, 100 * 10**6, 30, 0, 0, 10**7, 10**6, 10**5, 500, 5 * 10**6, {"state": 9 * 10**6})
 PROCESS = Footprint(0.0, 60 * 10**6, 12)
 
 
 def run_of(
-    *, rss_mb_per_s: float = 0.0, handles_per_s: float = 0.0, unexplained: int = 0, log: int = 0
+    *,
+    rss_mb_per_s: float = 0.0,
+    handles_per_s: float = 0.0,
+    unexplained: int = 0,
+    log: int = 0,
+    cached: int = 0,
 ) -> list[Sample]:
     """A run of ten minutes, ten transactions and a kilobyte of state each a second."""
     return [
@@ -35,6 +40,7 @@ def run_of(
             transactions=10 * second,
             data_bytes=NODE.data_bytes + 10_000 * second + unexplained,
             log_bytes=NODE.log_bytes + log * second,
+            database_memory_bytes=NODE.database_memory_bytes + cached * second,
             parts={"state": 9 * 10**6 + 10_000 * second},
         )
         for second in range(0, 600, 5)
@@ -63,6 +69,7 @@ def test_a_steady_run_holds_and_its_disk_is_told_by_transaction() -> None:
         ({"handles_per_s": 0.1}, "handles_flat"),
         ({"unexplained": 10**8}, "database_explained"),
         ({"log": 1_000}, "log_quiet"),
+        ({"cached": 10**5, "rss_mb_per_s": 0.1}, "database_memory_bounded"),
     ],
 )
 def test_what_grows_without_a_reason_is_found(leak: dict[str, Any], broken: str) -> None:

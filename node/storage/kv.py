@@ -203,6 +203,10 @@ class LevelDb(_LevelReader):
             size: int = self._source.approximate_size(prefix, stop)
         return size
 
+    def memory_bytes(self) -> int:
+        """Return about how much memory its caches and its newest writes take."""
+        return int(self._source.get_property(b"leveldb.approximate-memory-usage"))
+
     @contextmanager
     def snapshot(self) -> Iterator[Reader]:
         """Read the database as it was when this context was entered."""
