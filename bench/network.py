@@ -4,7 +4,8 @@ Run as `python -m bench.network [--validators N] [--seconds S] [--mode MODE] [--
 validator is a process; this one sends. Transfers are signed beforehand, and count when a subscriber
 hears of them as final. The limit is what the same cores could do if they only verified one
 signature for each transfer and node, measured right before and after; other work on the machine
-slows both.
+slows both. `machine_share` tells how much of the cores the run got, and `cpu_us_per_tx_and_node` what
+a transfer took of them, which other work changes least.
 
     sustained   as many transfers as the network takes, for S seconds
     half        that, and then half as many a second: how long finality takes under such a load
@@ -87,6 +88,7 @@ class Meter:
 
     def begin(self) -> None:
         """Count from here on."""
+        self._began = time.perf_counter()
         self._cpu = self._cpu_seconds()
         self._bytes = self._sent_bytes()
 
@@ -113,8 +115,14 @@ class Meter:
             topic: round((total - self._bytes.get(topic, 0.0)) / max(1, transfers), 1)
             for topic, total in sent.items()
         }
+        used = {name: cpu[name] - self._cpu[name] for name in cpu}
+        wall = time.perf_counter() - self._began
+        cores = len(os.sched_getaffinity(0))
+        nodes = sum(used[name] for name in self._names)
         return {
-            "cpu_seconds": {name: round(cpu[name] - self._cpu[name], 2) for name in cpu},
+            "cpu_seconds": {name: round(seconds, 2) for name, seconds in used.items()},
+            "cpu_us_per_tx_and_node": round(nodes * 1e6 / max(1, transfers) / len(self._names), 1),
+            "machine_share": round(sum(used.values()) / (wall * cores), 3),
             "wire_bytes_per_tx": round(sum(per_tx.values()), 1),
             "wire_bytes_per_tx_by_topic": per_tx,
         }

@@ -86,4 +86,6 @@ def test_a_network_is_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert figures["half_load"]["finality_ms_p50"] > 0
     assert (figures["lost"], figures["refused"]) == (0, {})
     assert figures["cpu_seconds"].keys() == {"node_0", "client"}
+    assert figures["cpu_us_per_tx_and_node"] > 0
+    assert 0 < figures["machine_share"] <= 1
     assert figures["verify_limit_ratio"] > 0
