@@ -4,8 +4,8 @@ Run as `python -m bench.network [--validators N] [--seconds S] [--mode MODE] [--
 validator is a process; this one sends. Transfers are signed beforehand, and count when a subscriber
 hears of them as final. The limit is what the same cores could do if they only verified one
 signature for each transfer and node, measured right before and after; other work on the machine
-slows both. `machine_share` tells how much of the cores the run got, and `cpu_us_per_tx_and_node` what
-a transfer took of them, which other work changes least.
+slows both. `machine_share` tells how much of the cores the run got, and `cpu_us_per_tx_and_node`
+what a transfer took of them, which other work changes least.
 
     sustained   as many transfers as the network takes, for S seconds
     half        that, and then half as many a second: how long finality takes under such a load
