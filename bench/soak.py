@@ -5,11 +5,11 @@ Run as `python -m bench.soak [--seconds S] [--validators N] [--json FILE] [--plo
 a measurement with a verdict, not something that a user of the node needs, so it stands here.
 
 Flat is what, over all samples but the first third, grows by no more than a tenth of itself for
-memory, and by no more than a few handles. The memory is that of the process without the caches of
-its database, which have a bound of their own; caches of the node that reach theirs later, above all
-the ids that were seen, 100 bytes a transaction up to 27 MB, are what the tenth is for. Disk is
-explained when the files of the database are what their parts add up to, and journal, guard and log
-are within bounds of their own: what is left after that would grow for a reason that nobody knows.
+memory, and by no more than a few handles. The first third fills most caches; those that reach their
+bound later, above all the ids that were seen, 100 bytes a transaction up to 27 MB, are what the
+tenth is for: five minutes are too short for a word on anything slower. Disk is explained when the
+files of the database are what their parts add up to, and journal, guard and log are within bounds
+of their own: what is left after that would grow for a reason that nobody knows.
 """
 
 import argparse
@@ -69,11 +69,6 @@ class Footprint:
     rss_bytes: int
     handles: int
 
-    @property
-    def judged_bytes(self) -> int:
-        """The memory that is to be flat."""
-        return self.rss_bytes
-
 
 @dataclass(frozen=True, slots=True)
 class Sample(Footprint):
@@ -87,11 +82,6 @@ class Sample(Footprint):
     log_bytes: int
     database_memory_bytes: int
     parts: dict[str, int]
-
-    @property
-    def judged_bytes(self) -> int:
-        """The memory that is to be flat: the database fills its own caches up to their bounds."""
-        return self.rss_bytes - self.database_memory_bytes
 
     @property
     def stored_bytes(self) -> int:
@@ -172,14 +162,13 @@ def judged_process(samples: Sequence[Footprint]) -> dict[str, Any]:
     """Return what a process takes, how that grows, and whether it is flat."""
     steady = steady_part(samples)
     stretch = steady[-1].seconds - steady[0].seconds
-    memory, handles = growth(steady, "judged_bytes"), growth(steady, "handles")
-    memory_max = median(one.judged_bytes for one in steady) * MEMORY_GROWTH_PERCENT_MAX / 100
+    memory, handles = growth(steady, "rss_bytes"), growth(steady, "handles")
+    memory_max = median(one.rss_bytes for one in steady) * MEMORY_GROWTH_PERCENT_MAX / 100
     return {
         "samples": len(samples),
         "seconds_judged": round(stretch),
         "rss_mb": round(steady[-1].rss_bytes / MB, 1),
-        "rss_mb_per_hour": round(growth(steady, "rss_bytes") * HOUR / MB, 1),
-        "judged_mb_per_hour": round(memory * HOUR / MB, 1),
+        "rss_mb_per_hour": round(memory * HOUR / MB, 1),
         "handles": steady[-1].handles,
         "handles_per_hour": round(handles * HOUR, 1),
         "held": {
