@@ -327,6 +327,7 @@ class Application:
         self._head_state = executed.state
         self._head_state.below = self._base
         self._drop_others(block_id)
+        self.bodies.forget(candidate.transactions)
         self.context = self._head_context()
         return candidate
 

@@ -12,6 +12,7 @@ from node.application import Application, Candidate
 from node.bodies import VerifiedWires
 from node.clock import Clock
 from node.mempool import Mempool
+from node.pool_metrics import PoolCounts
 from node.rpc.backend import (
     BlockRecord,
     FeedBroken,
@@ -124,6 +125,7 @@ class NodeBackend:
         self._clock = clock
         self._verifier = Verifier()
         self._dropped: OrderedDict[Hash, str] = OrderedDict()
+        self.counts = PoolCounts()
         self.admitted: Callable[[Hash], None] = lambda _: None
         """Told of every transaction that is admitted, so that others hear of it."""
         self._feeds: list[asyncio.Queue[BlockRecord]] = []
@@ -133,7 +135,11 @@ class NodeBackend:
 
     async def submit(self, wire: bytes) -> Hash:
         """Admit a transaction to the mempool and return its id; raises Rejected."""
-        transaction = self._decode(wire)
+        try:
+            transaction = self._decode(wire)
+        except Rejected as refused:
+            self.counts.refused[refused.code] += 1
+            raise
         (error,) = await self.admit([transaction])
         if error is not None:
             raise error
@@ -162,11 +168,14 @@ class NodeBackend:
                 error = self._refusal(transaction, is_includable=not is_stale)
             if error is None:
                 self._add(transaction)
+            else:
+                self.counts.refused[error.code] += 1
             refused[at] = error
         return refused
 
     def _add(self, transaction: Transaction) -> None:
         self._remember(self._mempool.add(transaction))
+        self.counts.admitted += 1
         self._dropped.pop(transaction.id, None)
         self._consensus.pending_changed()
         self.admitted(transaction.id)
@@ -387,6 +396,7 @@ class NodeBackend:
 
     def _remember(self, dropped: Sequence[tuple[Transaction, Rejected]]) -> None:
         for transaction, error in dropped:
+            self.counts.dropped[error.code] += 1
             self._dropped[transaction.id] = f"{error.code}: {error.sentence}"
             if len(self._dropped) > DROPPED_KEPT_MAX:
                 self._dropped.popitem(last=False)

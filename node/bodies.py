@@ -56,6 +56,12 @@ class VerifiedWires:
             while len(self._kept) > WIRES_KEPT_MAX or self._bytes > WIRES_BYTES_MAX:
                 self._bytes -= len(self._kept.popitem(last=False)[0])
 
+    def forget(self, wire: bytes) -> None:
+        """Forget a transaction that is final: nobody verifies it again, its nonce is used."""
+        if wire in self._kept:
+            del self._kept[wire]
+            self._bytes -= len(wire)
+
 
 class _Reader(TransactionDecoder):
     """Decodes what was not decoded before."""
@@ -91,6 +97,11 @@ class Bodies:
     def id_of(self, wire: bytes) -> Hash:
         """Return the id of a transaction; raises Malformed for bytes that are none."""
         return self._decoder.decode(wire, bytes_max=self._fees.transaction_bytes_max).id
+
+    def forget(self, transactions: Sequence[Transaction]) -> None:
+        """Forget the transactions of a final block, so that memory follows what is not final."""
+        for transaction in transactions:
+            self._known.forget(transaction.wire)
 
     def judge(self, header: Header, data: bytes) -> Judgement:
         """Hold a body against its header and the static rules."""

@@ -10,6 +10,7 @@ import logging
 from collections import deque
 from typing import Protocol, assert_never
 
+from consensus.core import Core
 from consensus.driver import Driver
 from consensus.effects import (
     ALL,
@@ -239,6 +240,11 @@ class Host:
         return epoch.me is not None and len(epoch.validators) == 1
 
     @property
+    def engine(self) -> Core | None:
+        """What the engine knows, to be looked at; None while it does not run."""
+        return self._driver.core if self._is_running else None
+
+    @property
     def round(self) -> tuple[int, int]:
         """The epoch and the view that the node is in; before the start, those of the head."""
         if not self._is_running:
@@ -432,7 +438,8 @@ class Host:
     def _commit(self, effect: CommitBlock) -> None:
         application = self._application
         header = effect.header
-        self.ledger.commit(header, effect.block_id, effect.finalization)
+        is_behind = self._driver.core.is_behind
+        self.ledger.commit(header, effect.block_id, effect.finalization, is_behind=is_behind)
         if self._was_pending != bool(len(self._mempool)) and not self._notified:
             self._notified = True
             asyncio.get_running_loop().call_soon(self._tell_pending)

@@ -15,6 +15,7 @@ from consensus.journal import Record
 from consensus.messages import Block, Propose
 from node.guard_file import GuardRefused
 from node.storage.journal import Journal
+from node.storage.kv import Written, untimed
 from state.crypto import Tag
 from state.finality import (
     Finalize,
@@ -62,6 +63,8 @@ class Keeper:
         self._signer = signer
         self._floor = (0, 0)
         self._has_signed = False
+        self.written: Written = untimed
+        """Times what waits for the disk."""
 
     @property
     def journal(self) -> Journal:
@@ -115,9 +118,12 @@ class Keeper:
 
     def sync(self) -> None:
         """Make everything durable: the journal first, then the guard."""
-        self._journal.sync()
+        if not self._journal.is_synced:
+            with self.written("journal", sync=True):
+                self._journal.sync()
         if self._has_signed:
-            self._signer.sync()
+            with self.written("guard", sync=True):
+                self._signer.sync()
             self._has_signed = False
 
     def raise_floor(self, epoch: int, view: int) -> None:

@@ -30,9 +30,14 @@ class Ledger:
         self.backend: NodeBackend | None = None
 
     def commit(
-        self, header: Header, block_id: Hash, finalization: Finalization | None
+        self,
+        header: Header,
+        block_id: Hash,
+        finalization: Finalization | None,
+        *,
+        is_behind: bool,
     ) -> Candidate:
-        """Make an executed block final, durably."""
+        """Make an executed block final, durably; `is_behind` says that others have more."""
         application, height = self._application, header.height
         candidate = application.commit(header, block_id, finalization)
         dropped = self._mempool.recheck(
@@ -41,7 +46,9 @@ class Ledger:
         self._evidence.committed(application.state, height + 1)
         outcomes = candidate.executed.result.outcomes
         self._metrics.block_final(height, [outcome.status for outcome in outcomes])
-        self._metrics.mempool(len(self._mempool), self._mempool.bytes_held)
+        self._metrics.consensus.committed(
+            header, candidate.justify, candidate.content.body.late, is_behind=is_behind
+        )
         if self.backend is not None:
             self.backend.committed(candidate, finalization, dropped)
         self.has_committed.set()

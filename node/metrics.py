@@ -4,19 +4,33 @@ Every name begins with sahara_ and ends in its unit. A new metric also gets its 
 docs/operations.md, where a test looks for it, and its panel in configs/grafana/sahara.json.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 import cython_ext
 from node.clock import Clock
+from node.consensus_metrics import ConsensusMetrics
 from node.version import VERSION
 from state.block import Status
 
 STAGE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 BLOCK_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+
+
+STORAGE_PARTS = {
+    "state": (b"s",),
+    "tree": (b"t",),
+    "headers": (b"h",),
+    "bodies": (b"b",),
+    "results": (b"o",),
+    "transactions": (b"x",),
+    "certificates": (b"e", b"i", b"j", b"l", b"p", b"v"),
+}
+"""The parts of the database by their key prefixes (chain_store.py, finality_store.py)."""
 
 
 class NodeMetrics:
@@ -43,10 +57,6 @@ class NodeMetrics:
             registry=own,
         )
         self._final_ns: int | None = None
-        self._pending = Gauge(
-            "sahara_mempool_transactions", "Transactions that wait for a block.", registry=own
-        )
-        self._pending_bytes = Gauge("sahara_mempool_bytes", "Their size on the wire.", registry=own)
         self._stage = Histogram(
             "sahara_stage_seconds",
             "Time spent in a stage of making a block final.",
@@ -54,6 +64,21 @@ class NodeMetrics:
             buckets=STAGE_SECONDS,
             registry=own,
         )
+        self._writes = Histogram(
+            "sahara_storage_write_seconds",
+            "Time of a write that does not wait for the disk.",
+            ["file"],
+            buckets=STAGE_SECONDS,
+            registry=own,
+        )
+        self._syncs = Histogram(
+            "sahara_storage_sync_seconds",
+            "Time of a write until it is durable.",
+            ["file"],
+            buckets=STAGE_SECONDS,
+            registry=own,
+        )
+        self.consensus = ConsensusMetrics(clock, own)
 
     def block_final(self, height: int, statuses: Iterable[int]) -> None:
         """Count a block that has become final, and how its transactions ended."""
@@ -66,22 +91,48 @@ class NodeMetrics:
             self._interval.observe((now_ns - self._final_ns) / 1e9)
         self._final_ns = now_ns
 
-    def watch_storage(self, folder: Path) -> None:
-        """Measure the files of the database whenever somebody looks."""
+    def watch_storage(
+        self, folder: Path, size_of: Callable[[bytes], int], memory_bytes: Callable[[], int]
+    ) -> None:
+        """Measure the database, its parts, and its memory whenever somebody looks."""
         gauge = Gauge("sahara_storage_bytes", "Size of the database.", registry=self.registry)
         gauge.set_function(lambda: float(_size_of(folder)))
-
-    def mempool(self, transactions: int, size_bytes: int) -> None:
-        """Note how much the mempool holds."""
-        self._pending.set(transactions)
-        self._pending_bytes.set(size_bytes)
+        memory = Gauge(
+            "sahara_storage_memory_bytes",
+            "Memory of the database's caches and newest writes.",
+            registry=self.registry,
+        )
+        memory.set_function(lambda: float(memory_bytes()))
+        parts = Gauge(
+            "sahara_storage_part_bytes",
+            "About how much of it is what; the newest writes are not counted.",
+            ["part"],
+            registry=self.registry,
+        )
+        for part, prefixes in STORAGE_PARTS.items():
+            parts.labels(part).set_function(partial(_sum_of, size_of, prefixes))
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         """Time the block under `with` as one run of a stage."""
+        with self._observed(self._stage.labels(stage)):
+            yield
+
+    @contextmanager
+    def written(self, file: str, *, sync: bool) -> Iterator[None]:
+        """Time the block under `with` as a write to a file, durable at its end or not."""
+        with self._observed((self._syncs if sync else self._writes).labels(file)):
+            yield
+
+    @contextmanager
+    def _observed(self, histogram: Histogram) -> Iterator[None]:
         begun = self._clock.now_ns()
         yield
-        self._stage.labels(stage).observe((self._clock.now_ns() - begun) / 1e9)
+        histogram.observe((self._clock.now_ns() - begun) / 1e9)
+
+
+def _sum_of(size_of: Callable[[bytes], int], prefixes: tuple[bytes, ...]) -> float:
+    return float(sum(size_of(prefix) for prefix in prefixes))
 
 
 def _size_of(folder: Path) -> int:

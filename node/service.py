@@ -29,11 +29,12 @@ from node.home import Home
 from node.host import Host
 from node.mempool import Mempool, MempoolLimits
 from node.metrics import NodeMetrics
-from node.network.metrics import NetworkCollector
+from node.network.metrics import GossipCollector, NetworkCollector
 from node.network.node_network import NodeNetwork
 from node.network.overlay import Overlay
 from node.network.proposals import Proposals
 from node.network.transactions import TransactionGossip
+from node.pool_metrics import PoolCollector
 from node.rpc.catalogue import method_of
 from node.rpc.limits import RpcLimits
 from node.rpc.server import RpcServer
@@ -73,9 +74,14 @@ class Service:
         clock: Clock,
     ) -> None:
         self._config = config
+        self._clock = clock
         self._metrics = NodeMetrics(clock)
-        self._store = ChainStore(LevelDb(config.home / DATABASE_FOLDER, create=True), genesis)
-        self._metrics.watch_storage(config.home / DATABASE_FOLDER)
+        database = LevelDb(config.home / DATABASE_FOLDER, create=True)
+        database.written = self._metrics.written
+        self._store = ChainStore(database, genesis)
+        self._metrics.watch_storage(
+            config.home / DATABASE_FOLDER, database.size_of, database.memory_bytes
+        )
         mempool = Mempool(
             MempoolLimits(
                 config.mempool_transactions_max,
@@ -92,6 +98,7 @@ class Service:
             known=known,
         )
         self._standing = self._take_stock(key, node_key)
+        self._standing.keeper.written = self._metrics.written
         overlay = Overlay()
         public_key = None if key is None else key.public_key
         self._host = Host(
@@ -124,6 +131,7 @@ class Service:
         )
         self._host.backend = self._backend
         self._meet(overlay, public_key, genesis, clock)
+        self._show(mempool)
         self._server = self._make_server()
 
     def _meet(
@@ -162,10 +170,17 @@ class Service:
             clock,
         )
 
+    def _show(self, mempool: Mempool) -> None:
+        """Let `/metrics` show every part of the node."""
+        registry = self._metrics.registry
+        self._metrics.consensus.watch(lambda: self._host.engine, self._store.finality.members)
+        registry.register(PoolCollector(mempool, self._backend.counts))
+        registry.register(NetworkCollector(self._network.sockets, self._clock.now_ms))
+        registry.register(GossipCollector(self._gossip))
+        registry.register(SyncCollector(self._syncer, self._sync_server))
+
     def _make_server(self) -> RpcServer:
-        config, metrics, sockets = self._config, self._metrics, self._network.sockets
-        metrics.registry.register(NetworkCollector(sockets.counters, lambda: len(sockets.peers())))
-        metrics.registry.register(SyncCollector(self._syncer, self._sync_server))
+        config, metrics = self._config, self._metrics
         return RpcServer(
             self._backend,
             RpcLimits(

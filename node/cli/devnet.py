@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -25,7 +25,7 @@ from node.devnet.errors import (
 from node.devnet.layout import NODES_MAX, VALIDATORS_DEFAULT, found, homes_in, remove
 from node.devnet.status import overview, running_state
 from node.devnet.supervisor import Supervisor, Wishes, end_leftovers, locked
-from node.devnet.view import View, view_of
+from node.devnet.view import LineView, View, view_of
 from node.genesis_file import read_genesis
 from node.home import GENESIS_FILE
 from state.errors import SaharaError
@@ -33,12 +33,23 @@ from state.errors import SaharaError
 DEFAULT_HOME = Path("~/.sahara-devnet")
 REFRESH_SECONDS = 0.5
 STOP_SECONDS_MAX = 6.0
+STDIN = 0
 BLOCK_TIME_MS_MAX = 3_600_000
+TRANSFERS_PER_S = 50.0
+TRANSFERS_PER_S_MAX = 10_000.0
 
 home_option = click.option(
     "--home",
     type=click.Path(path_type=Path, file_okay=False),
     help=f"The folder of the devnet; {DEFAULT_HOME} unless told otherwise.",
+)
+transfers_option = click.option(
+    "--transfers",
+    type=click.FloatRange(0.1, TRANSFERS_PER_S_MAX),
+    default=TRANSFERS_PER_S,
+    show_default=True,
+    metavar="N",
+    help="Transfers a second among the traffic.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
@@ -96,6 +107,8 @@ def on_folder(function: Callable[..., Any]) -> Any:
     metavar="MS",
     help="Milliseconds between blocks, busy or idle; else as in each home's config.toml.",
 )
+@click.option("--traffic", is_flag=True, help="Make demand, trading and transfers for ever.")
+@transfers_option
 @json_option
 @click.pass_context
 def devnet(
@@ -105,6 +118,8 @@ def devnet(
     *,
     fresh: bool,
     block_time_ms: int | None,
+    traffic: bool,
+    transfers: float,
     as_json: bool,
 ) -> None:
     """Run a network of several validators on this machine until Ctrl-C.
@@ -126,7 +141,8 @@ def devnet(
         with locked(folder):
             view = view_of(as_json=as_json)
             try:
-                asyncio.run(supervise(folder, Wishes(block_time_ms), view))
+                wishes = Wishes(block_time_ms, transfers if traffic else None)
+                asyncio.run(supervise(folder, wishes, view))
             finally:
                 view.close()
 
@@ -172,7 +188,7 @@ async def supervise(folder: Path, wishes: Wishes, view: View) -> None:
 async def refresh(supervisor: Supervisor, view: View) -> None:
     """Show the nodes a few times a second until cancelled."""
     while True:
-        view.show(supervisor.nodes)
+        view.show(supervisor.nodes, supervisor.traffic)
         await asyncio.sleep(REFRESH_SECONDS)
 
 
@@ -222,6 +238,60 @@ def stop(folder: Path) -> dict[str, Any]:
         state.supervisor.wait(STOP_SECONDS_MAX)
         end_leftovers(folder)
     return {"stopped": True, "by_force": hangs}
+
+
+@devnet.command("traffic")
+@home_option
+@transfers_option
+@json_option
+@click.option("--stop-with-stdin", is_flag=True, hidden=True)
+@click.pass_context
+def traffic(
+    context: click.Context,
+    home: Path | None,
+    *,
+    transfers: float,
+    as_json: bool,
+    stop_with_stdin: bool,
+) -> None:
+    """Make demand, trading and transfers on a devnet that runs, until Ctrl-C.
+
+    Calls are paid through channels and claimed, futures on them listed, traded and settled, round
+    after round; nodes may be killed meanwhile. `sahara devnet --traffic` runs it beside the nodes.
+
+    \b
+    Example:
+      sahara devnet traffic --home devnet --transfers 20
+    """
+    from node.traffic.run import make_traffic  # the whole demo: other commands do not wait for it
+
+    above = {} if context.parent is None else context.parent.params
+    as_json = as_json or bool(above.get("as_json"))
+    folder = folder_of(home or above.get("home"))
+    with refusals(as_json=as_json):
+        running_state(folder)
+        view = LineView(as_json=as_json)
+        asyncio.run(until_told(make_traffic(folder, transfers, view.say), stop_with_stdin))
+
+
+async def until_told(work: Coroutine[Any, Any, None], stop_with_stdin: bool) -> None:
+    """Do something that does not end by itself, until a signal or the end of standard input."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, ended.set)
+    if stop_with_stdin:
+        loop.add_reader(STDIN, ended.set)  # nothing is ever written to it: readable is closed
+    task = asyncio.ensure_future(work)
+    waiting = asyncio.ensure_future(ended.wait())
+    try:
+        await asyncio.wait((task, waiting), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+    finally:
+        for each in (task, waiting):
+            each.cancel()
+        await asyncio.gather(task, waiting, return_exceptions=True)
 
 
 @devnet.command("kill")

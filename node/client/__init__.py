@@ -17,6 +17,7 @@ from node.client.proofs import (
     verify_outcome_proof,
     verify_state_proof,
 )
+from node.client.roaming import RoamingClient
 from node.client.synchronous import SyncClient
 from node.client.trust import TrustChain, trust_in
 
@@ -28,6 +29,7 @@ __all__ = [
     "OutcomeNotOk",
     "ProofInvalid",
     "Refused",
+    "RoamingClient",
     "SaharaClient",
     "SyncClient",
     "Unreachable",

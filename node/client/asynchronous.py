@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import aiohttp
 
@@ -95,7 +95,7 @@ class SaharaClient:
         self._status: NodeStatus | None = None
         self._status_at = 0.0
 
-    async def __aenter__(self) -> "SaharaClient":
+    async def __aenter__(self) -> Self:
         """Return the client itself."""
         return self
 
@@ -324,10 +324,7 @@ class SaharaClient:
         pause = POLL_SECONDS_MIN
         while True:
             waiting = [tx_id for tx_id in dict.fromkeys(tx_ids) if tx_id not in final]
-            calls: list[protocol.Call] = [("tx.status", {"tx_id": tx_id}) for tx_id in waiting]
-            for status in await self.query_many(calls):
-                if isinstance(status, Refused):
-                    raise status
+            for status in await self._statuses(waiting):
                 if status.stage is Stage.DROPPED:
                     raise Dropped(status.tx_id, status.reason or "the node does not say why")
                 if status.stage is Stage.FINAL:
@@ -339,6 +336,15 @@ class SaharaClient:
                 raise NotFinal(f"Transaction {late.hex()}", timeout_seconds)
             await asyncio.sleep(pause)
             pause = min(1.5 * pause, POLL_SECONDS_MAX)
+
+    async def _statuses(self, tx_ids: Sequence[Hash]) -> list[TxStatus]:
+        """Return where transactions are; raises Refused for one that was never seen."""
+        calls: list[protocol.Call] = [("tx.status", {"tx_id": tx_id}) for tx_id in tx_ids]
+        found = await self.query_many(calls)
+        for status in found:
+            if isinstance(status, Refused):
+                raise status
+        return cast(list[TxStatus], found)
 
     # --- proofs ----------------------------------------------------------------------------------
 

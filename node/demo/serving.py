@@ -84,8 +84,14 @@ class Serving:
             sent=dict.fromkeys(self._traces, 0), claimed=dict.fromkeys(self._traces, 0)
         )
 
-    async def run(self, heights: Heights, window: Window) -> None:
-        """Serve the whole window; raises MachineTooSlow when a claim comes after its end."""
+    async def run(
+        self, heights: Heights, window: Window, *, height_late: int | None = None
+    ) -> None:
+        """Serve the whole window; raises MachineTooSlow when a claim comes at `height_late`.
+
+        That is the window's end unless told otherwise.
+        """
+        too_late = window.height_stop if height_late is None else height_late
         ready = asyncio.ensure_future(self._sign(0))
         try:
             for bucket in range(window.buckets):
@@ -95,7 +101,7 @@ class Serving:
                 await heights.reach(window.height_of(bucket))
                 await self._claim(signed)
                 late = max(self.served.claim_heights, default=0)
-                if late >= window.height_stop:
+                if late >= too_late:
                     raise MachineTooSlow(
                         f"claims of bucket {bucket + 1} of {window.buckets} came into block {late} "
                         f"and the window ended with block {window.height_stop - 1}"

@@ -43,9 +43,16 @@ class Stage:
 
 
 async def set_stage(
-    client: SaharaClient, pacers: Pacers, heights: Heights, cast: Cast, plan: DemoPlan
+    client: SaharaClient,
+    pacers: Pacers,
+    heights: Heights,
+    cast: Cast,
+    plan: DemoPlan,
+    registered: Registered | None = None,
 ) -> Stage:
     """Bring everything onto the chain, in the fast pace that the node was started with.
+
+    What an earlier stage of the same cast has registered is used again when it is given.
 
     The futures come last and in the pace of the window, so that the traders meet every block of
     theirs.
@@ -54,7 +61,8 @@ async def set_stage(
     transfers = funding(cast, plan, params.futures.listing_bond)
     parts = [transfers[at : at + MESSAGES_MAX] for at in range(0, len(transfers), MESSAGES_MAX)]
     await perform(client, "funding the accounts", [(cast.faucet, tuple(part)) for part in parts])
-    registered = await register(client, cast, plan)
+    if registered is None:
+        registered = await register(client, cast, plan)
     await heights.reach(max(model.price_height for model in registered.models.values()))
     lanes = await open_lanes(client, cast, plan, registered)
     await deposit_margin(client, cast, plan)

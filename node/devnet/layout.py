@@ -2,6 +2,7 @@
 
     node-0/ node-1/ ...   homes of nodes; each has its log in node.log
     faucet                seed of an account that is rich from genesis on, for traffic
+    traffic.log           what the process that makes traffic said
     devnet.json           which processes run (node/devnet/state_file.py)
     devnet.lock           held by the supervisor
     devnet.sock           where the supervisor takes requests (node/devnet/control.py)

@@ -12,7 +12,7 @@ import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from node.client import SaharaClient, Unreachable
@@ -37,18 +37,20 @@ LAST_WORDS_BYTES_MAX = 600
 
 @dataclass(frozen=True, slots=True)
 class NodeWishes:
-    """Whom the node funds at genesis, its port (0: a free one), its first pace."""
+    """Whom the node funds at genesis, its port (0: a free one), its pace, and more of its flags."""
 
     funds: Sequence[Allocation]
     rpc_port: int = 0
     block_interval_ms_min: int = 50
     idle_interval_ms: int = 100
+    flags: Mapping[str, object] = field(default_factory=dict)
 
     def settings(self) -> dict[str, object]:
-        """Return the flags that tell a node its pace."""
+        """Return the flags of `sahara run` besides those that place the node."""
         return {
             "--block-interval-ms-min": self.block_interval_ms_min,
             "--idle-interval-ms": self.idle_interval_ms,
+            **self.flags,
         }
 
 
@@ -176,6 +178,12 @@ def command(seat: Seat, seats: Sequence[Seat], settings: Mapping[str, object]) -
     flags = [str(word) for setting in {**placed, **settings}.items() for word in setting]
     line = [sys.executable, "-m", "node", "run", "--stop-with-stdin"]
     return [*line, "--p2p-allow-private-hosts", *flags]
+
+
+def traffic_command(folder: Path, transfers_per_s: float) -> list[str]:
+    """The command line that makes traffic on the devnet in a folder."""
+    line = [sys.executable, "-m", "node", "devnet", "traffic", "--stop-with-stdin"]
+    return [*line, "--home", str(folder), "--transfers", str(transfers_per_s)]
 
 
 def environment() -> dict[str, str]:

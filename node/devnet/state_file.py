@@ -35,11 +35,14 @@ class DevnetState(msgspec.Struct, frozen=True):
     supervisor: ProcessIdentity
     genesis_hash: str
     nodes: tuple[NodeEntry, ...]
+    traffic: ProcessIdentity | None = None
+    """The process that makes traffic, if one does."""
 
     @property
     def processes(self) -> list[ProcessIdentity]:
         """Everything that the supervisor has started and not seen end."""
-        return [node.process for node in self.nodes if node.process is not None]
+        found = [node.process for node in self.nodes] + [self.traffic]
+        return [process for process in found if process is not None]
 
 
 def write_state(folder: Path, state: DevnetState) -> None:

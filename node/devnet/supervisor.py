@@ -15,7 +15,7 @@ from node.devnet.control import SOCKET_FILE, Answer, Request, serve
 from node.devnet.errors import BadRequest, DevnetMissing, DevnetRunning, NoSuchNode
 from node.devnet.identity import identity_of
 from node.devnet.layout import NODES_MAX, Seat, add_home, homes_in, take_seat
-from node.devnet.process import LOG_FILE, command
+from node.devnet.process import LOG_FILE, command, traffic_command
 from node.devnet.state_file import DevnetState, NodeEntry, read_state, write_state
 from node.devnet.ward import Ward
 from node.devnet.watch import Sight, Watch
@@ -23,6 +23,7 @@ from node.genesis_file import read_genesis
 from node.home import GENESIS_FILE
 
 LOCK_FILE = "devnet.lock"
+TRAFFIC_LOG_FILE = "traffic.log"
 STOP_SECONDS_MAX = 2.0
 """So long nodes may take to stop in order; then they are killed."""
 
@@ -35,6 +36,9 @@ class Wishes:
 
     block_time_ms: int | None = None
     """Between blocks, busy or idle; None leaves it to each home's settings."""
+
+    transfers_per_s: float | None = None
+    """Transfers among the traffic that is made; None makes none."""
 
 
 @dataclass(slots=True)
@@ -90,6 +94,7 @@ class Supervisor:
     ) -> None:
         self.folder = folder
         self.nodes: list[Node] = []
+        self.traffic: Ward | None = None
         self._wishes = wishes
         self._clock = clock
         self._say = say
@@ -111,6 +116,7 @@ class Supervisor:
                 self._admit(seat)
             for node in self.nodes:
                 self._start(node)
+            self._start_traffic()
             self._write()
             await asyncio.wait((loop_ended, self._failed), return_when=asyncio.FIRST_COMPLETED)
             if self._failed.done():
@@ -123,8 +129,10 @@ class Supervisor:
 
     async def _stop(self) -> None:
         """Stop every process at once, and wait for all."""
-        wards = [node.ward for node in self.nodes]
-        await asyncio.gather(*(ward.stop(STOP_SECONDS_MAX) for ward in wards))
+        stopping = [node.ward.stop(STOP_SECONDS_MAX) for node in self.nodes]
+        if self.traffic is not None:
+            stopping.append(self.traffic.stop(0.0))  # it has nothing to lose
+        await asyncio.gather(*stopping)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -142,6 +150,13 @@ class Supervisor:
     def _start(self, node: Node) -> None:
         self._spawn(node.ward.keep())
         self._spawn(node.watch.run())
+
+    def _start_traffic(self) -> None:
+        per_s = self._wishes.transfers_per_s
+        if per_s is not None:
+            line = traffic_command(self.folder, per_s)
+            self.traffic = self._ward("traffic", lambda: line, TRAFFIC_LOG_FILE)
+            self._spawn(self.traffic.keep())
 
     def _ward(self, name: str, command: Callable[[], Sequence[str]], log: str | Path) -> Ward:
         return Ward(name, command, self.folder / log, self._say, self._write)
@@ -189,7 +204,8 @@ class Supervisor:
                 for node in self.nodes
             ]
         )
-        write_state(self.folder, DevnetState(own, self._genesis_hash.hex(), nodes))
+        traffic = None if self.traffic is None else self.traffic.process
+        write_state(self.folder, DevnetState(own, self._genesis_hash.hex(), nodes, traffic))
 
     # --- requests from other terminals -----------------------------------------------------------
 

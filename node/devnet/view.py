@@ -8,8 +8,11 @@ import msgspec
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
+from node.devnet.process import last_words
 from node.devnet.supervisor import Node
+from node.devnet.ward import Ward
 
 LINE_SECONDS = 5.0
 COLUMNS = ("node", "state", "pid", "height", "finality", "peers", "tx/s", "memory", "RPC")
@@ -22,7 +25,7 @@ class View(Protocol):
         """Tell what happened to a process."""
         ...
 
-    def show(self, nodes: list[Node]) -> None:
+    def show(self, nodes: list[Node], traffic: Ward | None) -> None:
         """Show where things stand; called about twice a second."""
         ...
 
@@ -43,9 +46,9 @@ class TableView:
         """Print above the table."""
         self._console.print(sentence, markup=False, highlight=False)
 
-    def show(self, nodes: list[Node]) -> None:
+    def show(self, nodes: list[Node], traffic: Ward | None) -> None:
         """Draw the table anew."""
-        self._live.update(table_of(nodes), refresh=True)
+        self._live.update(table_of(nodes, traffic), refresh=True)
 
     def close(self) -> None:
         """Leave the last table behind."""
@@ -63,14 +66,17 @@ class LineView:
         """Print what happened."""
         click.echo(msgspec.json.encode({"event": sentence}) if self._as_json else sentence)
 
-    def show(self, nodes: list[Node]) -> None:
+    def show(self, nodes: list[Node], traffic: Ward | None) -> None:
         """Print a line every few seconds."""
         now = time.monotonic()
         if not nodes or (self._shown_at is not None and now < self._shown_at + LINE_SECONDS):
             return
         self._shown_at = now
         if self._as_json:
-            click.echo(msgspec.json.encode({"nodes": [row_of(node) for node in nodes]}))
+            shown: dict[str, object] = {"nodes": [row_of(node) for node in nodes]}
+            if traffic is not None:
+                shown["traffic"] = traffic_row(traffic)
+            click.echo(msgspec.json.encode(shown))
         else:
             heights = " ".join(cell(node.sight.height) for node in nodes)
             rates = [node.sight.tx_per_s(now) or 0.0 for node in nodes]
@@ -103,8 +109,19 @@ def row_of(node: Node) -> dict[str, object]:
     }
 
 
-def table_of(nodes: list[Node]) -> Table:
-    """Return the table for people."""
+def traffic_row(traffic: Ward) -> dict[str, object]:
+    """Return what the table shows of the process that makes traffic."""
+    process = traffic.process
+    return {
+        "phase": traffic.phase.value,
+        "pid": None if process is None else process.pid,
+        "rss_mb": None if process is None else process.rss_mb,
+        "says": last_words(traffic.log_file),
+    }
+
+
+def table_of(nodes: list[Node], traffic: Ward | None = None) -> Table:
+    """Return the table for people; what makes traffic has its last words below."""
     table = Table(box=None, pad_edge=False)
     for name in COLUMNS:
         table.add_column(name, justify="left" if name in ("state", "RPC") else "right")
@@ -121,6 +138,10 @@ def table_of(nodes: list[Node]) -> Table:
             cell(row["rss_mb"], " MB"),
             cell(row["rpc"]),
         )
+    if traffic is not None:
+        made = traffic_row(traffic)
+        table.caption_justify = "left"
+        table.caption = Text(f"traffic {made['phase']}: {made['says']}")
     return table
 
 

@@ -48,7 +48,7 @@ class Ward:
         self.process: ProcessIdentity | None = None
         self.restarts = 0
         self._command = command
-        self._log_file = log_file
+        self.log_file = log_file
         self._say = say
         self._changed = changed
         self._wanted = asyncio.Event()
@@ -69,7 +69,7 @@ class Ward:
                 await self._wanted.wait()
             began = time.monotonic()
             async with self._starting:
-                process = await spawn(self._command(), self._log_file)
+                process = await spawn(self._command(), self.log_file)
                 self._started(process)
             returned = await process.wait()
             self._ended()
@@ -97,7 +97,7 @@ class Ward:
         """Wait before the next start, twice as long after each short life."""
         if lasted_seconds >= STEADY_SECONDS:
             self._pause_seconds = BACKOFF_SECONDS_MIN
-        words = last_words(self._log_file)
+        words = last_words(self.log_file)
         self._say(
             f"{self.name} ended {how(returned)}; starting it again in {self._pause_seconds:g} s."
             + (f" Its last words: {words}" if words and returned > 0 else "")

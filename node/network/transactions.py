@@ -8,6 +8,7 @@ its sender's fault; one that is refused by the state of the moment is nobody's.
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Annotated, Any, Final, Protocol
 
@@ -61,6 +62,21 @@ class Lacking(Struct, tag=3):
     ids: Ids
 
 
+_KINDS: Final = {Told: "told", Wanted: "wanted", Brought: "brought", Lacking: "lacking"}
+
+
+def _by_kind() -> dict[str, int]:
+    return dict.fromkeys(_KINDS.values(), 0)
+
+
+@dataclass(slots=True)
+class GossipCounts:
+    """Transactions in messages by kind, since the start; they only grow."""
+
+    received: dict[str, int] = field(default_factory=_by_kind)
+    sent: dict[str, int] = field(default_factory=_by_kind)
+
+
 _messages: Decoder[Told | Wanted | Brought | Lacking] = Decoder(Told | Wanted | Brought | Lacking)
 _BYTES_MAX: Final = LIMITS[Topic.TRANSACTIONS].message_bytes_max
 
@@ -92,6 +108,7 @@ class TransactionGossip:
         self._pool = pool
         self._network = network
         self._now_ms = now_ms
+        self.counts = GossipCounts()
         self._puller = Puller()
         self._seen = Seen()
         """Transactions that were admitted, whatever became of them: not asked for again."""
@@ -124,6 +141,11 @@ class TransactionGossip:
         """Admit transactions that came with a proposal, and need not be asked for."""
         self._spawn(self._admit_quietly(peer_id, wires))
 
+    @property
+    def wanted(self) -> int:
+        """How many transactions were told of and have not come."""
+        return len(self._puller)
+
     def stop(self) -> None:
         """Tell and ask nothing any more."""
         for timer in (self._news_timer, self._poll_timer):
@@ -151,6 +173,8 @@ class TransactionGossip:
             delivery.settle(Verdict.INVALID)
             return
         peer_id = delivery.peer_id
+        things = message.wires if isinstance(message, Brought) else message.ids
+        self.counts.received[_KINDS[type(message)]] += len(things)
         match message:
             case Told(ids):
                 self._told(peer_id, ids)
@@ -228,6 +252,7 @@ class TransactionGossip:
         self._send_ids(peer_id, Lacking, [tx_id for tx_id, wire in found if wire is None])
         for part in _parts([wire for _, wire in found if wire is not None]):
             self._network.send(peer_id, Topic.TRANSACTIONS, encode(Brought(tuple(part))))
+            self.counts.sent[_KINDS[Brought]] += len(part)
 
     def _tell_news(self) -> None:
         self._news_timer = None
@@ -254,6 +279,7 @@ class TransactionGossip:
         for at in range(0, len(ids), IDS_MAX):
             message = kind(tuple(ids[at : at + IDS_MAX]))
             self._network.send(peer_id, Topic.TRANSACTIONS, encode(message))
+            self.counts.sent[_KINDS[kind]] += len(message.ids)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -275,4 +301,4 @@ def _parts(wires: list[bytes]) -> Iterator[list[bytes]]:
         yield part
 
 
-__all__ = ["Brought", "Lacking", "Told", "TransactionGossip", "Wanted"]
+__all__ = ["Brought", "GossipCounts", "Lacking", "Told", "TransactionGossip", "Wanted"]

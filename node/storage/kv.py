@@ -8,7 +8,7 @@ while one writes.
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
@@ -151,6 +151,19 @@ class _LevelReader:
             yield from rows
 
 
+class Written(Protocol):
+    """How long a write takes is somebody else's to know: it happens under this context."""
+
+    def __call__(self, file: str, *, sync: bool) -> AbstractContextManager[None]:
+        """Return a context for one write to what is called `file`."""
+        ...
+
+
+def untimed(file: str, *, sync: bool) -> AbstractContextManager[None]:
+    """Time nothing."""
+    return nullcontext()
+
+
 class LevelDb(_LevelReader):
     """A LevelDB database in a folder of its own, open in one process at a time.
 
@@ -167,10 +180,13 @@ class LevelDb(_LevelReader):
             if create:
                 _make_folder(path)
             super().__init__(path, _open(path, create=create))
+        self.written: Written = untimed
+        """Times every write."""
 
     def write(self, puts: Iterable[Row], deletes: Iterable[bytes], *, sync: bool) -> None:
         """Put, then delete, all in one atomic batch; with `sync`, durable on return."""
         with (
+            self.written("database", sync=sync),
             _named_errors(self._path),
             self._source.write_batch(transaction=True, sync=sync) as batch,
         ):
@@ -179,6 +195,17 @@ class LevelDb(_LevelReader):
                 put(key, value)
             for key in deletes:
                 delete(key)
+
+    def size_of(self, prefix: bytes) -> int:
+        """Return about how many bytes of files the rows under a one-byte prefix take."""
+        stop = bytes([prefix[0] + 1])
+        with _named_errors(self._path):
+            size: int = self._source.approximate_size(prefix, stop)
+        return size
+
+    def memory_bytes(self) -> int:
+        """Return about how much memory its caches and its newest writes take."""
+        return int(self._source.get_property(b"leveldb.approximate-memory-usage"))
 
     @contextmanager
     def snapshot(self) -> Iterator[Reader]:

@@ -50,7 +50,7 @@ class Importer:
         ):  # settled 4: the end of the links that lead to its finalization, or the only one
             proposal = normal_proposal(header, one.block_id)
             self._store.finality.keep_link(proposal, block.justify)
-        self._ledger.commit(header, one.block_id, one.finalization)
+        self._ledger.commit(header, one.block_id, one.finalization, is_behind=True)
 
     def _sets(self) -> tuple[Validators, Hash]:
         """Return the epoch's validators, and the hash of the next epoch's set."""

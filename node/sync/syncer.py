@@ -238,15 +238,25 @@ class Syncer:
             return
         self._told_ms = now_ms
         height = self._application.head.header.height
-        told = {
-            "height": height,
-            "target": self.target_height,
-            "blocks_per_second": self.blocks_per_second,
-            "peers": len(self._core.sources.claimants(height)),
-            "stage": self._core.stage.name.lower(),
-        }
         if self._core.is_stalled:
-            advice = "nobody brings what comes next; see to the peers, or restore a snapshot"
-            log.warning("sync stalled", extra={**told, "reason": advice})
-        else:
-            log.info("syncing", extra=told)
+            log.warning(
+                "sync stalled",
+                extra={
+                    "height": height,
+                    "target": self.target_height,
+                    "stage": self._core.stage.name.lower(),
+                    "reason": "nobody brings what comes next; see to the peers, or restore a "
+                    "snapshot",
+                },
+            )
+            return
+        log.info(
+            "syncing",
+            extra={
+                "height": height,
+                "target": self.target_height,
+                "blocks_per_second": self.blocks_per_second,
+                "peers": len(self._core.sources.claimants(height)),
+                "stage": self._core.stage.name.lower(),
+            },
+        )

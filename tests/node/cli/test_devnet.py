@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from node.cli.devnet import devnet
+from node.cli.devnet import devnet, prepare
 from node.devnet.layout import found
 from node.devnet.process import ROOMS_FOLDER, environment
 from node.devnet.state_file import DevnetState, read_state
+from node.genesis_file import read_genesis
+from node.home import GENESIS_FILE
 
 STOP_SECONDS_MAX = 3.0
 
@@ -130,7 +132,19 @@ def test_a_devnet_goes_on_with_the_validators_it_has(tmp_path: Path) -> None:
     assert "2 validators" in text
 
 
-@pytest.mark.parametrize("name", ["status", "stop", "kill", "restart", "add"])
+def test_a_fresh_devnet_takes_the_place_of_the_one_that_is_there(tmp_path: Path) -> None:
+    home = tmp_path / "dn"
+    prepare(home, 2, fresh=True)
+    first = read_genesis(home / "node-0" / GENESIS_FILE).hash
+    prepare(home, None, fresh=False)
+    assert read_genesis(home / "node-0" / GENESIS_FILE).hash == first, "it goes on"
+    prepare(home, 3, fresh=True)
+    founded = read_genesis(home / "node-2" / GENESIS_FILE)
+    assert founded.hash != first
+    assert len(founded.validators) == 3
+
+
+@pytest.mark.parametrize("name", ["status", "stop", "kill", "restart", "add", "traffic"])
 def test_every_command_shows_an_example(name: str) -> None:
     code, text = said(name, "--help")
     assert code == 0

@@ -19,18 +19,19 @@ from node.devnet.state_file import read_state, write_state
 from node.devnet.status import overview, running_state
 from node.devnet.supervisor import Supervisor, Wishes, end_leftovers, locked
 
+PLAIN = Wishes()
 FAKE = [sys.executable, "-S", "-E", "-c", "import sys; sys.stdin.read()"]
 
 
 @asynccontextmanager
 async def running(
-    folder: Path, nodes: int = 2
+    folder: Path, nodes: int = 2, wishes: Wishes = PLAIN
 ) -> AsyncIterator[tuple[Supervisor, list[str], asyncio.Event]]:
     with suppress(DevnetExists):
         found(folder, nodes, 1_700_000_000_000)
     said: list[str] = []
     ended = asyncio.Event()
-    supervisor = Supervisor(folder, Wishes(), SystemClock(), said.append, lambda *_: FAKE)
+    supervisor = Supervisor(folder, wishes, SystemClock(), said.append, lambda *_: FAKE)
     task = asyncio.ensure_future(supervisor.run(ended))
     try:
         await until(lambda: len(supervisor.nodes) >= nodes and all_up(supervisor))
@@ -137,3 +138,44 @@ async def test_what_a_killed_supervisor_left_behind_is_ended(tmp_path: Path) -> 
         await until(lambda: all_up(supervisor))
     assert end_leftovers(folder) == 0
     assert end_leftovers(tmp_path) == 0
+
+
+async def test_the_pace_that_was_asked_for_reaches_every_node(tmp_path: Path) -> None:
+    folder = tmp_path / "dn"
+    for wishes, pace in ((Wishes(block_time_ms=70), "70"), (PLAIN, None)):
+        async with running(folder, 2, wishes) as (supervisor, _, _ended):
+            for node in supervisor.nodes:
+                line = list(supervisor.node_command(node.seat))
+                flags = dict(zip(line[6::2], line[7::2], strict=False))
+                assert flags.get("--block-interval-ms-min") == pace
+                assert flags.get("--idle-interval-ms") == pace
+
+
+async def test_traffic_is_kept_running_and_ends_with_the_devnet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+
+    def fake(_folder: Path, transfers_per_s: float) -> list[str]:
+        asked.append(transfers_per_s)
+        return FAKE
+
+    monkeypatch.setattr("node.devnet.supervisor.traffic_command", fake)
+    folder = tmp_path / "dn"
+    async with running(folder, 1, Wishes(transfers_per_s=7.5)) as (supervisor, said, _):
+        traffic = supervisor.traffic
+        assert traffic is not None
+        await until(lambda: traffic.process is not None)
+        first = traffic.process
+        assert first is not None and read_state(folder).traffic == first
+        assert first in read_state(folder).processes, "what a killed supervisor leaves is ended"
+        assert first.signal(signal.SIGKILL)
+        await until(lambda: traffic.restarts == 1 and traffic.process is not None)
+        again = read_state(folder).traffic
+        assert again is not None and again != first
+        assert said == ["traffic ended by SIGKILL; starting it again in 0.5 s."]
+        assert asked == [7.5]
+    assert not again.lives
+    assert read_state(folder).traffic is None
+    async with running(folder, 1) as (supervisor, _, _ended):
+        assert supervisor.traffic is None

@@ -199,3 +199,15 @@ async def test_what_a_message_is_worth(nodes: Nodes, data: bytes, verdict: Verdi
     nodes[0].gossip.on_message(delivery)
     await nodes.settle()
     assert given == [verdict]
+
+
+async def test_what_is_told_asked_and_brought_is_counted(nodes: Nodes) -> None:
+    wires = [b"valid" + bytes([at]) * 32 for at in range(5)]
+    assert not any(await nodes[0].pool.admit([Read(wire[-32:], wire) for wire in wires]))
+    nodes[1].gossip._told(nodes[3].network.node_id, (b"n" * 32,))
+    await nodes.settle()
+    told, asked = nodes[0].gossip.counts, nodes[1].gossip.counts
+    assert (told.sent["told"], told.sent["brought"]) == (5 * (COUNT - 1), 5 * (COUNT - 1))
+    assert (asked.received["brought"], asked.sent["wanted"]) == (5, 6)
+    assert asked.received["lacking"] == 1
+    assert nodes[1].gossip.wanted == 0

@@ -1,0 +1,70 @@
+"""The inbox: turns that are fair to every peer, and a bound for each of them."""
+
+import pytest
+
+from node.network.inbox import TURN_MESSAGES, Inbox
+from p2p.interface import Delivery
+from p2p.scores import Verdict
+from p2p.topics import LIMITS, Topic
+
+
+def delivery(peer: int, topic: Topic, number: int = 0) -> Delivery:
+    return Delivery(bytes([peer]) * 32, topic, number.to_bytes(4, "big"), lambda _: None)
+
+
+def taken(inbox: Inbox) -> list[tuple[int, Topic, int]]:
+    found = inbox.take()
+    return [(one.peer_id[0], one.topic, int.from_bytes(one.data, "big")) for one in found]
+
+
+def test_a_turn_goes_round_the_peers_in_the_order_that_each_has_sent() -> None:
+    inbox = Inbox()
+    assert not inbox
+    for number in range(3):
+        assert inbox.add(delivery(1, Topic.CONSENSUS, number))
+    assert inbox.add(delivery(2, Topic.CONSENSUS, 7))
+    assert inbox
+    found = [(peer, number) for peer, _, number in taken(inbox)]
+    assert found == [(1, 0), (2, 7), (1, 1), (1, 2)]
+    assert not inbox
+    assert inbox.take() == []
+
+
+def test_the_most_urgent_topic_comes_first_and_none_takes_all() -> None:
+    inbox = Inbox()
+    for topic in (Topic.SYNC, Topic.BLOCKS, Topic.CONSENSUS):
+        for peer in range(TURN_MESSAGES[topic] + 1):
+            number = peer // 256
+            assert inbox.add(delivery(peer % 256, topic, number))
+    found = [topic for _, topic, _ in taken(inbox)]
+    assert found == sorted(found), "CONSENSUS, BLOCKS, SYNC"
+    assert {topic: found.count(topic) for topic in TURN_MESSAGES} == TURN_MESSAGES
+    assert len(taken(inbox)) == len(TURN_MESSAGES), "one of each was left"
+
+
+def test_whoever_floods_waits_behind_everybody_else() -> None:
+    inbox = Inbox()
+    limit = LIMITS[Topic.CONSENSUS].window_messages
+    for number in range(limit):
+        assert inbox.add(delivery(1, Topic.CONSENSUS, number))
+    assert not inbox.add(delivery(1, Topic.CONSENSUS, limit)), "a window is all that one peer has"
+    assert inbox.add(delivery(1, Topic.BLOCKS)), "of each topic"
+    assert inbox.add(delivery(2, Topic.CONSENSUS))
+    assert [peer for peer, _, _ in taken(inbox)[:2]] == [1, 2]
+
+
+@pytest.mark.parametrize("topic", [Topic.TRANSACTIONS, Topic.PEERS])
+def test_topics_that_have_no_turn_do_not_wait_here(topic: Topic) -> None:
+    assert topic not in TURN_MESSAGES
+    with pytest.raises(KeyError):
+        Inbox().add(Delivery(bytes(32), topic, b"", lambda _: None))
+
+
+def test_what_is_taken_is_not_settled_by_the_inbox() -> None:
+    verdicts: list[Verdict] = []
+    inbox = Inbox()
+    inbox.add(Delivery(bytes(32), Topic.CONSENSUS, b"", verdicts.append))
+    (one,) = inbox.take()
+    assert verdicts == []
+    one.settle(Verdict.USEFUL)
+    assert verdicts == [Verdict.USEFUL]
