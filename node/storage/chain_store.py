@@ -15,8 +15,8 @@ from typing import ClassVar
 
 from consensus.messages import BODY_BYTES_MAX, Block
 from node.errors import NodeError, StorageCorrupt, StorageError
-from node.storage.finality_store import FinalityStore, Head
-from node.storage.kv import KeyValueStore
+from node.storage.finality_store import FinalityStore, FinalityView, Head
+from node.storage.kv import KeyValueStore, Reader, Row
 from state.block import Body, Result, bodies, results
 from state.codec import Decoder, Struct, encode
 from state.errors import NotFound
@@ -81,12 +81,57 @@ class Meta(Struct):
 _heads: Decoder[Head] = Decoder(Head)
 _headers: Decoder[HeaderRow] = Decoder(HeaderRow)
 _places: Decoder[Place] = Decoder(Place)
+_floors: Decoder[int] = Decoder(int)
 _metas: Decoder[Meta] = Decoder(Meta)
 _changes: Decoder[tuple[Change, ...]] = Decoder(tuple[tuple[bytes, bytes | None], ...])
 
 _HEAD = b"mhead"
 _META = b"mmeta"
 _CHANGES = b"mchanges"
+FLOOR = b"mfloor"
+"""Under this key stands the lowest height whose block is kept whole; without it, genesis."""
+
+
+class StoredRows:
+    """The state's rows in a database, as `state.tables.Base` reads them."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return a state row's bytes before the head."""
+        return self._reader.get(b"s" + key)
+
+    def scan(self, start: bytes, stop: bytes) -> Iterator[Row]:
+        """Yield state rows before the head for start <= key < stop."""
+        for key, value in self._reader.scan(b"s" + start, b"s" + stop):
+            yield key[1:], value
+
+
+def header_row(head: Head) -> Row:
+    """Return what is kept of a final header."""
+    row = HeaderRow(head.header, head.block_id, head.finalization)
+    return b"h" + head.header.height.to_bytes(8, "big"), encode(row)
+
+
+class ChainView:
+    """One moment's view of a database: its head, and the state that the head's header proves."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self.finality = FinalityView(reader)
+        data = reader.get(_HEAD)
+        self.head: Head | None = None if data is None else _heads.decode(data)
+
+    def rows(self) -> Iterator[Row]:
+        """Yield every row of the state before the head, in the order of keys."""
+        for key, value in self._reader.scan(b"s", b"t"):
+            yield key[1:], value
+
+    def body_data(self, height: int) -> bytes | None:
+        """Return a final block's body as bytes, None when it is not kept."""
+        return self._reader.get(b"b" + height.to_bytes(8, "big"))
+
 
 RESULTS_CACHED_MAX = 4
 """Results of so many blocks stay decoded: clients ask for outcomes of the newest ones."""
@@ -97,6 +142,7 @@ class ChainStore:
 
     def __init__(self, store: KeyValueStore, genesis: Genesis) -> None:
         self._store = store
+        self._rows = StoredRows(store)
         self.finality = FinalityStore(store)
         self._check_meta(genesis)
         self.head = self._read_head()
@@ -150,12 +196,21 @@ class ChainStore:
 
     def get(self, key: bytes) -> bytes | None:
         """Return a state row's bytes before the head."""
-        return self._store.get(b"s" + key)
+        return self._rows.get(key)
 
-    def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+    def scan(self, start: bytes, stop: bytes) -> Iterator[Row]:
         """Yield state rows before the head for start <= key < stop."""
-        for key, value in self._store.scan(b"s" + start, b"s" + stop):
-            yield key[1:], value
+        return self._rows.scan(start, stop)
+
+    @property
+    def floor(self) -> int:
+        """The height from which on blocks are kept whole; below are boundaries alone."""
+        data = self._store.get(FLOOR)
+        return 0 if data is None else _floors.trusted(data)
+
+    def begin_at(self, height: int) -> None:
+        """Note that nothing below this block was ever here."""
+        self._store.write([(FLOOR, encode(height))], [], sync=False)
 
     def commit(self, block: Commit) -> None:
         """Make a block final in one durable batch; the tree must hold the block as a layer."""
@@ -176,7 +231,7 @@ class ChainStore:
             for index, tx_id in enumerate(block.tx_ids)
         ]
         puts += [
-            (b"h" + height, encode(HeaderRow(head.header, head.block_id, head.finalization))),
+            header_row(head),
             (b"b" + height, block.body),
             (b"o" + height, encode(block.result)),
             (_CHANGES, encode(block.changes)),

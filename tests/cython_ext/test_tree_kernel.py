@@ -252,3 +252,48 @@ def test_what_no_page_encodes_to_is_refused(
         pages.decode_page(stored, 0)
     with pytest.raises(ValueError, match="stored page"):
         pages.decode_page(bytes([0x30]) + bytes(3) + bytes(range(192)), 0)
+
+
+@TWINS
+@given(items=MAPS, level=st.integers(0, 12))
+def test_subtrees_are_the_parts_of_the_definition(
+    pages: ModuleType, proofs: ModuleType, items: dict[bytes, bytes], level: int
+) -> None:
+    """Every subtree of one level is hashed alone; joined pair by pair they give the root."""
+    parts: list[dict[bytes, bytes]] = [{} for _ in range(1 << level)]
+    for key, value in items.items():
+        assert pages.path_of(key) == digest(b"tree/key", key)
+        parts[int.from_bytes(pages.path_of(key), "big") >> 256 - level][key] = value
+    size = (level + 7) // 8
+    hashes = []
+    for number, part in enumerate(parts):
+        prefix = (number << 8 * size - level).to_bytes(size, "big")
+        hashes.append((len(part), pages.root_of(part.items(), level, prefix)))
+    while len(hashes) > 1:
+        pairs = zip(hashes[::2], hashes[1::2], strict=True)
+        hashes = [
+            (
+                one + two,
+                pages.node_hash(left, right) if one + two > 1 else max(left, right),
+            )
+            for (one, left), (two, right) in pairs
+        ]
+    assert hashes[0][1] == reference_root(items)
+
+
+@TWINS
+def test_a_subtree_takes_only_its_own_keys(pages: ModuleType, proofs: ModuleType) -> None:
+    keys = [b"%d" % number for number in range(2_000)]
+    key = next(key for key in keys if pages.path_of(key)[0] == 0xA5)
+    inside = [(0, b""), (1, b"\x80"), (3, b"\xa0"), (8, b"\xa5")]
+    for level, prefix in inside:
+        assert pages.root_of([(key, b"v")], level, prefix) == reference_root({key: b"v"})
+    for level, prefix in [(1, b"\x00"), (1, b"\x81"), (3, b"\xc0"), (8, b"\xa4"), (9, b"\xa5\x7f")]:
+        with pytest.raises(ValueError, match="outside"):
+            pages.root_of([(key, b"v")], level, prefix)
+    for level, prefix in [(-1, b""), (256, bytes(32)), (0, b"\x00"), (8, b""), (9, b"\xa5")]:
+        with pytest.raises(ValueError, match="level of the path"):
+            pages.root_of([], level, prefix)
+    for left, right in [(b"", bytes(32)), (bytes(32), bytes(31))]:
+        with pytest.raises(ValueError, match="32 bytes"):
+            pages.node_hash(left, right)
