@@ -38,6 +38,8 @@ from node.signer import Signer, create_guard
 from node.standing import Standing, take_stock
 from node.storage.chain_store import ChainStore
 from node.storage.kv import LevelDb
+from node.sync.archive import chain_handlers
+from node.sync.server import SyncServer
 from p2p.handshake import NodeKey
 from state.errors import InvariantBroken, SaharaError
 from state.genesis import Genesis
@@ -120,7 +122,8 @@ class Service:
         self._host.backend = self._backend
         self._gossip = TransactionGossip(self._backend, self._network.sockets, clock.now_ms)
         self._backend.admitted = self._gossip.admitted
-        overlay.join(self._host, self._network.sockets, self._gossip)
+        self._sync_server = SyncServer(chain_handlers(self._store), clock.now_ms)
+        overlay.join(self._host, self._network.sockets, self._gossip, self._sync_server)
         self._server = self._make_server()
 
     def _make_server(self) -> RpcServer:
@@ -195,6 +198,7 @@ class Service:
             self._gossip.stop()
             run_file.unlink(missing_ok=True)
             await self._network.stop()
+            await self._sync_server.stop()
             await self._server.stop()
             self.close()
             log.info("stopped")

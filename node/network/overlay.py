@@ -68,6 +68,14 @@ class Gossip(Protocol):
         ...
 
 
+class Requests(Protocol):
+    """Whoever answers requests, as the overlay sees it."""
+
+    def on_request(self, request: Request) -> None:
+        """Take a request on SYNC; answer or refuse it, now or later."""
+        ...
+
+
 def topic_of(message: Message, size: int) -> Topic:
     """Return the one topic on which a message of this length travels."""
     if isinstance(message, BlockReply) and len(message.blocks) > 1:
@@ -87,10 +95,18 @@ class Overlay:
         self._network: Network | None = None
         self._host: Receiver | None = None
         self._gossip: Gossip | None = None
+        self._requests: Requests | None = None
 
-    def join(self, host: Receiver, network: Network, gossip: Gossip | None = None) -> None:
+    def join(
+        self,
+        host: Receiver,
+        network: Network,
+        gossip: Gossip | None = None,
+        requests: Requests | None = None,
+    ) -> None:
         """Name both sides."""
         self._host, self._network, self._gossip = host, network, gossip
+        self._requests = requests
 
     def peers(self) -> list[PeerInfo]:
         """Return who is connected now; nobody before the start."""
@@ -132,8 +148,11 @@ class Overlay:
             delivery.settle(Verdict.USELESS)
 
     def on_request(self, request: Request) -> None:
-        """Refuse: consensus asks by messages, and nothing else is answered here."""
-        request.refuse("node.no_such_request", Verdict.USELESS)
+        """Hand on what is asked on SYNC; consensus asks by messages, and nobody asks elsewhere."""
+        if request.topic is Topic.SYNC and self._requests is not None:
+            self._requests.on_request(request)
+        else:
+            request.refuse("node.no_such_request", Verdict.USELESS)
 
     def on_peer_up(self, peer_id: bytes) -> None:
         """Tell a new peer where this node stands, so that the one behind learns of it at once."""

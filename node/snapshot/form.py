@@ -56,8 +56,8 @@ class Manifest(Struct):
 class Step(Struct):
     """How an epoch ends: its boundary block, directly final, and the set that comes after it.
 
-    `validators` is empty where the set stays the same. `links` lead from the boundary's first
-    proposal to the finalized one where they differ (consensus settled point 4).
+    `validators` is empty where the set stays the same. Where it was proposed again, `links` are
+    the later proposals up to the finalized one (consensus settled point 4).
     """
 
     boundary: Header

@@ -34,9 +34,13 @@ from node.storage.finality_store import FinalityView, Head
 from node.storage.kv import KeyValueStore
 from state.chunks import CHUNKS_MAX, Mark, fold
 from state.codec import encode
-from state.finality import Finalization
+from state.finality import Finalization, Justify, Proposal
 from state.tree import TreeCorrupt
 from state.types import Hash
+
+LINKS_READ_MAX: Final = 1_024
+"""Links of an epoch that are looked through from the boundary's first view on."""
+Link = tuple[Proposal, Justify]
 
 PIECE_ROWS: Final = 2_000
 """Rows sorted in one piece of work, some milliseconds."""
@@ -141,14 +145,26 @@ def _step(finality: FinalityView, epoch: int) -> Step | None:
     if justify is None:
         return None
     header, final = boundary.header, boundary.finalization
-    links = []
-    if final.subject.view != header.view:  # it was proposed again, so the first link is not all
-        links = [
-            link
-            for link in finality.links(epoch, header.view, LINKS_MAX)
-            if link[0].block_id == boundary.block_id and link[0].view <= final.subject.view
-        ]
-        whole = links and links[0][0].view == header.view and links[-1][0] == final.subject
-        links = links if whole else []
+    links = _links(finality, header.view, final.subject)
     same = following == members
     return Step(header, justify, final, () if same else following, tuple(links))
+
+
+def _links(finality: FinalityView, first_view: int, final: Proposal) -> list[Link]:
+    """Return the proposals that lead from a boundary's first one to the final one.
+
+    None where they are not kept, or too many for a step; the finalization proves the block alone.
+    """
+    kept = {
+        link[0].view: link
+        for link in finality.links(final.epoch, first_view, LINKS_READ_MAX)
+        if link[0].block_id == final.block_id
+    }
+    found: list[Link] = []
+    at = final.view
+    while at != first_view:
+        if at not in kept or len(found) == LINKS_MAX:
+            return []
+        found.append(kept[at])
+        at = found[-1][0].parent_view
+    return found[::-1]

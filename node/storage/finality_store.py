@@ -50,6 +50,10 @@ class FinalityView:
 
     def justify(self, digest: Hash) -> Justify | None:
         """Return a justification by its hash, None when it is not kept."""
+        return self.stored_justify(digest)
+
+    def stored_justify(self, digest: Hash) -> Justify | None:
+        """Return a justification that waits for no block any more; may be called in a thread."""
         data = self._reader.get(b"j" + digest)
         return None if data is None else _justifies.trusted(data)
 
@@ -117,7 +121,7 @@ class FinalityStore(FinalityView):
         for proposal, justify in self._waiting.items():
             if proposal.justify_hash == digest:
                 return justify
-        return super().justify(digest)
+        return self.stored_justify(digest)
 
     # --- evidence --------------------------------------------------------------------------------
 
