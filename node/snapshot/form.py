@@ -2,8 +2,8 @@
 
 A snapshot at height h is the state after block h, whose root stands in header h + 1, its *crown*.
 The manifest holds crown, finalization and marks; beside it are the crown's block, whose execution
-gives the head to go on from, and a step for each epoch before the crown's, which lead from genesis
-to the set that finalized the crown.
+gives the head to go on from, and a step for each epoch that has ended with it or before: they lead
+from genesis to the set that finalized the crown.
 """
 
 from typing import Annotated, Final

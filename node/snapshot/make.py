@@ -35,6 +35,7 @@ from node.storage.kv import KeyValueStore
 from state.chunks import CHUNKS_MAX, Mark, fold
 from state.codec import encode
 from state.finality import Finalization, Justify, Proposal
+from state.genesis import Genesis
 from state.tree import TreeCorrupt
 from state.types import Hash
 
@@ -47,7 +48,7 @@ PIECE_ROWS: Final = 2_000
 
 
 def make_snapshot(
-    store: KeyValueStore, genesis_hash: Hash, folder: Path
+    store: KeyValueStore, genesis: Genesis, folder: Path
 ) -> Iterator[SnapshotFolder | None]:
     """Make a snapshot in HOME/snapshots; yields None after each piece, and the snapshot at last.
 
@@ -74,10 +75,11 @@ def make_snapshot(
                     f"The rows of the state after {height} do not have the root that the chain "
                     "states, so no snapshot of them was kept; sync this node anew."
                 )
-            for page, steps in enumerate(_pages(view.finality, head.header.epoch)):
+            ended = head.header.height // genesis.params.staking.epoch_blocks
+            for page, steps in enumerate(_pages(view.finality, ended)):
                 draft.write(steps_name(page), encode(Steps(tuple(steps))))
                 yield None
-            _write_head(view, head, head.finalization, genesis_hash, draft, marks)
+            _write_head(view, head, head.finalization, genesis.hash, draft, marks)
             yield draft.finish(folder / str(height))
         finally:
             draft.remove()
@@ -114,10 +116,11 @@ def _write_head(
     draft.write(MANIFEST, encode(manifest))
 
 
-def _pages(finality: FinalityView, epoch: int) -> Iterator[list[Step]]:
+def _pages(finality: FinalityView, ended: int) -> Iterator[list[Step]]:
+    """Yield the steps of all epochs that have ended, page by page."""
     start = 0
-    while start < epoch:
-        page = list(steps_from(finality, start, min(STEPS_MAX, epoch - start)))
+    while start < ended:
+        page = list(steps_from(finality, start, min(STEPS_MAX, ended - start)))
         if not page:
             raise SnapshotNotNow(f"How epoch {start} ended is not kept here; sync this node anew.")
         yield page

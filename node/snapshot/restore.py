@@ -87,11 +87,17 @@ def restore_into(
     walk = Walk(genesis, checkpoint)
     finality = FinalityStore(store)
     store.write(_genesis_rows(finality, walk, genesis), (), sync=False)
+    crown = manifest.crown
     for step in source.steps():
-        if walk.epoch == manifest.crown.epoch:
+        if walk.epoch == crown.epoch and step.boundary == crown:
+            walk.check_crown(crown, manifest.finalization)  # the crown itself ends its epoch
+        elif walk.epoch >= crown.epoch:
             raise SnapshotRefused("The snapshot has steps of epochs after its own; take another.")
         store.write(_step_rows(finality, walk, step), (), sync=False)
-    walk.check_crown(manifest.crown, manifest.finalization)
+    if walk.epoch != crown.height // genesis.params.staking.epoch_blocks:
+        raise SnapshotRefused("The snapshot does not tell how every epoch ended; take another.")
+    if walk.epoch == crown.epoch:
+        walk.check_crown(crown, manifest.finalization)
     tree = _restore_rows(source, manifest, store, progress)
     head = _restore_head(manifest, source.block(), tree, store, genesis)
     progress(len(manifest.marks), len(manifest.marks))
@@ -134,7 +140,7 @@ def _restore_rows(
     last = len(manifest.marks) - 1
     for index, rows in enumerate(source.rows(manifest)):
         progress(index, len(manifest.marks))
-        version = manifest.crown.parent_id if index == last else index.to_bytes(32, "little")
+        version = manifest.crown.parent_id if index == last else (index + 1).to_bytes(32, "big")
         tree.update(tree.version, version, rows)
         puts, deletes = tree.commit(version)
         puts += [(b"s" + key, value) for key, value in rows]
