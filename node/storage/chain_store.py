@@ -79,8 +79,8 @@ class Meta(Struct):
 
 
 _heads: Decoder[Head] = Decoder(Head)
-_headers: Decoder[HeaderRow] = Decoder(HeaderRow)
-_places: Decoder[Place] = Decoder(Place)
+headers: Decoder[HeaderRow] = Decoder(HeaderRow)
+places: Decoder[Place] = Decoder(Place)
 _floors: Decoder[int] = Decoder(int)
 _metas: Decoder[Meta] = Decoder(Meta)
 _changes: Decoder[tuple[Change, ...]] = Decoder(tuple[tuple[bytes, bytes | None], ...])
@@ -89,7 +89,7 @@ _HEAD = b"mhead"
 _META = b"mmeta"
 _CHANGES = b"mchanges"
 FLOOR = b"mfloor"
-"""Under this key stands the lowest height whose block is kept whole; without it, genesis."""
+"""Under this key stands the lowest height whose block is kept whole; without it, the first."""
 
 
 class StoredRows:
@@ -204,9 +204,9 @@ class ChainStore:
 
     @property
     def floor(self) -> int:
-        """The height from which on blocks are kept whole; below are boundaries alone."""
+        """The lowest height whose block is kept whole; below it are the boundaries of epochs."""
         data = self._store.get(FLOOR)
-        return 0 if data is None else _floors.trusted(data)
+        return 1 if data is None else _floors.trusted(data)
 
     def begin_at(self, height: int) -> None:
         """Note that nothing below this block was ever here."""
@@ -248,10 +248,20 @@ class ChainStore:
 
     def header(self, height: int) -> HeaderRow:
         """Return a final header; raises NotFound above the head."""
+        row = self.header_kept(height)
+        if row is None:
+            raise self._no_header(height)
+        return row
+
+    def header_kept(self, height: int) -> HeaderRow | None:
+        """Return a final header, None above the head and where it is not kept."""
         data = self._store.get(b"h" + height.to_bytes(8, "big"))
-        if data is None:
-            raise NotFound(f"There is no final block of height {height} here; ask for a lower one.")
-        return _headers.trusted(data)
+        return None if data is None else headers.trusted(data)
+
+    def _no_header(self, height: int) -> NotFound:
+        if height < self.floor:
+            return NotFound(f"The header of block {height} is not kept here; ask an archive node.")
+        return NotFound(f"There is no final block of height {height} here; ask for a lower one.")
 
     def body_data(self, height: int) -> bytes:
         """Return a final block's body as bytes; raises NotFound when it is not kept."""
@@ -274,9 +284,10 @@ class ChainStore:
         height = self.finality.height_of(block_id)
         size = 0
         while height and len(found) < count:
-            header = self.header(height).header
-            if found and header.epoch != found[0].header.epoch:
+            row = self.header_kept(height)  # none below the floor
+            if row is None or (found and row.header.epoch != found[0].header.epoch):
                 break
+            header = row.header
             body = self._store.get(b"b" + height.to_bytes(8, "big"))
             justify = self.finality.justify(header.justify_hash)
             if body is None or justify is None or len(body) > BODY_BYTES_MAX:
@@ -298,7 +309,7 @@ class ChainStore:
         while height and len(found) < count:
             row = self._store.get(b"h" + height.to_bytes(8, "big"))
             body = self._store.get(b"b" + height.to_bytes(8, "big"))
-            header = None if row is None else _headers.trusted(row).header
+            header = None if row is None else headers.trusted(row).header
             if header is None or body is None or len(body) > BODY_BYTES_MAX:
                 break
             size += len(body)
@@ -330,7 +341,7 @@ class ChainStore:
     def place(self, tx_id: Hash) -> Place | None:
         """Return where a transaction stands, or None."""
         data = self._store.get(b"x" + tx_id)
-        return None if data is None else _places.trusted(data)
+        return None if data is None else places.trusted(data)
 
     def close(self) -> None:
         """Let go of the database."""
