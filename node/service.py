@@ -40,6 +40,7 @@ from node.storage.chain_store import ChainStore
 from node.storage.kv import LevelDb
 from node.sync.archive import chain_handlers
 from node.sync.server import SyncServer
+from node.upkeep import MAKE_SNAPSHOT, Upkeep
 from p2p.handshake import NodeKey
 from state.errors import InvariantBroken, SaharaError
 from state.genesis import Genesis
@@ -71,7 +72,8 @@ class Service:
     ) -> None:
         self._config = config
         self._metrics = NodeMetrics(clock)
-        self._store = ChainStore(LevelDb(config.home / DATABASE_FOLDER, create=True), genesis)
+        database = LevelDb(config.home / DATABASE_FOLDER, create=True)
+        self._store = ChainStore(database, genesis)
         self._metrics.watch_storage(config.home / DATABASE_FOLDER)
         mempool = Mempool(
             MempoolLimits(
@@ -124,6 +126,7 @@ class Service:
         self._backend.admitted = self._gossip.admitted
         self._sync_server = SyncServer(chain_handlers(self._store), clock.now_ms)
         overlay.join(self._host, self._network.sockets, self._gossip, self._sync_server)
+        self._upkeep = Upkeep(database, self._application, config, Home(config.home).snapshots)
         self._server = self._make_server()
 
     def _make_server(self) -> RpcServer:
@@ -138,7 +141,10 @@ class Service:
                 unsafe_from_anywhere=config.rpc_unsafe,
             ),
             metrics.registry,
-            [(method_of("node.set_pacing", _set_pacing, unsafe=True), self._host.set_pacing)],
+            [
+                (method_of("node.set_pacing", _set_pacing, unsafe=True), self._host.set_pacing),
+                (MAKE_SNAPSHOT, self._upkeep.make_snapshot),
+            ],
         )
 
     def _take_stock(self, key: Signer | None, node_key: NodeKey) -> Standing:
@@ -189,6 +195,7 @@ class Service:
                 first = asyncio.create_task(self._host.has_committed.wait())
                 await asyncio.wait((first, ended), return_when=asyncio.FIRST_COMPLETED)
                 first.cancel()
+            self._upkeep.start(lambda error: _end(ended, {"exception": error}))
             self._backend.is_ready = True
             log.info("serving", extra={"rpc": url, "height": self._application.head.header.height})
             return self._report(await ended)
@@ -199,6 +206,7 @@ class Service:
             run_file.unlink(missing_ok=True)
             await self._network.stop()
             await self._sync_server.stop()
+            await self._upkeep.stop()
             await self._server.stop()
             self.close()
             log.info("stopped")

@@ -5,6 +5,7 @@ justification and links, and each epoch's set. Work is done in small steps besid
 what a step deletes and the new floor are one batch, so a crash loses nothing and leaves no rest.
 """
 
+from collections.abc import Iterator
 from typing import Final
 
 from node.storage.chain_store import FLOOR, HeaderRow, headers, places
@@ -73,15 +74,20 @@ class Pruner:
         """Whether enough was pruned for a compaction to be worth its cost."""
         return self._pruned_bytes >= COMPACT_BYTES
 
-    def compact(self) -> None:
-        """Give back the room of pruned blocks, and that of a slice of what stands under hashes."""
+    def compact(self) -> Iterator[None]:
+        """Give back the room of pruned blocks, and that of a slice of what stands under hashes.
+
+        Goes on piece by piece, so that whoever has to stop need not wait for the end.
+        """
         start, stop = _number(self._compacted_to), _number(self.floor)
         for prefix in (b"b", b"o", b"h"):
             self._store.compact(prefix + start, prefix + stop)
+            yield
         low = bytes([256 // SLICES * self._slice])
         high = bytes([256 // SLICES * (self._slice + 1) - 1]) + b"\xff" * 32
         for prefix in (b"x", b"i", b"j"):
             self._store.compact(prefix + low, prefix + high)
+            yield
         self._slice = (self._slice + 1) % SLICES
         self._compacted_to, self._pruned_bytes = self.floor, 0
 

@@ -1,0 +1,171 @@
+"""Upkeep: pruning and snapshots beside a running node, in threads that yield to it.
+
+The work goes piece by piece, and rests after each one for as long as it took: so blocks find at
+least half of a core free, and a stop is obeyed within a piece.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from node.application import Application
+from node.history_settings import HistorySettings
+from node.rpc.catalogue import method_of
+from node.snapshot.errors import SnapshotError, SnapshotNotNow
+from node.snapshot.folder import SnapshotFolder, keep_newest, snapshots_in
+from node.snapshot.make import make_snapshot
+from node.storage.kv import KeyValueStore
+from node.storage.pruning import Pruner, window_blocks
+from state.codec import Struct
+from state.genesis import Genesis
+from state.types import Hash, Height
+
+ROUND_SECONDS: Final = 1.0
+REST_SECONDS_MAX: Final = 0.25
+NOT_NOW_SECONDS: Final = 0.05
+NOT_NOW_TRIES: Final = 100
+"""So often a snapshot is tried while the newest block is final through a descendant."""
+
+
+class SnapshotView(Struct):
+    """A snapshot on this node's disk; the block that proves its state, and where it lies."""
+
+    height: Height
+    block_id: Hash
+    size_bytes: Height
+    path: str
+
+
+log = logging.getLogger("sahara.upkeep")
+
+
+class Upkeep:
+    """Keeps one node's disk as its settings say."""
+
+    def __init__(
+        self,
+        store: KeyValueStore,
+        application: Application,
+        config: HistorySettings,
+        folder: Path,
+    ) -> None:
+        self._store = store
+        self._application = application
+        self._config = config
+        self._folder = folder
+        self._pruner = Pruner(store, application.genesis)
+        self._making = asyncio.Lock()
+        self._is_stopped = False
+        self._task: asyncio.Task[None] | None = None
+        self._snapshot_due = self._due_after(self._snapshot_height())
+
+    def start(self, failed: Callable[[BaseException], None]) -> None:
+        """Begin; `failed` hears of what no retry would mend."""
+        self._task = asyncio.create_task(self._run())
+        self._task.add_done_callback(lambda task: _report(task, failed))
+
+    async def stop(self) -> None:
+        """Finish the piece of work under way; the database is not touched once this returns."""
+        self._is_stopped = True
+        if self._task is not None:
+            await asyncio.wait([self._task])
+        async with self._making:
+            pass
+
+    async def make_snapshot(self) -> SnapshotView:
+        """Make a snapshot now; raises SnapshotError."""
+        async with self._making:
+            found = await asyncio.to_thread(self._make)
+            keep_newest(self._folder, self._config.snapshots_kept)
+        view = view_of(found, self._application.genesis)
+        log.info("snapshot made", extra={"path": view.path, "bytes": view.size_bytes})
+        return view
+
+    async def _run(self) -> None:
+        while not self._is_stopped:
+            if self._config.blocks_kept:
+                await asyncio.to_thread(self._prune)
+            height = self._application.head.header.height
+            if height > self._snapshot_due:
+                self._snapshot_due = self._due_after(height - 1)
+                await self._make_due()
+            await asyncio.sleep(ROUND_SECONDS)
+
+    async def _make_due(self) -> None:
+        """Make the snapshot that is due; one that fails is missing, and nothing else."""
+        try:
+            await self.make_snapshot()
+        except SnapshotError as error:
+            log.warning("no snapshot made", extra={"reason": error.sentence})
+
+    def _prune(self) -> None:
+        """Prune down to the window and, now and then, give back the room."""
+        window = window_blocks(self._config.blocks_kept, self._application.params.staking)
+        floor = self._application.head.header.height - window
+        is_more = floor > self._pruner.floor
+        while is_more and not self._is_stopped:
+            start = time.monotonic()
+            is_more = self._pruner.step(floor)
+            _rest(start)
+        if self._pruner.compaction_due:
+            for _ in self._pruner.compact():
+                if self._is_stopped:
+                    break
+
+    def _make(self) -> SnapshotFolder:
+        for _ in range(NOT_NOW_TRIES - 1):
+            try:
+                return self._make_once()
+            except SnapshotNotNow:
+                if self._is_stopped:
+                    raise
+                time.sleep(NOT_NOW_SECONDS)
+        return self._make_once()
+
+    def _make_once(self) -> SnapshotFolder:
+        start = time.monotonic()
+        for piece in make_snapshot(self._store, self._application.genesis, self._folder):
+            if piece is not None:
+                return piece
+            if self._is_stopped:
+                break
+            _rest(start)
+            start = time.monotonic()
+        raise SnapshotNotNow("The node stops; make the snapshot once it runs again.")
+
+    def _snapshot_height(self) -> int:
+        """The height of the newest snapshot, or where the node's blocks begin without one."""
+        newest = snapshots_in(self._folder)[:1]
+        return int(newest[0].path.name) if newest else 0
+
+    def _due_after(self, height: int) -> int:
+        """Return the height after which the next snapshot is taken."""
+        every = self._config.snapshot_every_blocks
+        return (height // every + 1) * every if every else 2**63
+
+
+def view_of(folder: SnapshotFolder, genesis: Genesis) -> SnapshotView:
+    """Return a snapshot at a glance; raises SnapshotError where it is none of this network."""
+    manifest = folder.manifest(genesis.hash)
+    return SnapshotView(manifest.height, manifest.crown.id, folder.size_bytes, str(folder.path))
+
+
+async def make_snapshot_now(upkeep: Upkeep) -> SnapshotView:
+    """Make a snapshot of the state before the newest block; takes as long as the state is large."""
+    return await upkeep.make_snapshot()
+
+
+MAKE_SNAPSHOT: Final = method_of("node.make_snapshot", make_snapshot_now, unsafe=True)
+
+
+def _rest(start: float) -> None:
+    time.sleep(min(REST_SECONDS_MAX, time.monotonic() - start))
+
+
+def _report(task: "asyncio.Task[None]", failed: Callable[[BaseException], None]) -> None:
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        failed(error)
