@@ -17,26 +17,15 @@ from node.rpc.catalogue import method_of
 from node.snapshot.errors import SnapshotError, SnapshotNotNow
 from node.snapshot.folder import SnapshotFolder, keep_newest, snapshots_in
 from node.snapshot.make import make_snapshot
+from node.snapshot.view import SnapshotView, view_of
 from node.storage.kv import KeyValueStore
 from node.storage.pruning import Pruner, window_blocks
-from state.codec import Struct
-from state.genesis import Genesis
-from state.types import Hash, Height
 
 ROUND_SECONDS: Final = 1.0
 REST_SECONDS_MAX: Final = 0.25
 NOT_NOW_SECONDS: Final = 0.05
 NOT_NOW_TRIES: Final = 100
 """So often a snapshot is tried while the newest block is final through a descendant."""
-
-
-class SnapshotView(Struct):
-    """A snapshot on this node's disk; the block that proves its state, and where it lies."""
-
-    height: Height
-    block_id: Hash
-    size_bytes: Height
-    path: str
 
 
 log = logging.getLogger("sahara.upkeep")
@@ -145,12 +134,6 @@ class Upkeep:
         """Return the height after which the next snapshot is taken."""
         every = self._config.snapshot_every_blocks
         return (height // every + 1) * every if every else 2**63
-
-
-def view_of(folder: SnapshotFolder, genesis: Genesis) -> SnapshotView:
-    """Return a snapshot at a glance; raises SnapshotError where it is none of this network."""
-    manifest = folder.manifest(genesis.hash)
-    return SnapshotView(manifest.height, manifest.crown.id, folder.size_bytes, str(folder.path))
 
 
 async def make_snapshot_now(upkeep: Upkeep) -> SnapshotView:

@@ -61,7 +61,9 @@ def make_snapshot(
         if head is None or head.header.height < 1:
             raise SnapshotNotNow("There is no block yet that proves a state; try again later.")
         if head.finalization is None:
-            raise SnapshotNotNow("The newest block is final through a descendant; try again.")
+            raise SnapshotNotNow(
+                "The newest block is final through a descendant only; try again after the next one."
+            )
         height = head.header.height - 1
         draft = SnapshotFolder(folder / f"{height}{DRAFT}")
         draft.begin()

@@ -78,16 +78,16 @@ class Meta(Struct):
     genesis: Genesis
 
 
-_heads: Decoder[Head] = Decoder(Head)
+heads: Decoder[Head] = Decoder(Head)
 headers: Decoder[HeaderRow] = Decoder(HeaderRow)
 places: Decoder[Place] = Decoder(Place)
 _floors: Decoder[int] = Decoder(int)
 _metas: Decoder[Meta] = Decoder(Meta)
 _changes: Decoder[tuple[Change, ...]] = Decoder(tuple[tuple[bytes, bytes | None], ...])
 
-_HEAD = b"mhead"
+HEAD = b"mhead"
 _META = b"mmeta"
-_CHANGES = b"mchanges"
+CHANGES = b"mchanges"
 FLOOR = b"mfloor"
 """Under this key stands the lowest height whose block is kept whole; without it, the first."""
 
@@ -120,8 +120,8 @@ class ChainView:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self.finality = FinalityView(reader)
-        data = reader.get(_HEAD)
-        self.head: Head | None = None if data is None else _heads.decode(data)
+        data = reader.get(HEAD)
+        self.head: Head | None = None if data is None else heads.decode(data)
 
     def rows(self) -> Iterator[Row]:
         """Yield every row of the state before the head, in the order of keys."""
@@ -169,11 +169,11 @@ class ChainStore:
             )
 
     def _read_head(self) -> Head | None:
-        data = self._store.get(_HEAD)
-        return None if data is None else _heads.decode(data)
+        data = self._store.get(HEAD)
+        return None if data is None else heads.decode(data)
 
     def _read_changes(self) -> Sequence[Change]:
-        data = self._store.get(_CHANGES)
+        data = self._store.get(CHANGES)
         return () if data is None else _changes.decode(data, bytes_max=2**30)
 
     def _open_tree(self) -> Tree:
@@ -234,8 +234,8 @@ class ChainStore:
             header_row(head),
             (b"b" + height, block.body),
             (b"o" + height, encode(block.result)),
-            (_CHANGES, encode(block.changes)),
-            (_HEAD, encode(head)),
+            (CHANGES, encode(block.changes)),
+            (HEAD, encode(head)),
         ]
         self._store.write(puts, deletes, sync=True)
         self.head = head
