@@ -86,17 +86,21 @@ class Bodies:
         kept = self._kept.get(roots)
         if kept is not None and kept.data == data:
             return kept
+        found = self.examine(header, data, self._known)
+        for transaction in found.transactions:
+            self._known.add(transaction.wire)
+        self.keep(roots, found)
+        return found
+
+    def examine(self, header: Header, data: bytes, known: Container[bytes] = ()) -> CheckedBody:
+        """Return a body decoded, as `checked` does; nothing is kept, so it may run in a thread."""
         body = bodies.decode(data)
         try:
             check_body(body, header)
         except InvalidBlock as error:
             raise ForeignBody(error.sentence) from error
-        transactions = check_block(body.transactions, self._decoder, self._fees, self._known)
-        for transaction in transactions:
-            self._known.add(transaction.wire)
-        found = CheckedBody(data, body, transactions)
-        self.keep(roots, found)
-        return found
+        transactions = check_block(body.transactions, self._decoder, self._fees, known)
+        return CheckedBody(data, body, transactions)
 
 
 class ForeignBody(InvalidBlock):

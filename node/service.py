@@ -23,8 +23,9 @@ from node.backend import NodeBackend
 from node.bodies import VerifiedWires
 from node.clock import Clock, SystemClock
 from node.config import NodeConfig
+from node.errors import ConsensusHalted
 from node.home import Home
-from node.host import ConsensusHalted, Host
+from node.host import Host
 from node.mempool import Mempool, MempoolLimits
 from node.metrics import NodeMetrics
 from node.network.metrics import NetworkCollector

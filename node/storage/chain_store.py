@@ -302,7 +302,7 @@ class ChainStore:
     def blocks_upwards(self, height: int, count: int, bytes_max: int) -> tuple[Block, ...]:
         """Return final blocks of one epoch from a height on, as far as all of them is kept.
 
-        At most `bytes_max` of bodies, one block whatever its size. May be called in a thread.
+        At most `bytes_max` in all, one block whatever its size. May be called in a thread.
         """
         found: list[Block] = []
         size = 0
@@ -312,11 +312,11 @@ class ChainStore:
             header = None if row is None else headers.trusted(row).header
             if header is None or body is None or len(body) > BODY_BYTES_MAX:
                 break
-            size += len(body)
-            if found and (size > bytes_max or header.epoch != found[0].header.epoch):
+            justify, justify_bytes = self.finality.sized_justify(header.justify_hash)
+            size += len(body) + justify_bytes
+            if justify is None or (found and size > bytes_max):
                 break
-            justify = self.finality.stored_justify(header.justify_hash)
-            if justify is None:
+            if found and header.epoch != found[0].header.epoch:
                 break
             found.append(Block(header, justify, body))
             height += 1

@@ -70,12 +70,15 @@ def headers_of(store: ChainStore, asked: HeadersRequest) -> HeadersAnswer | None
 
 
 def blocks_of(store: ChainStore, asked: BlocksRequest) -> BlocksAnswer | None:
-    """Return final blocks from a height upwards, and the last one's finalization if it has one."""
+    """Return final blocks from a height upwards, and the highest finalization of one of them."""
     blocks = store.blocks_upwards(asked.height, asked.count, RANGE_BYTES_MAX)
     if not blocks:
         return None
-    row = store.header_kept(blocks[-1].header.height)  # none if it was pruned meanwhile
-    return BlocksAnswer(blocks, None if row is None else row.finalization)
+    for block in reversed(blocks):
+        row = store.header_kept(block.header.height)  # none if it was pruned meanwhile
+        if row is not None and row.finalization is not None:
+            return BlocksAnswer(blocks, row.finalization)
+    return BlocksAnswer(blocks, None)
 
 
 def link_of(store: ChainStore, asked: LinkRequest) -> LinkAnswer | None:

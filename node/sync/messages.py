@@ -20,7 +20,7 @@ HEADERS_MAX: Final = 512
 BLOCKS_MAX: Final = 128
 """Blocks in one answer."""
 RANGE_BYTES_MAX: Final = 2 * MIB
-"""Blocks are added to an answer until their bodies are so long; one alone may be longer."""
+"""Blocks are added to an answer until they are so long; one alone may be longer."""
 REQUEST_BYTES_MAX: Final = 256
 ANSWER_BYTES_MAX: Final = LIMITS[Topic.SYNC].message_bytes_max
 
@@ -64,10 +64,7 @@ class BlocksRequest(Struct, tag=2):
 
 
 class BlocksAnswer(Struct, tag=2):
-    """Blocks that were asked for, or the first of them, and the last one's finalization if held.
-
-    Only the last block of the answer may be one beyond RANGE_BYTES_MAX that stands alone.
-    """
+    """Blocks that were asked for, or the first of them, and the highest finalization among them."""
 
     blocks: Annotated[tuple[Block, ...], Meta(min_length=1, max_length=BLOCKS_MAX)]
     finalization: Finalization | None

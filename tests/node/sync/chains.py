@@ -10,7 +10,6 @@ from node.client import Account
 from node.storage.chain_store import ChainStore
 from node.storage.kv import KeyValueStore, MemoryStore
 from state.crypto import Tag
-from state.errors import NotFound
 from state.finality import (
     Finalization,
     Header,
@@ -34,15 +33,22 @@ from state.transaction import Body
 
 EPOCH_BLOCKS = 8
 KEYS = [Account.from_seed(bytes([number]) * 32) for number in range(11, 15)]
-GENESIS = Genesis(
-    "sync",
-    0,
-    Params(
-        staking=StakingParams(epoch_blocks=EPOCH_BLOCKS, unbonding_blocks=100, evidence_blocks=80)
-    ),
-    tuple([Allocation(key.address, 10**15) for key in KEYS]),
-    tuple([GenesisValidator(key.public_key, key.address, 10**12) for key in KEYS]),
-)
+
+
+def genesis_of(epoch_blocks: int) -> Genesis:
+    """Return a network of four validators."""
+    times = StakingParams(epoch_blocks=epoch_blocks, unbonding_blocks=1_000, evidence_blocks=200)
+    return Genesis(
+        "sync",
+        0,
+        Params(staking=times),
+        tuple([Allocation(key.address, 10**15) for key in KEYS]),
+        tuple([GenesisValidator(key.public_key, key.address, 10**12) for key in KEYS]),
+    )
+
+
+GENESIS = genesis_of(EPOCH_BLOCKS)
+LONG = genesis_of(100)
 BY_KEY = {key.public_key: key for key in KEYS}
 
 
@@ -162,18 +168,22 @@ class Chain:
         return again
 
 
-def same(one: ChainStore, other: ChainStore) -> None:
-    """Hold two stores against each other: blocks, certificates of boundaries, links, roots."""
+def same(one: ChainStore, other: ChainStore, epoch_blocks: int = EPOCH_BLOCKS) -> None:
+    """Hold a store against one that may be higher: blocks, certificates, links, sets, roots."""
     assert one.head is not None and other.head is not None
-    assert one.head.block_id == other.head.block_id
-    assert one.head.state_root == other.head.state_root
-    for height in range(1, one.head.header.height + 1):
+    top = one.head.header.height
+    if top < other.head.header.height:
+        assert one.head.state_root == other.header(top + 1).header.state_root
+        assert one.head.outcomes_root == other.header(top + 1).header.outcomes_root
+    else:
+        assert one.head.state_root == other.head.state_root
+    for height in range(1, top + 1):
         assert one.header(height).block_id == other.header(height).block_id
         assert one.body_data(height) == other.body_data(height)
         digest = one.header(height).header.justify_hash
         assert one.finality.justify(digest) == other.finality.justify(digest) is not None
         assert one.result(height) == other.result(height)
-    epoch = one.head.header.height // EPOCH_BLOCKS
+    epoch = top // epoch_blocks
     for number in range(epoch + 2):
         assert one.finality.members(number) == other.finality.members(number)
     for number in range(epoch + 1):
@@ -195,12 +205,3 @@ def _linked(store: ChainStore, epoch: int) -> None:
         assert parent is not None and isinstance(parent.subject, Proposal)
         at = parent.subject
     assert store.finality.justify(at.justify_hash) is not None, "the first proposal's own"
-
-
-def is_above(store: ChainStore, height: int) -> bool:
-    """Whether a store holds a height."""
-    try:
-        store.header(height)
-    except NotFound:
-        return False
-    return True

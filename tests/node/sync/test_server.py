@@ -72,15 +72,23 @@ def test_blocks_go_up_to_the_end_of_their_epoch(chain: Chain) -> None:
     assert found.finalization == chain.store.header(EPOCH_BLOCKS).finalization is not None
     one = blocks_of(chain.store, BlocksRequest(4, 1))
     assert one is not None and one.finalization is None, "it became final with a descendant"
+    two = blocks_of(chain.store, BlocksRequest(3, 2))
+    assert two is not None and two.finalization == chain.store.header(3).finalization is not None
     assert blocks_of(chain.store, BlocksRequest(HEIGHTS + 1, 1)) is None
     assert blocks_of(chain.store, BlocksRequest(0, 1)) is None, "genesis is no block"
 
 
 def test_a_range_holds_few_bytes_but_one_block_at_least(chain: Chain) -> None:
-    size = len(chain.store.body_data(1))
-    assert [len(chain.store.blocks_upwards(1, 5, most)) for most in (1, size, 3 * size)] == [
-        *(1, 1, 2 if len(chain.store.body_data(3)) > size else 3)
+    sizes = [
+        len(chain.store.body_data(height))
+        + chain.store.finality.sized_justify(chain.store.header(height).header.justify_hash)[1]
+        for height in (1, 2, 3)
     ]
+    found = [
+        len(chain.store.blocks_upwards(1, 5, most))
+        for most in (1, sizes[0], sum(sizes) - 1, sum(sizes))
+    ]
+    assert found == [1, 1, 2, 3]
 
 
 def test_a_body_that_is_not_kept_ends_a_range() -> None:
