@@ -20,6 +20,7 @@ from consensus.settings import Settings
 from consensus.timeouts import DEVNET, MAINNET, Pacing
 from node.application import Application
 from node.backend import NodeBackend
+from node.beginning import begin_with_snapshot, is_needed
 from node.bodies import VerifiedWires
 from node.clock import Clock, SystemClock
 from node.config import NodeConfig
@@ -36,8 +37,10 @@ from node.rpc.catalogue import method_of
 from node.rpc.limits import RpcLimits
 from node.rpc.server import RpcServer
 from node.signer import Signer, create_guard
+from node.snapshot.serving import snapshot_handlers
 from node.standing import Standing, take_stock
 from node.storage.chain_store import ChainStore
+from node.storage.finality_store import FinalityView
 from node.storage.kv import LevelDb
 from node.sync.archive import chain_handlers
 from node.sync.server import SyncServer
@@ -125,7 +128,11 @@ class Service:
         self._host.backend = self._backend
         self._gossip = TransactionGossip(self._backend, self._network.sockets, clock.now_ms)
         self._backend.admitted = self._gossip.admitted
-        self._sync_server = SyncServer(chain_handlers(self._store), clock.now_ms)
+        handlers = {
+            **chain_handlers(self._store),
+            **snapshot_handlers(FinalityView(database), Home(config.home).snapshots, genesis.hash),
+        }
+        self._sync_server = SyncServer(handlers, clock.now_ms)
         overlay.join(self._host, self._network.sockets, self._gossip, self._sync_server)
         self._upkeep = Upkeep(database, self._application, config, Home(config.home).snapshots)
         self._server = self._make_server()
@@ -173,14 +180,10 @@ class Service:
     async def run(self, *, stop_with_stdin: bool = False) -> int:
         """Run until a signal, a failure, or the end of a watched stdin; return the exit code."""
         loop = asyncio.get_running_loop()
-        ended: asyncio.Future[BaseException | None] = loop.create_future()
+        ended = _until_told(loop, stop_with_stdin=stop_with_stdin)
         loop.set_exception_handler(
             lambda _, context: None if self._server.took(context) else _end(ended, context)
         )
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, _end, ended, {})
-        if stop_with_stdin:
-            _watch_stdin(loop, ended)
         port = await self._server.start(self._config.rpc_host, self._config.rpc_port)
         url = f"http://{self._config.rpc_host}:{port}"
         run_file = self._config.home / RUN_FILE
@@ -270,9 +273,43 @@ def run(
     With `stop_with_stdin` the end of standard input, a pipe, tells it, too. Raises SaharaError for
     a home, database or port that cannot serve.
     """
-    service = Service(config, genesis, key, node_key, SystemClock())
+    clock = SystemClock()
+    if is_needed(config, genesis, clock):
+        begin = _begin(config, genesis, node_key, clock, stop_with_stdin=stop_with_stdin)
+        if not uvloop.run(begin):
+            return 0
+    service = Service(config, genesis, key, node_key, clock)
     gc.freeze()
     return uvloop.run(service.run(stop_with_stdin=stop_with_stdin))
+
+
+async def _begin(
+    config: NodeConfig,
+    genesis: Genesis,
+    node_key: NodeKey,
+    clock: Clock,
+    *,
+    stop_with_stdin: bool,
+) -> bool:
+    """Begin with a snapshot of the peers; tell whether the node is to go on."""
+    loop = asyncio.get_running_loop()
+    ended = _until_told(loop, stop_with_stdin=stop_with_stdin)
+    try:
+        return await begin_with_snapshot(config, genesis, node_key, clock, ended)
+    finally:
+        loop.remove_reader(STDIN)
+
+
+def _until_told(
+    loop: asyncio.AbstractEventLoop, *, stop_with_stdin: bool
+) -> "asyncio.Future[BaseException | None]":
+    """Return what is done once a signal, or the end of a watched stdin, tells the node to stop."""
+    ended: asyncio.Future[BaseException | None] = loop.create_future()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _end, ended, {})
+    if stop_with_stdin:
+        _watch_stdin(loop, ended)
+    return ended
 
 
 def _end(ended: "asyncio.Future[BaseException | None]", context: dict[str, Any]) -> None:

@@ -86,12 +86,18 @@ _steps: Decoder[Steps] = Decoder(Steps)
 
 
 def read_manifest(data: bytes, genesis_hash: Hash) -> Manifest:
-    """Return a manifest whose marks fold to the root that its crown states.
+    """Return a manifest that was checked; raises Malformed or SnapshotRefused."""
+    manifest = manifests.decode(data, bytes_max=MANIFEST_BYTES_MAX)
+    check_manifest(manifest, genesis_hash)
+    return manifest
+
+
+def check_manifest(manifest: Manifest, genesis_hash: Hash) -> None:
+    """Check that a manifest's marks fold to the root that its crown states.
 
     That its crown is final is for node/snapshot/walk.py to show. Raises Malformed or
     SnapshotRefused.
     """
-    manifest = manifests.decode(data, bytes_max=MANIFEST_BYTES_MAX)
     if manifest.form != FORM:
         raise SnapshotRefused(
             f"The snapshot has form {manifest.form} and this version reads form {FORM}; take one "
@@ -105,7 +111,6 @@ def read_manifest(data: bytes, genesis_hash: Hash) -> Manifest:
         raise Malformed("A snapshot is of a state that a block stands on; take another.")
     if fold(manifest.marks) != manifest.crown.state_root:
         raise Malformed("The marks do not lead to the root of the state; ask another peer.")
-    return manifest
 
 
 def read_block(data: bytes) -> Block:

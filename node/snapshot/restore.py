@@ -87,16 +87,17 @@ def restore_into(
     walk = Walk(genesis, checkpoint)
     finality = FinalityStore(store)
     store.write(_genesis_rows(finality, walk, genesis), (), sync=False)
-    crown = manifest.crown
+    crown, is_final = manifest.crown, False
     for step in source.steps():
         if walk.epoch == crown.epoch and step.boundary == crown:
             walk.check_crown(crown, manifest.finalization)  # the crown itself ends its epoch
+            is_final = True
         elif walk.epoch >= crown.epoch:
             raise SnapshotRefused("The snapshot has steps of epochs after its own; take another.")
         store.write(_step_rows(finality, walk, step), (), sync=False)
     if walk.epoch != crown.height // genesis.params.staking.epoch_blocks:
         raise SnapshotRefused("The snapshot does not tell how every epoch ended; take another.")
-    if walk.epoch == crown.epoch:
+    if not is_final:
         walk.check_crown(crown, manifest.finalization)
     tree = _restore_rows(source, manifest, store, progress)
     head = _restore_head(manifest, source.block(), tree, store, genesis)

@@ -8,11 +8,10 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from consensus.messages import MESSAGE_BYTES_MAX, Block
-from node.snapshot.form import MANIFEST_BYTES_MAX, STEPS_BYTES_MAX, STEPS_MAX, Manifest, Offer, Step
+from consensus.messages import Block
+from node.snapshot.form import STEPS_MAX, Manifest, Offer, Step
 from state.chunks import CHUNK_BYTES_MAX, LEVELS
 from state.codec import Decoder, Struct
-from state.errors import Malformed
 from state.finality import Epoch
 from state.types import Hash
 
@@ -86,25 +85,11 @@ class ChunkAnswer(Struct, tag=20):
 SnapshotRequest = OffersRequest | ManifestRequest | CrownRequest | StepsRequest | ChunkRequest
 SnapshotAnswer = OffersAnswer | ManifestAnswer | CrownAnswer | StepsAnswer | ChunkAnswer
 
-_decoders: Final[dict[type[Struct], Decoder[SnapshotAnswer]]] = {
-    kind: Decoder(kind)
-    for kind in (OffersAnswer, ManifestAnswer, CrownAnswer, StepsAnswer, ChunkAnswer)
-}
-_bytes_max: Final[dict[type[Struct], int]] = {
-    OffersAnswer: 2**12,
-    ManifestAnswer: MANIFEST_BYTES_MAX,
-    CrownAnswer: MESSAGE_BYTES_MAX,
-    StepsAnswer: STEPS_BYTES_MAX,
-    ChunkAnswer: CHUNK_BYTES_MAX + ROOM_BYTES,
-}
+offers_answers: Decoder[OffersAnswer] = Decoder(OffersAnswer)
+manifest_answers: Decoder[ManifestAnswer] = Decoder(ManifestAnswer)
+crown_answers: Decoder[CrownAnswer] = Decoder(CrownAnswer)
+steps_answers: Decoder[StepsAnswer] = Decoder(StepsAnswer)
+chunk_answers: Decoder[ChunkAnswer] = Decoder(ChunkAnswer)
 
-
-def read_answer(kind: type[Struct], data: bytes) -> SnapshotAnswer:
-    """Return an answer of the kind that was asked for, within its bounds; raises Malformed."""
-    return _decoders[kind].decode(data, bytes_max=_bytes_max[kind])
-
-
-def require(answer: object, kind: type[Struct]) -> None:
-    """Raise Malformed unless an answer is of a kind."""
-    if not isinstance(answer, kind):
-        raise Malformed(f"The answer is no {kind.__name__}; ask another peer.")
+OFFERS_BYTES_MAX: Final = 2**12
+CHUNK_ANSWER_BYTES_MAX: Final = CHUNK_BYTES_MAX + ROOM_BYTES
