@@ -3,6 +3,7 @@
 NodeError (node/errors.py)
 └── SnapshotError             snapshot.error
     ├── SnapshotRefused       snapshot.refused        it does not prove what it claims
+    │   └── NotTrusted        snapshot.not_trusted    it does not reach what its reader trusts
     ├── SnapshotMissing       snapshot.missing        there is none where one was expected
     ├── SnapshotNotNow        snapshot.not_now        none can be made at this point
     └── SnapshotFailed        snapshot.failed         the disk or the file system refuses
@@ -20,9 +21,15 @@ class SnapshotError(NodeError):
 
 
 class SnapshotRefused(SnapshotError):
-    """A snapshot does not prove what it claims, or not what its reader trusts."""
+    """A snapshot does not prove what it claims."""
 
     code: ClassVar[str] = "snapshot.refused"
+
+
+class NotTrusted(SnapshotRefused):
+    """A snapshot may be true, and yet not reach the block that its reader trusts."""
+
+    code: ClassVar[str] = "snapshot.not_trusted"
 
 
 class SnapshotMissing(SnapshotError):

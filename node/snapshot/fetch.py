@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from consensus.messages import MESSAGE_BYTES_MAX, Block
-from node.snapshot.errors import SnapshotError, SnapshotMissing, SnapshotRefused
+from node.snapshot.errors import NotTrusted, SnapshotError, SnapshotMissing, SnapshotRefused
 from node.snapshot.folder import BLOCK, MANIFEST, SnapshotFolder, chunk_name, steps_name
 from node.snapshot.form import (
     MANIFEST_BYTES_MAX,
@@ -119,6 +119,8 @@ class Fetch:
             pages = await self._page(walk, crown.epoch, draft, pages)
         try:
             walk.check_crown(crown, manifest.finalization)
+        except NotTrusted:
+            raise
         except SnapshotRefused as error:
             self._sources.lied(peer_id, error)
             raise

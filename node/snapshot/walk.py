@@ -11,7 +11,7 @@ from typing import Final
 from consensus.light import LightError, Trust, check_final, next_epoch
 from consensus.links import certificates_in, justifies, normal_proposal
 from node.client.trust import FOREVER_MS, trust_in
-from node.snapshot.errors import SnapshotRefused
+from node.snapshot.errors import NotTrusted, SnapshotRefused
 from node.snapshot.form import Step
 from state.finality import (
     Certificate,
@@ -90,7 +90,7 @@ class Walk:
         """Raise SnapshotRefused unless the last epoch that was reached has finalized a header."""
         wanted = self._checkpoint
         if wanted is not None and wanted.epoch > self.epoch:
-            raise SnapshotRefused(
+            raise NotTrusted(
                 f"The snapshot is of epoch {self.epoch}, before the trusted block of epoch "
                 f"{wanted.epoch}; take a newer one."
             )
