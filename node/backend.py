@@ -82,6 +82,25 @@ class Connected(Protocol):
         ...
 
 
+class Syncing(Protocol):
+    """What the backend asks of whoever brings blocks by sync."""
+
+    @property
+    def is_syncing(self) -> bool:
+        """Whether blocks come by sync."""
+        ...
+
+    @property
+    def target_height(self) -> int:
+        """The highest height proven."""
+        ...
+
+    @property
+    def blocks_per_second(self) -> int:
+        """How fast they come."""
+        ...
+
+
 class NodeBackend:
     """Implements node.rpc.backend.Backend over one application, store and mempool."""
 
@@ -109,6 +128,8 @@ class NodeBackend:
         """Told of every transaction that is admitted, so that others hear of it."""
         self._feeds: list[asyncio.Queue[BlockRecord]] = []
         self.is_ready = False
+        self.syncing: Syncing | None = None
+        """Who brings blocks by sync, where there are peers."""
 
     async def submit(self, wire: bytes) -> Hash:
         """Admit a transaction to the mempool and return its id; raises Rejected."""
@@ -166,6 +187,7 @@ class NodeBackend:
         """Return the node at a glance."""
         head = self._application.head
         epoch, view = self._consensus.round
+        syncing = self.syncing
         return NodeStatus(
             chain_id=self.genesis.chain_id,
             genesis_hash=self._application.genesis_hash,
@@ -184,6 +206,9 @@ class NodeBackend:
             epoch=epoch,
             view=view,
             node_id=self._network.node_id,
+            is_syncing=syncing is not None and syncing.is_syncing,
+            sync_target_height=0 if syncing is None else syncing.target_height,
+            sync_blocks_per_second=0 if syncing is None else syncing.blocks_per_second,
         )
 
     def peers(self) -> tuple[PeerView, ...]:
@@ -300,8 +325,8 @@ class NodeBackend:
                 self._feeds.remove(feed)
 
     def ready(self) -> bool:
-        """Tell whether the node has replayed its store and makes blocks."""
-        return self.is_ready
+        """Tell whether the node has replayed its store, and is not far behind the others."""
+        return self.is_ready and (self.syncing is None or not self.syncing.is_syncing)
 
     def committed(
         self,

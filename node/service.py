@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,9 @@ from node.storage.chain_store import ChainStore
 from node.storage.finality_store import FinalityView
 from node.storage.kv import LevelDb
 from node.sync.archive import chain_handlers
+from node.sync.metrics import SyncCollector
 from node.sync.server import SyncServer
+from node.sync.syncer import Syncer
 from node.upkeep import MAKE_SNAPSHOT, Upkeep
 from p2p.handshake import NodeKey
 from state.errors import InvariantBroken, SaharaError
@@ -128,18 +131,33 @@ class Service:
         self._host.backend = self._backend
         self._gossip = TransactionGossip(self._backend, self._network.sockets, clock.now_ms)
         self._backend.admitted = self._gossip.admitted
+        snapshots = Home(config.home).snapshots
         handlers = {
             **chain_handlers(self._store),
-            **snapshot_handlers(FinalityView(database), Home(config.home).snapshots, genesis.hash),
+            **snapshot_handlers(FinalityView(database), snapshots, genesis.hash),
         }
         self._sync_server = SyncServer(handlers, clock.now_ms)
-        overlay.join(self._host, self._network.sockets, self._gossip, self._sync_server)
-        self._upkeep = Upkeep(database, self._application, config, Home(config.home).snapshots)
+        self._syncer = Syncer(
+            self._application,
+            self._store,
+            self._host.ledger,
+            self._standing.keeper,
+            _Engine(self._host, lambda: self._make_driver(public_key, overlay)),
+            self._network.sockets,
+            clock,
+        )
+        self._backend.syncing = self._syncer
+        overlay.join(
+            *(self._host, self._network.sockets, self._gossip, self._sync_server, self._syncer)
+        )
+        self._upkeep = Upkeep(database, self._application, config, snapshots, self._syncer)
+        self._host.ledger.committed = self._upkeep.committed
         self._server = self._make_server()
 
     def _make_server(self) -> RpcServer:
         config, metrics, sockets = self._config, self._metrics, self._network.sockets
         metrics.registry.register(NetworkCollector(sockets.counters, lambda: len(sockets.peers())))
+        metrics.registry.register(SyncCollector(self._syncer, self._sync_server))
         return RpcServer(
             self._backend,
             RpcLimits(
@@ -195,6 +213,7 @@ class Service:
         try:
             self._host.start()
             await self._network.start(lambda error: _end(ended, {"exception": error}))
+            self._syncer.start()
             if self._host.is_alone:  # its first block is a matter of milliseconds
                 first = asyncio.create_task(self._host.has_committed.wait())
                 await asyncio.wait((first, ended), return_when=asyncio.FIRST_COMPLETED)
@@ -206,6 +225,7 @@ class Service:
         finally:
             self._backend.is_ready = False
             self._host.stop()
+            self._syncer.stop()
             self._gossip.stop()
             run_file.unlink(missing_ok=True)
             await self._network.stop()
@@ -246,6 +266,22 @@ class Service:
         path = self._config.home / f"halt-{head.header.height + 1}.json"
         path.write_text(json.dumps(report, indent=2) + "\n")
         log.error("dumped", extra={"path": str(path)})
+
+
+class _Engine:
+    """The host's engine, as the syncer stops it and starts a fresh one."""
+
+    def __init__(self, host: Host, make_driver: Callable[[], Driver]) -> None:
+        self._host = host
+        self._make_driver = make_driver
+
+    def pause(self) -> None:
+        """Stop the engine."""
+        self._host.pause()
+
+    def resume(self) -> None:
+        """Start a fresh engine from the tip."""
+        self._host.resume(self._make_driver())
 
 
 class _Follower:

@@ -9,17 +9,18 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from node.application import Application
 from node.history_settings import HistorySettings
 from node.rpc.catalogue import method_of
 from node.snapshot.errors import SnapshotError, SnapshotNotNow
-from node.snapshot.folder import SnapshotFolder, keep_newest, snapshots_in
-from node.snapshot.make import make_snapshot
+from node.snapshot.folder import SnapshotFolder, keep_newest
+from node.snapshot.make import Making, make_snapshot
 from node.snapshot.view import SnapshotView, view_of
 from node.storage.kv import KeyValueStore
 from node.storage.pruning import Pruner, window_blocks
+from state.finality import Header
 
 ROUND_SECONDS: Final = 1.0
 REST_SECONDS_MAX: Final = 0.25
@@ -31,6 +32,15 @@ NOT_NOW_TRIES: Final = 100
 log = logging.getLogger("sahara.upkeep")
 
 
+class Syncing(Protocol):
+    """Whoever fetches blocks that others have: there is no time for snapshots meanwhile."""
+
+    @property
+    def is_syncing(self) -> bool:
+        """Whether this node is far behind."""
+        ...
+
+
 class Upkeep:
     """Keeps one node's disk as its settings say."""
 
@@ -40,16 +50,37 @@ class Upkeep:
         application: Application,
         config: HistorySettings,
         folder: Path,
+        syncing: Syncing,
     ) -> None:
         self._store = store
         self._application = application
         self._config = config
         self._folder = folder
+        self._syncing = syncing
         self._pruner = Pruner(store, application.genesis)
-        self._making = asyncio.Lock()
+        self._lock = asyncio.Lock()
+        self._begun: Making | None = None
         self._is_stopped = False
         self._task: asyncio.Task[None] | None = None
-        self._snapshot_due = self._due_after(self._snapshot_height())
+        self._due = self._due_after(application.head.header.height)
+
+    def committed(self, header: Header) -> None:
+        """Take hold of the state when a snapshot of it is due.
+
+        Whoever makes snapshots of the same heights is of more use: others fetch from all at once.
+        """
+        if header.height <= self._due or self._syncing.is_syncing:
+            return
+        if self._begun is not None or self._lock.locked():
+            self._due = self._due_after(header.height - 1)  # it takes longer than it should last
+            return
+        making = make_snapshot(self._store, self._application.genesis, self._folder)
+        try:
+            next(making)
+        except SnapshotNotNow:
+            return  # the next block will do
+        self._begun = making
+        self._due = self._due_after(header.height - 1)
 
     def start(self, failed: Callable[[BaseException], None]) -> None:
         """Begin; `failed` hears of what no retry would mend."""
@@ -61,34 +92,40 @@ class Upkeep:
         self._is_stopped = True
         if self._task is not None:
             await asyncio.wait([self._task])
-        async with self._making:
-            pass
+        async with self._lock:
+            if self._begun is not None:
+                self._begun.close()
+                self._begun = None
 
     async def make_snapshot(self) -> SnapshotView:
         """Make a snapshot now; raises SnapshotError."""
-        async with self._making:
-            found = await asyncio.to_thread(self._make)
-            keep_newest(self._folder, self._config.snapshots_kept)
-        view = view_of(found, self._application.genesis)
-        log.info("snapshot made", extra={"path": view.path, "bytes": view.size_bytes})
-        return view
+        async with self._lock:
+            begun, self._begun = self._begun, None
+            return await self._finish(begun)
 
     async def _run(self) -> None:
         while not self._is_stopped:
             if self._config.blocks_kept:
                 await asyncio.to_thread(self._prune)
-            height = self._application.head.header.height
-            if height > self._snapshot_due:
-                self._snapshot_due = self._due_after(height - 1)
+            if self._begun is not None:
                 await self._make_due()
             await asyncio.sleep(ROUND_SECONDS)
 
     async def _make_due(self) -> None:
-        """Make the snapshot that is due; one that fails is missing, and nothing else."""
-        try:
-            await self.make_snapshot()
-        except SnapshotError as error:
-            log.warning("no snapshot made", extra={"reason": error.sentence})
+        """Make the snapshot that was begun; one that fails is missing, and nothing else."""
+        async with self._lock:
+            begun, self._begun = self._begun, None
+            try:
+                await self._finish(begun)
+            except SnapshotError as error:
+                log.warning("no snapshot made", extra={"reason": error.sentence})
+
+    async def _finish(self, begun: Making | None) -> SnapshotView:
+        found = await asyncio.to_thread(self._make, begun)
+        keep_newest(self._folder, self._config.snapshots_kept)
+        view = view_of(found, self._application.genesis)
+        log.info("snapshot made", extra={"path": view.path, "bytes": view.size_bytes})
+        return view
 
     def _prune(self) -> None:
         """Prune down to the window and, now and then, give back the room."""
@@ -104,31 +141,29 @@ class Upkeep:
                 if self._is_stopped:
                     break
 
-    def _make(self) -> SnapshotFolder:
-        for _ in range(NOT_NOW_TRIES - 1):
+    def _make(self, begun: Making | None) -> SnapshotFolder:
+        """Finish a snapshot, or make one of the next moment that allows it."""
+        tries = 0
+        while begun is None:
+            begun = make_snapshot(self._store, self._application.genesis, self._folder)
             try:
-                return self._make_once()
+                next(begun)
             except SnapshotNotNow:
-                if self._is_stopped:
+                tries += 1
+                if tries == NOT_NOW_TRIES or self._is_stopped:
                     raise
                 time.sleep(NOT_NOW_SECONDS)
-        return self._make_once()
-
-    def _make_once(self) -> SnapshotFolder:
+                begun = None
         start = time.monotonic()
-        for piece in make_snapshot(self._store, self._application.genesis, self._folder):
+        for piece in begun:
             if piece is not None:
                 return piece
             if self._is_stopped:
+                begun.close()
                 break
             _rest(start)
             start = time.monotonic()
         raise SnapshotNotNow("The node stops; make the snapshot once it runs again.")
-
-    def _snapshot_height(self) -> int:
-        """The height of the newest snapshot, or where the node's blocks begin without one."""
-        newest = snapshots_in(self._folder)[:1]
-        return int(newest[0].path.name) if newest else 0
 
     def _due_after(self, height: int) -> int:
         """Return the height after which the next snapshot is taken."""

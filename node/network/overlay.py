@@ -20,6 +20,7 @@ from consensus.messages import (
     CertificateRequest,
     JustifyRequest,
     Message,
+    Status,
     decode,
     encode,
 )
@@ -76,6 +77,18 @@ class Requests(Protocol):
         ...
 
 
+class Hints(Protocol):
+    """Whoever looks at what peers say of themselves, also while no engine runs."""
+
+    def on_status(self, peer_id: bytes, status: Status) -> None:
+        """A peer says where it stands."""
+        ...
+
+    def on_peer_down(self, peer_id: bytes) -> None:
+        """A peer is gone."""
+        ...
+
+
 def topic_of(message: Message, size: int) -> Topic:
     """Return the one topic on which a message of this length travels."""
     if isinstance(message, BlockReply) and len(message.blocks) > 1:
@@ -96,6 +109,7 @@ class Overlay:
         self._host: Receiver | None = None
         self._gossip: Gossip | None = None
         self._requests: Requests | None = None
+        self._hints: Hints | None = None
 
     def join(
         self,
@@ -103,10 +117,11 @@ class Overlay:
         network: Network,
         gossip: Gossip | None = None,
         requests: Requests | None = None,
+        hints: Hints | None = None,
     ) -> None:
         """Name both sides."""
         self._host, self._network, self._gossip = host, network, gossip
-        self._requests = requests
+        self._requests, self._hints = requests, hints
 
     def peers(self) -> list[PeerInfo]:
         """Return who is connected now; nobody before the start."""
@@ -168,6 +183,8 @@ class Overlay:
         """Note that a peer is gone; what it sent before still counts."""
         if self._gossip is not None:
             self._gossip.on_peer_down(peer_id)
+        if self._hints is not None:
+            self._hints.on_peer_down(peer_id)
         log.info("peer down", extra={"peer": peer_id.hex(), "code": code})
 
     def verify(self, claims: Sequence[SignatureClaim]) -> list[bool]:
@@ -212,6 +229,8 @@ class Overlay:
                 continue
             peer = network.validator_of(delivery.peer_id) or delivery.peer_id
             self._batch.append((delivery, peer, message))
+            if self._hints is not None and isinstance(message, Status):
+                self._hints.on_status(delivery.peer_id, message)
             host.receive(peer, message)
         asyncio.get_running_loop().call_soon(self._settle)  # after the host's own step
 

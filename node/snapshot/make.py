@@ -4,7 +4,7 @@ The stored rows are those after the block before the head, and the head is the b
 proves them. The head must be directly final: nobody else's word would prove it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -42,18 +42,19 @@ from state.types import Hash
 LINKS_READ_MAX: Final = 1_024
 """Links of an epoch that are looked through from the boundary's first view on."""
 Link = tuple[Proposal, Justify]
+Making = Generator[SnapshotFolder | None, None, None]
+"""A snapshot under way, piece by piece."""
 
 PIECE_ROWS: Final = 2_000
 """Rows sorted in one piece of work, some milliseconds."""
 
 
-def make_snapshot(
-    store: KeyValueStore, genesis: Genesis, folder: Path
-) -> Iterator[SnapshotFolder | None]:
+def make_snapshot(store: KeyValueStore, genesis: Genesis, folder: Path) -> Making:
     """Make a snapshot in HOME/snapshots; yields None after each piece, and the snapshot at last.
 
-    Raises SnapshotNotNow where no state is proven yet, or the head only through a descendant, and
-    SnapshotFailed. A draft that is given up half way is removed.
+    The first piece takes hold of the moment and is done at once. Raises SnapshotNotNow where no
+    state is proven yet, or the head only through a descendant, and SnapshotFailed. A draft that is
+    given up half way is removed.
     """
     with store.snapshot() as reader:
         view = ChainView(reader)
@@ -68,6 +69,7 @@ def make_snapshot(
         draft = SnapshotFolder(folder / f"{height}{DRAFT}")
         draft.begin()
         try:
+            yield None
             marks: list[Mark] = []
             for piece in _write_chunks(view, draft):
                 marks += piece

@@ -10,6 +10,7 @@ import logging
 from collections import deque
 from typing import Final, Protocol
 
+from consensus.inputs import EpochInfo
 from consensus.messages import Status
 from node.application import Application
 from node.clock import Clock
@@ -79,6 +80,9 @@ class Syncer:
         self._times: deque[int] = deque()
         """When blocks became final, lately."""
         self._told_ms = 0
+        self._info: EpochInfo | None = None
+        self.blocks = 0
+        """Blocks that were made final here."""
 
     def start(self) -> None:
         """Look at what peers claim from now on."""
@@ -137,21 +141,29 @@ class Syncer:
         self._has_turn = False
         if not self._is_running:
             return
-        application = self._application
-        tip, info = application.tip(), application.epoch_info()
-        for effect in self._core.poll(self._clock.now_ms(), tip, info):
+        tip = self._application.tip()
+        for effect in self._core.poll(self._clock.now_ms(), tip, self._epoch()):
             self._carry_out(effect)
         block = self._core.ready()
         if block is not None:
             self._importer.take(block)
+            self.blocks += 1
             self._times.append(self._clock.now_ms())
-            self._core.committed(application.tip(), application.epoch_info())
+            self._core.committed(self._application.tip(), self._epoch())
             self._wake()
         self._tell()
         if self._timer is not None:
             self._timer.cancel()
         wait = POLL_SECONDS if self._core.is_syncing or self._core.is_waiting else IDLE_SECONDS
         self._timer = asyncio.get_running_loop().call_later(wait, self._wake)
+
+    def _epoch(self) -> EpochInfo:
+        """Return the epoch of the next block, read anew only when another one has begun."""
+        application = self._application
+        epoch = application.head.header.height // application.epoch_blocks
+        if self._info is None or self._info.epoch != epoch:
+            self._info = application.epoch_info()
+        return self._info
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
