@@ -82,13 +82,7 @@ class Service:
         database = LevelDb(config.home / DATABASE_FOLDER, create=True)
         self._store = ChainStore(database, genesis)
         self._metrics.watch_storage(config.home / DATABASE_FOLDER)
-        mempool = Mempool(
-            MempoolLimits(
-                config.mempool_transactions_max,
-                config.mempool_bytes_max,
-                PENDING_PER_SENDER_MAX,
-            )
-        )
+        mempool = _make_mempool(config)
         known = VerifiedWires(mempool.wires)
         self._application = Application(
             self._store,
@@ -131,28 +125,41 @@ class Service:
         self._host.backend = self._backend
         self._gossip = TransactionGossip(self._backend, self._network.sockets, clock.now_ms)
         self._backend.admitted = self._gossip.admitted
-        snapshots = Home(config.home).snapshots
-        handlers = {
-            **chain_handlers(self._store),
-            **snapshot_handlers(FinalityView(database), snapshots, genesis.hash),
-        }
-        self._sync_server = SyncServer(handlers, clock.now_ms)
-        self._syncer = Syncer(
-            self._application,
-            self._store,
-            self._host.ledger,
-            self._standing.keeper,
-            _Engine(self._host, lambda: self._make_driver(public_key, overlay)),
-            self._network.sockets,
-            clock,
-        )
+        self._sync_server = self._make_sync_server(database, clock)
+        engine = _Engine(self._host, lambda: self._make_driver(public_key, overlay))
+        self._syncer = self._make_syncer(engine, clock)
         self._backend.syncing = self._syncer
         overlay.join(
             *(self._host, self._network.sockets, self._gossip, self._sync_server, self._syncer)
         )
-        self._upkeep = Upkeep(database, self._application, config, snapshots, self._syncer)
-        self._host.ledger.committed = self._upkeep.committed
+        self._upkeep = self._make_upkeep(database)
         self._server = self._make_server()
+
+    def _make_syncer(self, engine: "_Engine", clock: Clock) -> Syncer:
+        return Syncer(
+            self._application,
+            self._store,
+            self._host.ledger,
+            self._standing.keeper,
+            engine,
+            self._network.sockets,
+            clock,
+        )
+
+    def _make_sync_server(self, database: LevelDb, clock: Clock) -> SyncServer:
+        genesis_hash, snapshots = self._application.genesis_hash, Home(self._config.home).snapshots
+        handlers = {
+            **chain_handlers(self._store),
+            **snapshot_handlers(FinalityView(database), snapshots, genesis_hash),
+        }
+        return SyncServer(handlers, clock.now_ms)
+
+    def _make_upkeep(self, database: LevelDb) -> Upkeep:
+        config = self._config
+        snapshots = Home(config.home).snapshots
+        upkeep = Upkeep(database, self._application, config, snapshots, self._syncer)
+        self._host.ledger.committed = upkeep.committed
+        return upkeep
 
     def _make_server(self) -> RpcServer:
         config, metrics, sockets = self._config, self._metrics, self._network.sockets
@@ -282,6 +289,14 @@ class _Engine:
     def resume(self) -> None:
         """Start a fresh engine from the tip."""
         self._host.resume(self._make_driver())
+
+
+def _make_mempool(config: NodeConfig) -> Mempool:
+    return Mempool(
+        MempoolLimits(
+            config.mempool_transactions_max, config.mempool_bytes_max, PENDING_PER_SENDER_MAX
+        )
+    )
 
 
 class _Follower:

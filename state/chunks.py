@@ -12,7 +12,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from cython_ext import tree as kernel
+from cython_ext import tree_parts as kernel
 from state.codec import Decoder, Struct
 from state.errors import Malformed
 from state.types import Hash

@@ -11,7 +11,7 @@ from node.cli import home_option
 from node.cli.answers import answering
 from node.client import Refused, SyncClient, Unreachable
 from node.errors import NodeError
-from node.home import open_home
+from node.home import Home, open_home
 from node.service import read_run_file
 from node.snapshot.folder import SnapshotFolder, snapshots_in
 from node.snapshot.make import make_snapshot
@@ -54,15 +54,9 @@ def create(home: Path) -> dict[str, Any]:
       sahara snapshot create --home node
     """
     found = open_home(home)
-    run = read_run_file(found.path)
-    if run is not None:
-        try:
-            with SyncClient(run["rpc"], timeout_seconds=CREATE_SECONDS_MAX) as client:
-                return dict(client.call("node.make_snapshot"))
-        except Refused as error:
-            raise NodeRefused(f"{error.code}: {error.sentence}") from error
-        except Unreachable:
-            pass  # its run file outlived it; whoever has the database after all holds its lock
+    by_node = _made_by_node(found)
+    if by_node is not None:
+        return by_node
     genesis = found.genesis()
     database = LevelDb(found.data, create=False)
     with closing(database):
@@ -73,6 +67,23 @@ def create(home: Path) -> dict[str, Any]:
         ) as bar:
             made = [piece for piece in bar if piece is not None]
     return _shown(view_of(made[0], genesis))
+
+
+def _made_by_node(home: Home) -> dict[str, Any] | None:
+    """Let the node of a home make a snapshot; None where none runs, or only its run file is left.
+
+    If it runs after all and does not answer, it still holds the lock of the database.
+    """
+    run = read_run_file(home.path)
+    if run is None:
+        return None
+    try:
+        with SyncClient(run["rpc"], timeout_seconds=CREATE_SECONDS_MAX) as client:
+            return dict(client.call("node.make_snapshot"))
+    except Refused as error:
+        raise NodeRefused(f"{error.code}: {error.sentence}") from error
+    except Unreachable:
+        return None
 
 
 @snapshot.command("list")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from cython_ext import tree as kernel
+from cython_ext import tree_parts as kernel
 from node.snapshot.folder import disk_errors
 from state.chunks import CHUNK_BYTES, Chunk, Mark, Row
 from state.codec import encode

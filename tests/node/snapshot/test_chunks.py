@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cython_ext import tree as kernel
+from cython_ext import tree_parts as kernel
 from node.snapshot import cutting
 from node.snapshot.cutting import Bins, cut
 from state import chunks
