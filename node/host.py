@@ -140,6 +140,7 @@ class Host:
 
     @backend.setter
     def backend(self, backend: NodeBackend) -> None:
+        """Let this one tell them."""
         self.ledger.backend = backend
 
     @property

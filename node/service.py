@@ -126,8 +126,7 @@ class Service:
         self._gossip = TransactionGossip(self._backend, self._network.sockets, clock.now_ms)
         self._backend.admitted = self._gossip.admitted
         self._sync_server = self._make_sync_server(database, clock)
-        engine = _Engine(self._host, lambda: self._make_driver(public_key, overlay))
-        self._syncer = self._make_syncer(engine, clock)
+        self._syncer = self._make_syncer(public_key, overlay, clock)
         self._backend.syncing = self._syncer
         overlay.join(
             *(self._host, self._network.sockets, self._gossip, self._sync_server, self._syncer)
@@ -135,13 +134,13 @@ class Service:
         self._upkeep = self._make_upkeep(database)
         self._server = self._make_server()
 
-    def _make_syncer(self, engine: "_Engine", clock: Clock) -> Syncer:
+    def _make_syncer(self, public_key: PublicKey | None, overlay: Overlay, clock: Clock) -> Syncer:
         return Syncer(
             self._application,
             self._store,
             self._host.ledger,
             self._standing.keeper,
-            engine,
+            _Engine(self._host, lambda: self._make_driver(public_key, overlay)),
             self._network.sockets,
             clock,
         )

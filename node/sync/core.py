@@ -105,7 +105,14 @@ class _Search:
 class BlockSync:
     """The state of one node's sync; feed it, then `poll`, then take blocks with `ready`."""
 
-    def __init__(self, genesis_hash: Hash, epoch_blocks: int, judge: Bodies) -> None:
+    def __init__(
+        self,
+        genesis_hash: Hash,
+        epoch_blocks: int,
+        judge: Bodies,
+        behind_heights: int = BEHIND_HEIGHTS,
+    ) -> None:
+        self._limit = min(behind_heights, epoch_blocks)
         self._genesis_hash = genesis_hash
         self._epoch_blocks = epoch_blocks
         self._judge = judge
@@ -113,6 +120,8 @@ class BlockSync:
         self.stage = Stage.IDLE
         self.target = 0
         """The height of the highest verified finalization."""
+        self.is_stalled = False
+        """Whether nobody has brought anything for too long."""
         self._stages = 0
         self._numbers = 0
         self._asked: dict[int, _Asked] = {}
@@ -179,7 +188,7 @@ class BlockSync:
     def committed(self, tip: Tip, info: EpochInfo) -> None:
         """The block that `ready` gave is final here."""
         self._tip, self._info = tip, info
-        self._progress_ms = self._now_ms
+        self._progress()
         descent = self._way
         if not descent.reached(tip):
             return
@@ -210,6 +219,7 @@ class BlockSync:
                 self._ask_blocks()
         if self.stage is not Stage.IDLE and now_ms - self._progress_ms >= STALLED_MS:
             self._progress_ms = now_ms
+            self.is_stalled = True
             self.sources.wake()
         out, self._out = self._out, []
         return out
@@ -275,13 +285,17 @@ class BlockSync:
             case _:
                 assert asked.part is not None and isinstance(found, tuple), "blocks of a range"
                 if self._ranges.take(asked.part, found, asked.size_bytes):
-                    self._progress_ms = self._now_ms
+                    self._progress()
 
     def _enter(self, stage: Stage) -> None:
         """Begin a stage; what was asked in another one comes too late."""
         self.stage = stage
         self._stages += 1
+        self._progress()
+
+    def _progress(self) -> None:
         self._progress_ms = self._now_ms
+        self.is_stalled = False
 
     @property
     def _known(self) -> tuple[Tip, EpochInfo]:
@@ -298,10 +312,6 @@ class BlockSync:
         return self._known[0].header.height
 
     # --- a finalization ---------------------------------------------------------------------------
-
-    @property
-    def _limit(self) -> int:
-        return min(BEHIND_HEIGHTS, self._epoch_blocks)
 
     def _probe(self) -> None:
         """Look into a claim of being far ahead: only a verified finalization proves it."""

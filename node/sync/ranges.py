@@ -2,7 +2,7 @@
 
 A range is asked of one peer, and of a second one when the first is late or nothing else is left to
 ask for; the first answer counts. An answer may hold only the first blocks of its range: the rest is
-asked for again. So much is planned that what is under way and what waits stay within BYTES_MAX.
+asked for again. Ranges are asked for only while all that is under way and waits has room.
 """
 
 from collections import deque
@@ -16,7 +16,10 @@ from p2p.topics import MIB
 from state.types import Hash
 
 BYTES_MAX: Final = 32 * MIB
-"""What is under way, each range at its longest, and what waits for its execution."""
+"""What is under way, each range at its longest, and what waits for its execution.
+
+Second askers come on top: half of it again.
+"""
 ASKS_MAX: Final = 8
 """Ranges under way; where one block is longer than a range may be, this many of those."""
 ASKERS_MAX: Final = 2
@@ -27,7 +30,7 @@ FIRST_BLOCKS: Final = 8
 LATE_MS: Final = 1_000
 """A range that takes longer is asked of a second peer."""
 
-assert BYTES_MAX >= 2 * ASKS_MAX * RANGE_BYTES_MAX
+assert BYTES_MAX >= 2 * ASKS_MAX * RANGE_BYTES_MAX, "half of it may wait"
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from node.clock import Clock
 from node.keeper import Keeper
 from node.ledger import Ledger
 from node.storage.chain_store import ChainStore
-from node.sync.core import BlockSync
+from node.sync.core import BEHIND_HEIGHTS, BlockSync
 from node.sync.effects import Accuse, Ask, Begin, Check, Descend, Effect, End, KeepLink
 from node.sync.errors import Unfit
 from node.sync.importer import Importer
@@ -62,6 +62,8 @@ class Syncer:
         engine: Engine,
         network: Network,
         clock: Clock,
+        *,
+        behind_heights: int = BEHIND_HEIGHTS,
     ) -> None:
         self._application = application
         self._store = store
@@ -70,7 +72,7 @@ class Syncer:
         self._network = network
         self._clock = clock
         self._core = BlockSync(
-            application.genesis_hash, application.epoch_blocks, application.bodies
+            application.genesis_hash, application.epoch_blocks, application.bodies, behind_heights
         )
         self._importer = Importer(application, store, ledger)
         self._tasks: set[asyncio.Future[None]] = set()
@@ -235,13 +237,16 @@ class Syncer:
         if not self.is_syncing or now_ms < self._told_ms + TOLD_MS:
             return
         self._told_ms = now_ms
-        log.info(
-            "syncing",
-            extra={
-                "height": self._application.head.header.height,
-                "target": self.target_height,
-                "blocks_per_second": self.blocks_per_second,
-                "peers": len(self._core.sources.claimants(self._application.head.header.height)),
-                "stage": self._core.stage.name.lower(),
-            },
-        )
+        height = self._application.head.header.height
+        told = {
+            "height": height,
+            "target": self.target_height,
+            "blocks_per_second": self.blocks_per_second,
+            "peers": len(self._core.sources.claimants(height)),
+            "stage": self._core.stage.name.lower(),
+        }
+        if self._core.is_stalled:
+            advice = "nobody brings what comes next; see to the peers, or restore a snapshot"
+            log.warning("sync stalled", extra={**told, "reason": advice})
+        else:
+            log.info("syncing", extra=told)

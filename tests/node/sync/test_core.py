@@ -254,10 +254,11 @@ def test_peers_that_leave_are_replaced(long: Chain) -> None:
     del lab.peers[b"first"]
     lab.core.gone(b"first")
     lab.run(lambda: lab.now_ms > 60_000)
+    assert lab.core.is_stalled
     held = lab.height
     lab.peers[b"second"] = Peer(b"second", long)
     lab.sync()
-    assert held < lab.height
+    assert held < lab.height and not lab.core.is_stalled
     arrived(lab, long)
 
 
