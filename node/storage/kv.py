@@ -100,7 +100,7 @@ def _reason(error: Exception) -> str:
 def _corrupt(path: Path, error: Exception) -> StorageCorrupt:
     return StorageCorrupt(
         f"The database at {path} is damaged ({_reason(error)}); its data were not used. Move it "
-        "away, then restore a backup there: this version cannot sync it from other nodes."
+        "away and start the node again: it begins with a snapshot or the blocks of other nodes."
     )
 
 
