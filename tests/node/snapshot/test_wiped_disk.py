@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from node.cli import main
 from node.home import NODE_KEY, VALIDATOR_KEY, HomeWishes, create_homes
 from node.keystore import key_info
 from node.snapshot.folder import snapshots_in
@@ -62,6 +64,10 @@ def test_back_by_a_snapshot_and_voting_again(nodes: list[Process]) -> None:
     with nodes[0].client() as client:
         client.execute(PAYER, Transfer(b"w" * 20, 5))
     until(lambda: all(snapshots_in(node.home / "snapshots") for node in nodes[:3]), SECONDS_MAX)
+
+    asked = CliRunner().invoke(main, ["snapshot", "create", "--json", "--home", str(nodes[0].home)])
+    assert asked.exit_code == 0, asked.stderr
+    assert Path(json.loads(asked.stdout)["path"]).parent == nodes[0].home / "snapshots"
 
     lost = nodes[3]
     key = key_info(lost.home, VALIDATOR_KEY).public_key.hex()
