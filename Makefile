@@ -18,13 +18,14 @@ export PYTHONNOUSERSITE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help setup test demo devnet bench clean
+.PHONY: help setup test demo devnet bench fuzz clean
 
 help:
 	@echo "make demo    one command: a devnet, paid calls, futures on them, settlement, checks"
 	@echo "make devnet  four validators on this machine, until Ctrl-C"
 	@echo "make test    every check and every test"
 	@echo "make bench   speeds, each as a ratio to a limit measured in the same run"
+	@echo "make fuzz    one fuzzer for a while: TARGET=frames SECONDS=600"
 	@echo "make clean   remove $(VENV) and everything built"
 
 setup: $(READY)
@@ -47,6 +48,12 @@ devnet: setup
 
 bench: setup
 	@for name in $(BENCHES); do $(BIN)/python -m bench.$$name; done
+
+# The fuzzer is an extra of its own: nothing else needs it.
+fuzz: setup
+	@$(BIN)/python -c 'import atheris' 2>/dev/null \
+		|| $(BIN)/python -m pip install -q --editable '.[fuzz]'
+	$(BIN)/python -m fuzz $(TARGET) --seconds $(or $(SECONDS),600)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -11,6 +11,7 @@ from state.crypto import Tag
 from state.finality import (
     Certificate,
     Finalization,
+    Header,
     Justify,
     Notarization,
     Nullification,
@@ -271,7 +272,7 @@ def vote_notarize(core: Core) -> None:
     if proposal is None:
         return
     standing = core.standing(proposal)
-    if view.proposal_invalid or standing is Standing.INVALID:
+    if proposal in view.refused or standing is Standing.INVALID:
         core.occur(view, Occurrence.PROPOSAL_INVALID)
         return
     if standing is Standing.WAITING:
@@ -283,10 +284,19 @@ def vote_notarize(core: Core) -> None:
     is_again = proposal.view != header.view
     # settled 16: too early is pending; the time of a re-proposal was judged before (settled 9)
     early_ms = header.time_ms - core.settings.timeouts.future_ms_max - core.wall_offset_ms
-    if not is_again and early_ms > core.now_ms:
+    if not is_again and early_ms > core.now_ms and not _is_least(core, header):
         core.judge_ms = early_ms
         return
     core.occur(view, Occurrence.PROPOSAL_VALID)
+
+
+def _is_least(core: Core, header: Header) -> bool:
+    """Tell whether a header has the least time that its parent allows.
+
+    Nobody can put the chain further ahead with it, so it is never too early: else clocks that were
+    set back would stop the chain until they have caught up with it.
+    """
+    return header.time_ms == _held(core, header.parent_id).header.time_ms + 1
 
 
 # --- R1: leading ----------------------------------------------------------------------------------

@@ -57,8 +57,9 @@ from node.ledger import Ledger
 from node.mempool import Mempool
 from node.metrics import NodeMetrics
 from node.storage.chain_store import ChainStore
+from state.crypto import SignatureClaim
 from state.errors import InvalidBlock, Malformed
-from state.finality import Notarization, boundary_height
+from state.finality import Notarization, SignedVote, boundary_height
 from state.modules import chain
 from state.types import ZERO_HASH
 
@@ -68,7 +69,7 @@ SERVED_BYTES_MAX = 2**24
 """Final blocks served in one step; whoever asks for more asks again."""
 SERVED_MAX = 64
 """Requests for stored things that are answered in one step."""
-CLOCK_SECONDS = 10.0
+CLOCK_SECONDS = 1.0
 """How often the engine is told what the wall clock shows, should somebody have set it."""
 
 log = logging.getLogger("sahara.host")
@@ -200,6 +201,10 @@ class Host:
     def hello(self) -> Message | None:
         """Return where this node stands, to tell a new peer; None while it does not run."""
         return status_of(self._driver.core) if self._is_running else None
+
+    def claim_of(self, vote: SignedVote) -> SignatureClaim | None:
+        """Return what a vote of this epoch claims, None if the epoch has no such validator."""
+        return self._driver.core.epoch.claim_of(vote)
 
     def pending_changed(self) -> None:
         """Tell the engine, once a turn of the loop, that the mempool is not empty any more."""

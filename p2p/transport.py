@@ -19,6 +19,7 @@ from p2p.counters import Counters, count
 from p2p.errors import NetworkError, RemoteError
 from p2p.gate import Gate, Place
 from p2p.handshake import Established, HandshakeRefused, Initiator, NodeKey, Responder
+from p2p.noise import quiet_logger
 from p2p.session import Clock, Line, Socket
 from p2p.wire import FRAME_BYTES_MAX
 
@@ -61,6 +62,7 @@ class _Gatekeeper(web.Server):
         super().__init__(
             handler,
             access_log=None,
+            logger=quiet_logger("p2p.http"),
             keepalive_timeout=0.0,
             lingering_time=0.0,
             max_line_size=HEADER_BYTES_MAX,

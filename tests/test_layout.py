@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
-FOLDERS = ("cython_ext", "state", "consensus", "p2p", "node", "bench", "docs")
+FOLDERS = ("cython_ext", "state", "consensus", "p2p", "node", "bench", "fuzz", "docs")
 SUFFIXES = (".py", ".pyx", ".pxd", ".md")
 NAME_WIDTH = 36
 BLOCK = re.compile(r"(^## Map\n.*?^```\w*\n)(.*?)(^```$)", re.MULTILINE | re.DOTALL)

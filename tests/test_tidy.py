@@ -59,7 +59,7 @@ class Source:
 
     @property
     def room(self) -> str:
-        """The folder at the top: a room, tests or bench."""
+        """The folder at the top: a room, tests, bench or fuzz."""
         return self.path.split("/")[0]
 
     @property
@@ -82,7 +82,7 @@ Rule = Callable[[Source], Iterator[str]]
 
 def sources() -> list[Source]:
     """All Python and Cython of the project, generated files excepted."""
-    folders = [*ROOMS, "tests", "bench"]
+    folders = [*ROOMS, "tests", "bench", "fuzz"]
     paths = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.p*"))]
     paths = [*paths, ROOT / "setup.py"]
     return [
@@ -124,7 +124,7 @@ def import_law(source: Source) -> Iterator[str]:
         prefixes = {".".join(name.split(".")[:size]) for size in range(1, name.count(".") + 2)}
         if allowed is not None and ours and not prefixes & allowed:
             yield f"{source.path}:{line}: {source.room} may not import {name}"
-        if allowed is not None and name.split(".")[0] in ("tests", "bench"):
+        if allowed is not None and name.split(".")[0] in ("tests", "bench", "fuzz"):
             yield f"{source.path}:{line}: {source.room} may not import {name}"
 
 

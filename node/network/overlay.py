@@ -3,8 +3,8 @@
 Consensus names a validator by its key and any other node by its node id; the network knows nodes
 alone. Each message has one topic by its kind and length. What comes is decoded within its bounds
 and handed to the host in fair turns; then it gets its verdict. Only what no honest node sends is
-INVALID: bytes that decode to nothing, a wrong topic, and a vote that its own validator sends and
-did not sign. Everything else is neutral, for consensus does not tell what a message was worth.
+INVALID: bytes that decode to nothing, a wrong topic, and a vote that its validator did not sign.
+Everything else is neutral, for consensus does not tell what a message was worth.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from p2p.topics import Topic
 from state import crypto
 from state.crypto import SignatureClaim
 from state.errors import Malformed
-from state.finality import Finalize, Notarize, Nullify
+from state.finality import Finalize, Notarize, Nullify, SignedVote
 
 URGENT_BYTES_MAX: Final = 2**16
 """What is longer travels as BLOCKS, where it holds up no vote."""
@@ -50,6 +50,10 @@ class Receiver(Protocol):
 
     def hello(self) -> Message | None:
         """Return what to tell a new peer, None before the start."""
+        ...
+
+    def claim_of(self, vote: SignedVote) -> SignatureClaim | None:
+        """Return what a vote of this epoch claims, None if the epoch has no such validator."""
         ...
 
 
@@ -188,18 +192,20 @@ class Overlay:
         log.info("peer down", extra={"peer": peer_id.hex(), "code": code})
 
     def verify(self, claims: Sequence[SignatureClaim]) -> list[bool]:
-        """Verify signatures for the engine, and note who sent a vote of its own that fails."""
+        """Verify signatures for the engine, and note who sent a vote that fails.
+
+        The whole claim is compared: a signature that holds for one vote fails under another that
+        somebody else put it to, and is no fault of whoever sent the first.
+        """
         verdicts = crypto.verify_many(claims)
         if not all(verdicts):
-            failed = {
-                (claim[0], claim[2])
-                for claim, holds in zip(claims, verdicts, strict=True)
-                if not holds
-            }
+            host = self._host
+            assert host is not None, "joined before the start"
+            failed = {claim for claim, holds in zip(claims, verdicts, strict=True) if not holds}
             for _, peer, message in self._batch:
                 match message:
                     case Notarize() | Nullify() | Finalize():
-                        if (peer, message.vote.signature) in failed:
+                        if host.claim_of(message) in failed:
                             self._offenders.add(peer)
                     case _:
                         pass

@@ -139,7 +139,8 @@ class TransactionGossip:
         peer_id = delivery.peer_id
         match message:
             case Told(ids):
-                delivery.settle(self._told(peer_id, ids))
+                self._told(peer_id, ids)
+                delivery.settle(Verdict.DUPLICATE)  # telling is worth nothing, bringing is
             case Wanted(ids):
                 self._answer(peer_id, ids)
                 delivery.settle(Verdict.DUPLICATE)
@@ -152,14 +153,12 @@ class TransactionGossip:
 
     # --- in --------------------------------------------------------------------------------------
 
-    def _told(self, peer_id: bytes, ids: tuple[Hash, ...]) -> Verdict:
+    def _told(self, peer_id: bytes, ids: tuple[Hash, ...]) -> None:
         for tx_id in ids:
             if tx_id in self._news:
                 self._knowing.setdefault(tx_id, set()).add(peer_id)
-        lacking = [tx_id for tx_id in ids if tx_id not in self._seen]
-        self._puller.on_told(peer_id, lacking)
+        self._puller.on_told(peer_id, [tx_id for tx_id in ids if tx_id not in self._seen])
         self._poll()
-        return Verdict.USEFUL if lacking else Verdict.DUPLICATE
 
     async def _admit(self, delivery: Delivery, wires: tuple[bytes, ...]) -> None:
         """Admit what was brought; verified together, as all that waits is."""

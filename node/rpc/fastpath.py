@@ -7,14 +7,14 @@ is not ours.
 """
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from node.rpc.dispatch import Answer, failure
 from node.rpc.errors import InternalError
+from p2p.noise import quiet_logger
 
-LOGGER = logging.getLogger("node.rpc.http")
+LOGGER = quiet_logger("node.rpc.http")
 
 HEAD_BYTES_MAX = 2_048
 HEADS_KNOWN_MAX = 1_024

@@ -7,9 +7,8 @@ which carry the Origin of a web page: otherwise any page in the operator's brows
 import asyncio
 import errno
 import ipaddress
-import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from http import HTTPStatus
 from socket import gaierror
@@ -17,7 +16,6 @@ from typing import Any, ClassVar
 
 from aiohttp import WSCloseCode, WSMsgType, web
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 from prometheus_client import CollectorRegistry, Gauge
@@ -57,17 +55,6 @@ class HostUnusable(SaharaError):
     code: ClassVar[str] = "rpc.host_unusable"
 
 
-class _NotTheirNoise(logging.Filter):
-    """Drops what aiohttp logs, with a traceback, about requests that are no HTTP."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        error = record.exc_info[1] if record.exc_info else None
-        return not isinstance(error, HttpProcessingError)
-
-
-LOGGER.addFilter(_NotTheirNoise())
-
-
 class RpcServer:
     """Serves one backend; `start` returns the port, `wait` raises what broke it, `stop` ends it."""
 
@@ -99,8 +86,9 @@ class RpcServer:
         """Listen, and return the port; raises PortInUse."""
         self._on_loopback = host in LOOPBACK_NAMES or _is_loopback(host)
         loop = asyncio.get_running_loop()
-        self._server = web.Server(
+        self._server = _Listening(
             self._handle,
+            self._heard,
             request_factory=self._request,
             keepalive_timeout=self._limits.idle_seconds,
             lingering_time=CLOSE_SECONDS,
@@ -379,6 +367,26 @@ async def _cut_off_when_slow(
     except TimeoutError:
         if request.transport is not None:
             request.transport.abort()
+
+
+class _Listening(web.Server):
+    """aiohttp's server, which tells of every connection that is gone: nothing waits for it."""
+
+    def __init__(
+        self,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        on_end: Callable[[web.RequestHandler], None],
+        **options: Any,
+    ) -> None:
+        super().__init__(handler, **options)
+        self._on_end = on_end
+
+    def connection_lost(
+        self, handler: web.RequestHandler, exc: BaseException | None = None
+    ) -> None:
+        """Forget the connection."""
+        super().connection_lost(handler, exc)
+        self._on_end(handler)
 
 
 class _Refusal(asyncio.Protocol):

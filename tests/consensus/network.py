@@ -32,6 +32,7 @@ from consensus.effects import (
 from consensus.inputs import (
     BlockBuilt,
     BlockExecuted,
+    ClockSet,
     EpochBegun,
     EpochInfo,
     Input,
@@ -93,9 +94,13 @@ def key_of(index: int) -> bytes:
 
 
 def judge_body(header: Header, body: bytes) -> Judgement:
-    if header.tx_root != digest(b"body", body):
+    if (header.tx_root, header.evidence_root) != (digest(b"body", body), ZERO_HASH):
         return Judgement.FOREIGN
     return Judgement.INVALID if body.startswith(b"bad") else Judgement.VALID
+
+
+def judge_over_parent(header: Header, block_id: bytes, body: bytes) -> bool:
+    return header.params_hash == ZERO_HASH and not body.startswith(b"unfit")
 
 
 def genesis_tip(members: tuple[Validator, ...]) -> Tip:
@@ -134,6 +139,8 @@ class Node:
         self.seen: dict[bytes, Block] = {}
         self.halted: str | None = None
         self.effects: list[Effect] = []
+        self.ahead_ms = 0
+        """How far the node's wall clock is ahead of the others'."""
         self.crash_after: int | None = None
         """The power fails before the next durable effect but so many."""
 
@@ -146,6 +153,15 @@ class Node:
     def height(self) -> int:
         return self.disk.chain[-1].header.height
 
+    @property
+    def wall_ms(self) -> int:
+        return self.network.now + WALL + self.ahead_ms
+
+    def set_clock(self, ahead_ms: int) -> None:
+        """Set the wall clock, and tell the driver, as a host does after a while."""
+        self.ahead_ms = ahead_ms
+        self.feed(ClockSet(self.network.now, self.wall_ms))
+
     def info(self, number: int) -> EpochInfo:
         members = self.network.members
         boundary = self.disk.chain[number * self.network.epoch_blocks]
@@ -155,8 +171,9 @@ class Node:
         network = self.network
         self.life += 1
         length, key = network.epoch_blocks, self.key
+        judges = (network.verify, judge_body, judge_over_parent)
         times = (network.timeouts, network.pacing)
-        self.driver = Driver(Settings(GENESIS, length, key, network.verify, judge_body, *times))
+        self.driver = Driver(Settings(GENESIS, length, key, *judges, *times))
         tip = self.disk.chain[-1]
         self.executed = {one.block_id: one for one in self.disk.chain}
         number = tip.header.height // network.epoch_blocks
@@ -164,7 +181,7 @@ class Node:
         records = tuple(self.disk.records)
         blocks = tuple(self.disk.blocks.values())
         now, info, kept = network.now, self.info(number), (records, blocks, guarded)
-        self.feed(Started(now, now + WALL, info, tip, *kept, **given))
+        self.feed(Started(now, self.wall_ms, info, tip, *kept, **given))
         self.feed(TransactionsPending(network.now, network.pending))
 
     def crash(self) -> None:
@@ -215,7 +232,7 @@ class Node:
                 body = self.network.body(self, height)
                 return [
                     BlockBuilt(
-                        now, view, now + WALL, body, digest(b"body", body), ZERO_HASH, ZERO_HASH
+                        now, view, self.wall_ms, body, digest(b"body", body), ZERO_HASH, ZERO_HASH
                     )
                 ]
             case ExecuteBlock(header, block_id, justify, body):
@@ -224,7 +241,7 @@ class Node:
                 tip = self.network.executed_tip(header)
                 self.executed[block_id] = tip = replace(tip, changed=bool(body))
                 roots = (tip.state_root, tip.outcomes_root)
-                valid = not body.startswith(b"fails")
+                valid = judge_over_parent(header, block_id, body) and not body.startswith(b"fails")
                 return [BlockExecuted(now, block_id, valid, *roots, bool(body))]
             case SignVote(kind, subject):
                 return [self.sign_vote(kind, subject)]

@@ -73,10 +73,11 @@ async def is_dropped(reader: asyncio.StreamReader, seconds: float = 3.0) -> bool
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_garbage(connect: Connect, seed: int) -> None:
+async def test_garbage(connect: Connect, seed: int, caplog: pytest.LogCaptureFixture) -> None:
     reader, writer = await connect()
     writer.write(random.Random(seed).randbytes(100_000))
     assert await is_dropped(reader)
+    assert not caplog.records, "or strangers could fill the disk"
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ async def test_a_forged_copy_does_not_keep_the_true_one_out(nodes: Nodes) -> Non
         (encode(Brought((b"forged" + b"b" * 32,))), Verdict.INVALID),
         (encode(Brought((b"poor" + b"c" * 32,))), Verdict.DUPLICATE),
         (encode(Brought((b"valid" + b"d" * 32,))), Verdict.USEFUL),
-        (encode(Told((b"e" * 32,))), Verdict.USEFUL),
+        (encode(Told((b"e" * 32,))), Verdict.DUPLICATE),
         (encode(Wanted((b"f" * 32,))), Verdict.DUPLICATE),
     ],
 )

@@ -1,7 +1,9 @@
 """The server over raw HTTP: what JSON-RPC 2.0 says of requests, and what bad input gets."""
 
 import asyncio
+import itertools
 import json
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -248,3 +250,23 @@ async def test_connections_beyond_the_limit_are_closed(memory_node: Any, serve: 
         for _, each in [*held, (reader, writer)]:
             each.close()
             await each.wait_closed()
+
+
+async def test_who_hangs_up_before_a_request_leaves_nothing_behind(memory_node: Any) -> None:
+    server = RpcServer(memory_node)
+    port = await server.start()
+    for said in (b"P", b"POST / HTTP/1.1\r\nHost: a", b"GET /ws HTTP/1.1\r\n"):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(said)
+        await until(lambda: server._silent)
+        writer.transport.abort()
+        await until(lambda: not server._silent and not server._fast)
+    await server.stop()
+
+
+async def until(is_so: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        for wait_s in itertools.repeat(0.005):
+            if is_so():
+                return
+            await asyncio.sleep(wait_s)
