@@ -1,7 +1,6 @@
 """Compiled kernels and their pure twins: bytes in, bytes or bool out.
 
-Which of the two serves is decided here, once. The compiled kernels are required; the variable
-SAHARA_PURE_PYTHON=1 chooses the pure twins, for tests and debugging.
+Which serves is decided here, once: the compiled, or with SAHARA_PURE_PYTHON=1 the slow pure ones.
 """
 
 import os
