@@ -5,7 +5,7 @@ are no quorum's, or its hashes are not those that a verified finalization commit
 of that and still breaks a rule was made final by a quorum, and is no peer's fault.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from consensus.blocks import Blocks
@@ -160,10 +160,15 @@ def check_bodies(judge: Bodies, blocks: Sequence[ProvenBlock]) -> tuple[ProvenBl
 
 
 def is_sound(
-    tip: Tip, one: ProvenBlock, validators: Validators, next_hash: Hash, epoch_blocks: int
+    tip: Tip,
+    one: ProvenBlock,
+    validators: Validators,
+    next_hash: Hash,
+    epoch_blocks: int,
+    judge_over_parent: Callable[[Header, Hash, bytes], bool],
 ) -> bool:
     """Tell whether a block may stand on the tip, by the engine's own rule: all roots agree."""
-    tree = Blocks(tip, epoch_blocks, lambda *_: True)  # what the state shows, execution tells
+    tree = Blocks(tip, epoch_blocks, judge_over_parent)
     tree.add(one.block_id, one.block, Judgement.VALID)
     return tree.advance(one.block_id, validators, next_hash) == [one.block_id]
 

@@ -13,6 +13,7 @@ from node.storage.chain_store import ChainStore
 from node.sync.checks import ProvenBlock, is_sound
 from state.errors import InvalidBlock
 from state.finality import boundary_height, set_hash
+from state.types import Hash
 
 
 class Importer:
@@ -30,11 +31,16 @@ class Importer:
         """Execute a block over the head and make it final; raises ConsensusHalted."""
         application, block = self._application, one.block
         header, epoch_blocks = block.header, application.epoch_blocks
-        validators = self._leaders()
-        if not is_sound(application.tip(), one, validators, self._next_hash, epoch_blocks):
-            raise _broken(header.height, "It does not follow from the block below it.")
         if one.checked is not None:
             application.bodies.keep((header.tx_root, header.evidence_root), one.checked)
+        if not is_sound(
+            application.tip(),
+            one,
+            *self._sets(),
+            epoch_blocks,
+            application.judge_over_parent,
+        ):
+            raise _broken(header.height, "It does not follow from the block below it.")
         try:
             application.execute(header, one.block_id, block.justify, block.body)
         except InvalidBlock as error:
@@ -46,13 +52,14 @@ class Importer:
             self._store.finality.keep_link(proposal, block.justify)
         self._ledger.commit(header, one.block_id, one.finalization)
 
-    def _leaders(self) -> Validators:
+    def _sets(self) -> tuple[Validators, Hash]:
+        """Return the epoch's validators, and the hash of the next epoch's set."""
         info = self._application.epoch_info()
         if self._validators is None or self._epoch != info.epoch:
             self._epoch = info.epoch
             self._validators = Validators(info.validators, info.boundary.block_id)
             self._next_hash = set_hash(info.next_validators)
-        return self._validators
+        return self._validators, self._next_hash
 
 
 def _broken(height: int, why: str) -> ConsensusHalted:

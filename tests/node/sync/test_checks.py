@@ -176,8 +176,9 @@ def test_what_stands_on_the_tip(field: str) -> None:
     validators = Validators(info.validators, info.boundary.block_id)
     next_hash = set_hash(info.next_validators)
     good = ProvenBlock(block.header.id, block, None)
-    assert is_sound(tip, good, validators, next_hash, EPOCH_BLOCKS)
+    assert is_sound(tip, good, validators, next_hash, EPOCH_BLOCKS, lambda *_: True)
     wrong = {field: bytes(20 if field == "proposer" else 32)}
     header = replace(block.header, **wrong)
     bad = ProvenBlock(header.id, Block(header, block.justify, block.body), None)
-    assert not is_sound(tip, bad, validators, next_hash, EPOCH_BLOCKS)
+    assert not is_sound(tip, bad, validators, next_hash, EPOCH_BLOCKS, lambda *_: True)
+    assert not is_sound(tip, good, validators, next_hash, EPOCH_BLOCKS, lambda *_: False)
