@@ -1,7 +1,6 @@
 """Compiled kernels and their pure twins: bytes in, bytes or bool out.
 
-Which of the two serves is decided here, once. The compiled kernels are required; the variable
-SAHARA_PURE_PYTHON=1 chooses the pure twins, for tests and debugging.
+Which serves is decided here, once: the compiled, or with SAHARA_PURE_PYTHON=1 the slow pure ones.
 """
 
 import os
@@ -12,12 +11,13 @@ if TYPE_CHECKING or os.environ.get("SAHARA_PURE_PYTHON") == "1":
     from cython_ext import _hashing_py as _hashing
     from cython_ext import _sumtree_py as _sumtree
     from cython_ext import _tree_py as _tree
+    from cython_ext import _treeparts_py as _treeparts
     from cython_ext import _treeproof_py as _treeproof
 
     IMPLEMENTATION = "pure"
 else:
     try:
-        from cython_ext import _ed25519, _hashing, _sumtree, _tree, _treeproof
+        from cython_ext import _ed25519, _hashing, _sumtree, _tree, _treeparts, _treeproof
     except ImportError as error:
         raise ImportError(
             f"the compiled kernels did not load ({error}); install with `pip install .`, or set "
@@ -36,4 +36,5 @@ sum_root = _sumtree.sum_root
 sum_path = _sumtree.sum_path
 sum_verify = _sumtree.sum_verify
 tree = _tree
+tree_parts = _treeparts
 tree_proof = _treeproof

@@ -1,4 +1,4 @@
-# What the state tree's two kernels share: the shape of a decoded page, told in _tree.pyx.
+# What the state tree's kernels share: the shape of a decoded page, told in _tree.pyx.
 
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy
@@ -38,6 +38,7 @@ cdef void hash_entry(Leaf *leaf, bytes key, bytes value)
 cdef void hash_subtree(
     uint8_t *out, const Leaf **leaves, Py_ssize_t count, int level
 ) noexcept nogil
+cdef bint sort_leaves(const Leaf **leaves, Py_ssize_t count) noexcept nogil
 cdef void weigh(uint8_t *weights, const uint8_t *head) noexcept nogil
 cdef bytes key_of_page(int level, const uint8_t *path)
 cdef const uint8_t *find_page(

@@ -10,7 +10,7 @@ A page being written has its node i at 32 * i of its head.
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_GetItem
-from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.ref cimport PyObject
 from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport qsort
@@ -269,7 +269,7 @@ cdef int _compare(const void *low, const void *high) noexcept nogil:
     return memcmp(left.path, right.path, HASH_SIZE)
 
 
-cdef bint _sort(const Leaf **leaves, Py_ssize_t count) noexcept nogil:
+cdef bint sort_leaves(const Leaf **leaves, Py_ssize_t count) noexcept nogil:
     """Sort by path; false when two leaves have one path."""
     cdef Py_ssize_t at
     qsort(leaves, count, sizeof(Leaf *), _compare)
@@ -300,7 +300,7 @@ def update(list overlays, fetch, bytes root, changes):
                 raise TypeError("a key is bytes, not None")
             hash_entry(leaves + at, key, value)
             sorted_leaves[at] = leaves + at
-        if not _sort(sorted_leaves, count):
+        if not sort_leaves(sorted_leaves, count):
             raise ValueError("a key is changed twice in one update")
         if building:
             for at in range(count):
@@ -327,44 +327,6 @@ cdef tuple _run(list overlays, object fetch, bytes root, const Leaf **leaves, Py
         page = run.load(0, EMPTY, <const uint8_t *> PyBytes_AS_STRING(root))
     run.apply(page, 0, leaves, count, &above, 0)
     return slot_hash(above.head, 0)[:HASH_SIZE], run.pages
-
-
-def root_of(items):
-    """The root over all items at once, without pages; ValueError when a key comes twice."""
-    cdef Py_ssize_t at, count = 0, room = 1024
-    cdef Leaf *leaves = <Leaf *> PyMem_Malloc(room * LEAF_SIZE)
-    cdef Leaf *larger
-    cdef const Leaf **sorted_leaves = NULL
-    cdef uint8_t root[HASH_SIZE]
-    cdef bytes key, value
-    cdef bint distinct
-    try:
-        for key, value in items:
-            if key is None or value is None:
-                raise TypeError("keys and values are bytes, not None")
-            if count == room or leaves == NULL:
-                room *= 2
-                larger = <Leaf *> PyMem_Realloc(leaves, room * LEAF_SIZE)
-                if larger == NULL:
-                    raise MemoryError
-                leaves = larger
-            hash_entry(leaves + count, key, value)
-            count += 1
-        sorted_leaves = <const Leaf **> PyMem_Malloc(max(count, 1) * sizeof(Leaf *))
-        if sorted_leaves == NULL:
-            raise MemoryError
-        with nogil:
-            for at in range(count):
-                sorted_leaves[at] = leaves + at
-            distinct = _sort(sorted_leaves, count)
-            if distinct:
-                hash_subtree(root, sorted_leaves, count, 0)
-        if not distinct:
-            raise ValueError("a key comes twice")
-        return root[:HASH_SIZE]
-    finally:
-        PyMem_Free(leaves)
-        PyMem_Free(sorted_leaves)
 
 
 def page_key(int level, bytes path):

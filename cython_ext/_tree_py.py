@@ -262,11 +262,3 @@ def update(
         return root, {}
     top = run.apply(page, 0, leaves)
     return (top if isinstance(top, bytes) else EMPTY), run.pages
-
-
-def root_of(items: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Return the root over all items at once, without pages; ValueError when a key comes twice."""
-    leaves = sorted(new_leaf(key, value) for key, value in items)
-    if any(low[0] == high[0] for low, high in pairwise(leaves)):
-        raise ValueError("a key comes twice")
-    return hash_subtree(leaves, 0)

@@ -16,7 +16,8 @@ import msgspec
 from msgspec import Meta
 
 from node.errors import ConfigInvalid
-from node.network_settings import LIST_PATTERN, PeerSettings, listed
+from node.history_settings import HistorySettings
+from node.network_settings import LIST_PATTERN, listed
 
 CONFIG_FILE = "config.toml"
 ENVIRONMENT_PREFIX = "SAHARA_"
@@ -25,8 +26,8 @@ OTHER_VARIABLES = ("SAHARA_PURE_PYTHON", "SAHARA_HOME", "SAHARA_NODE")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NodeConfig(PeerSettings):
-    """Every setting of a node, valid by construction; those of the network are inherited."""
+class NodeConfig(HistorySettings):
+    """Every setting of a node, valid by construction; network and history are inherited."""
 
     home: Path
     """The folder that holds everything of this node."""

@@ -6,6 +6,7 @@
     passphrase       of keys that were made when nobody gave one
     guard            what the key has signed (node/signer.py)
     data/            blocks and state (node/storage)
+    snapshots/       snapshots of the state (node/snapshot)
     peers            addresses of other nodes (p2p/peerbook.py)
     declared         until the home is made: the terms that its key was declared on
 
@@ -120,6 +121,11 @@ class Home:
     def data(self) -> Path:
         """The database."""
         return self.path / "data"
+
+    @property
+    def snapshots(self) -> Path:
+        """Snapshots that were made here, or fetched from peers."""
+        return self.path / "snapshots"
 
     def genesis(self) -> Genesis:
         """Return the network of this home; raises GenesisMissing or GenesisInvalid."""

@@ -1,6 +1,7 @@
 """The ledger: a block becomes final, whoever brought it, and everybody concerned hears of it."""
 
 import asyncio
+from collections.abc import Callable
 
 from node.application import Application, Candidate
 from node.backend import NodeBackend
@@ -28,6 +29,8 @@ class Ledger:
         self.has_committed = asyncio.Event()
         """Set once a block has become final since the start."""
         self.backend: NodeBackend | None = None
+        self.committed: Callable[[Header], None] = lambda _: None
+        """Told of every final block, before the next one can become final."""
 
     def commit(
         self,
@@ -51,5 +54,6 @@ class Ledger:
         )
         if self.backend is not None:
             self.backend.committed(candidate, finalization, dropped)
+        self.committed(header)
         self.has_committed.set()
         return candidate

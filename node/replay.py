@@ -1,7 +1,8 @@
-"""Replaying a chain: every stored block is executed anew from genesis, and every root compared.
+"""Replaying a chain: every stored block is executed anew, and every root compared.
 
-Nothing of the stored state is used: what a block commits to must follow from genesis and the
-blocks before it, under any hash seed and with either kind of kernels. Nor are stored validator sets
+Nothing of the stored state is used: what a block commits to must follow from genesis, or from a
+snapshot that proves itself, and the blocks after it, under any hash seed and with either kind of
+kernels. Nor are stored validator sets
 believed: each epoch's set is that of the state which was computed here, and by it every leader,
 justification and certificate is judged as any honest validator would (R2, settled 6 to 9).
 """
@@ -41,22 +42,29 @@ class Replayed:
         )
 
 
-def replay(store: ChainStore, genesis: Genesis, scratch: KeyValueStore) -> Iterator[Replayed]:
-    """Yield every height from genesis to the head; `scratch` is an empty store to work in.
+def replay(
+    store: ChainStore, genesis: Genesis, scratch: KeyValueStore, to_height: int | None = None
+) -> Iterator[Replayed]:
+    """Yield every height from the head of `scratch` to that of the store, or to one below it.
 
+    `scratch` is an empty store to work in, which begins with genesis, or one that was restored.
     Raises InvalidBlock when a block is not the one that its header, certificate, leader or parent
     name, and NotFound when its body is not kept.
     """
     head = store.head
     if head is None:
         return
-    fresh = ChainStore(scratch, genesis)
     application = Application(
-        fresh, genesis, invariants_every_blocks=1, timed=lambda _: nullcontext()
+        ChainStore(scratch, genesis),
+        genesis,
+        invariants_every_blocks=1,
+        timed=lambda _: nullcontext(),
     )
     judge = _Judge(application)
-    for height in range(head.header.height + 1):
-        if height:
+    first = application.head.header.height
+    last = head.header.height if to_height is None else to_height
+    for height in range(first, last + 1):
+        if height > first:
             judge.execute(store, height)
         here = application.head
         if height < head.header.height:
@@ -67,9 +75,42 @@ def replay(store: ChainStore, genesis: Genesis, scratch: KeyValueStore) -> Itera
         yield Replayed(height, here.state_root, expected, here.outcomes_root, outcomes)
     if judge.unproven:
         raise InvalidBlock(
-            f"No certificate stands behind block {head.header.height}; start the node once, or "
-            "restore a backup."
+            f"No certificate stands behind block {last}; start the node once, or restore a backup."
         )
+
+
+def check_kept(store: ChainStore, genesis: Genesis) -> None:
+    """Check the headers that are kept above the floor, where no state leads through their blocks.
+
+    Each stands on the one before, has the justification and body it names, and its certificate is
+    of its epoch's set; that set is checked where the walk from genesis leads to it. Raises
+    InvalidBlock.
+    """
+    head = store.head
+    assert head is not None, "what has a floor has a head"
+    parent = store.header(store.floor)
+    for height in range(store.floor, head.header.height + 1):
+        row = store.header(height)
+        header, members = row.header, store.finality.members(row.header.epoch)
+        justify = store.finality.justify(header.justify_hash)
+        if header.id != row.block_id or header.height != height:
+            raise _refused(height, "is another than its header")
+        if height > store.floor and header.parent_id != parent.block_id:
+            raise _refused(height, f"does not stand on block {height - 1}")
+        if justify is None or justify_hash(justify) != header.justify_hash:
+            raise _refused(height, "has no justification")
+        if store.body(height).root != header.tx_root:
+            raise _refused(height, "has another body")
+        if members is None or set_hash(members) != header.validators_hash:
+            raise _refused(height, "names other validators than its epoch has")
+        final = row.finalization
+        if final is not None and not (
+            final.subject.block_id == row.block_id
+            and fits(final.subject, header, genesis.params.staking.epoch_blocks)
+            and verify_certificate(genesis.hash, final, members)
+        ):
+            raise _refused(height, "has no valid finalization")
+        parent = row
 
 
 class _Judge:

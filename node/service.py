@@ -21,6 +21,7 @@ from consensus.settings import Settings
 from consensus.timeouts import DEVNET, MAINNET, Pacing
 from node.application import Application
 from node.backend import NodeBackend
+from node.beginning import begin_with_snapshot, is_needed
 from node.bodies import VerifiedWires
 from node.clock import Clock, SystemClock
 from node.config import NodeConfig
@@ -39,13 +40,16 @@ from node.rpc.catalogue import method_of
 from node.rpc.limits import RpcLimits
 from node.rpc.server import RpcServer
 from node.signer import Signer, create_guard
+from node.snapshot.serving import snapshot_handlers
 from node.standing import Standing, take_stock
 from node.storage.chain_store import ChainStore
+from node.storage.finality_store import FinalityView
 from node.storage.kv import LevelDb
 from node.sync.archive import chain_handlers
 from node.sync.metrics import SyncCollector
 from node.sync.server import SyncServer
 from node.sync.syncer import Syncer
+from node.upkeep import MAKE_SNAPSHOT, Upkeep
 from p2p.handshake import NodeKey
 from state.errors import InvariantBroken, SaharaError
 from state.genesis import Genesis
@@ -82,13 +86,7 @@ class Service:
         self._metrics.watch_storage(
             config.home / DATABASE_FOLDER, database.size_of, database.memory_bytes
         )
-        mempool = Mempool(
-            MempoolLimits(
-                config.mempool_transactions_max,
-                config.mempool_bytes_max,
-                config.mempool_per_sender_max,
-            )
-        )
+        mempool = _make_mempool(config)
         known = VerifiedWires(mempool.wires)
         self._application = Application(
             self._store,
@@ -130,25 +128,25 @@ class Service:
             clock,
         )
         self._host.backend = self._backend
-        self._meet(overlay, public_key, genesis, clock)
+        self._meet(overlay, public_key, genesis, database)
         self._show(mempool)
         self._server = self._make_server()
 
     def _meet(
-        self, overlay: Overlay, public_key: PublicKey | None, genesis: Genesis, clock: Clock
+        self, overlay: Overlay, public_key: PublicKey | None, genesis: Genesis, database: LevelDb
     ) -> None:
         """Name to the overlay whatever speaks with peers."""
-        self._gossip = TransactionGossip(self._backend, self._network.sockets, clock.now_ms)
+        self._gossip = TransactionGossip(self._backend, self._network.sockets, self._clock.now_ms)
         self._proposals = Proposals(
             self._application.bodies,
             self._backend.pending,
             self._gossip,
             genesis.hash,
-            clock.now_ms,
+            self._clock.now_ms,
         )
         self._backend.admitted = overlay.admitted
-        self._sync_server = SyncServer(chain_handlers(self._store), clock.now_ms)
-        self._syncer = self._make_syncer(public_key, overlay, clock)
+        self._sync_server = self._make_sync_server(database, self._clock)
+        self._syncer = self._make_syncer(public_key, overlay, self._clock)
         self._backend.syncing = self._syncer
         overlay.join(
             self._host,
@@ -158,6 +156,7 @@ class Service:
             self._sync_server,
             self._syncer,
         )
+        self._upkeep = self._make_upkeep(database)
 
     def _make_syncer(self, public_key: PublicKey | None, overlay: Overlay, clock: Clock) -> Syncer:
         return Syncer(
@@ -179,6 +178,21 @@ class Service:
         registry.register(GossipCollector(self._gossip))
         registry.register(SyncCollector(self._syncer, self._sync_server))
 
+    def _make_sync_server(self, database: LevelDb, clock: Clock) -> SyncServer:
+        genesis_hash, snapshots = self._application.genesis_hash, Home(self._config.home).snapshots
+        handlers = {
+            **chain_handlers(self._store),
+            **snapshot_handlers(FinalityView(database), snapshots, genesis_hash),
+        }
+        return SyncServer(handlers, clock.now_ms)
+
+    def _make_upkeep(self, database: LevelDb) -> Upkeep:
+        config = self._config
+        snapshots = Home(config.home).snapshots
+        upkeep = Upkeep(database, self._application, config, snapshots, self._syncer)
+        self._host.ledger.committed = upkeep.committed
+        return upkeep
+
     def _make_server(self) -> RpcServer:
         config, metrics = self._config, self._metrics
         return RpcServer(
@@ -190,7 +204,10 @@ class Service:
                 unsafe_from_anywhere=config.rpc_unsafe,
             ),
             metrics.registry,
-            [(method_of("node.set_pacing", _set_pacing, unsafe=True), self._host.set_pacing)],
+            [
+                (method_of("node.set_pacing", _set_pacing, unsafe=True), self._host.set_pacing),
+                (MAKE_SNAPSHOT, self._upkeep.make_snapshot),
+            ],
         )
 
     def _take_stock(self, key: Signer | None, node_key: NodeKey) -> Standing:
@@ -219,14 +236,10 @@ class Service:
     async def run(self, *, stop_with_stdin: bool = False) -> int:
         """Run until a signal, a failure, or the end of a watched stdin; return the exit code."""
         loop = asyncio.get_running_loop()
-        ended: asyncio.Future[BaseException | None] = loop.create_future()
+        ended = _until_told(loop, stop_with_stdin=stop_with_stdin)
         loop.set_exception_handler(
             lambda _, context: None if self._server.took(context) else _end(ended, context)
         )
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, _end, ended, {})
-        if stop_with_stdin:
-            _watch_stdin(loop, ended)
         port = await self._server.start(self._config.rpc_host, self._config.rpc_port)
         url = f"http://{self._config.rpc_host}:{port}"
         run_file = self._config.home / RUN_FILE
@@ -243,6 +256,7 @@ class Service:
                 first = asyncio.create_task(self._host.has_committed.wait())
                 await asyncio.wait((first, ended), return_when=asyncio.FIRST_COMPLETED)
                 first.cancel()
+            self._upkeep.start(lambda error: _end(ended, {"exception": error}))
             self._backend.is_ready = True
             log.info("serving", extra={"rpc": url, "height": self._application.head.header.height})
             return self._report(await ended)
@@ -255,6 +269,7 @@ class Service:
             run_file.unlink(missing_ok=True)
             await self._network.stop()
             await self._sync_server.stop()
+            await self._upkeep.stop()
             await self._server.stop()
             self.close()
             log.info("stopped")
@@ -308,6 +323,16 @@ class _Engine:
         self._host.resume(self._make_driver())
 
 
+def _make_mempool(config: NodeConfig) -> Mempool:
+    return Mempool(
+        MempoolLimits(
+            config.mempool_transactions_max,
+            config.mempool_bytes_max,
+            config.mempool_per_sender_max,
+        )
+    )
+
+
 class _Follower:
     """Under what name a node without a validator's key keeps its journal; it is asked no vote."""
 
@@ -333,9 +358,43 @@ def run(
     With `stop_with_stdin` the end of standard input, a pipe, tells it, too. Raises SaharaError for
     a home, database or port that cannot serve.
     """
-    service = Service(config, genesis, key, node_key, SystemClock())
+    clock = SystemClock()
+    if is_needed(config, genesis, clock):
+        begin = _begin(config, genesis, node_key, clock, stop_with_stdin=stop_with_stdin)
+        if not uvloop.run(begin):
+            return 0
+    service = Service(config, genesis, key, node_key, clock)
     gc.freeze()
     return uvloop.run(service.run(stop_with_stdin=stop_with_stdin))
+
+
+async def _begin(
+    config: NodeConfig,
+    genesis: Genesis,
+    node_key: NodeKey,
+    clock: Clock,
+    *,
+    stop_with_stdin: bool,
+) -> bool:
+    """Begin with a snapshot of the peers; tell whether the node is to go on."""
+    loop = asyncio.get_running_loop()
+    ended = _until_told(loop, stop_with_stdin=stop_with_stdin)
+    try:
+        return await begin_with_snapshot(config, genesis, node_key, clock, ended)
+    finally:
+        loop.remove_reader(STDIN)
+
+
+def _until_told(
+    loop: asyncio.AbstractEventLoop, *, stop_with_stdin: bool
+) -> "asyncio.Future[BaseException | None]":
+    """Return what is done once a signal, or the end of a watched stdin, tells the node to stop."""
+    ended: asyncio.Future[BaseException | None] = loop.create_future()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _end, ended, {})
+    if stop_with_stdin:
+        _watch_stdin(loop, ended)
+    return ended
 
 
 def _end(ended: "asyncio.Future[BaseException | None]", context: dict[str, Any]) -> None:

@@ -132,6 +132,11 @@ def transaction_id(genesis_hash: Hash, body: bytes) -> Hash:
     return crypto.sign_hash(Tag.TRANSACTION, genesis_hash, body)
 
 
+def wire_id(genesis_hash: Hash, wire: bytes) -> Hash:
+    """Return the id of a transaction whose wire bytes were decoded before, and found good."""
+    return transaction_id(genesis_hash, bytes(_envelopes.trusted(wire).body))
+
+
 def assemble(body: Body, signatures: tuple[KeySignature, ...]) -> bytes:
     """Return the wire bytes of a signed transaction."""
     return encode(Envelope(signatures, msgspec.Raw(encode(body))))

@@ -15,6 +15,7 @@ from typing import Annotated, ClassVar, Protocol
 from msgspec import Meta
 
 from cython_ext import tree as kernel
+from cython_ext import tree_parts as parts_kernel
 from cython_ext import tree_proof as proof_kernel
 from state.codec import Struct
 from state.errors import SaharaError
@@ -61,7 +62,7 @@ def verify_proof(root: bytes, key: bytes, value: bytes | None, proof: TreeProof)
 
 def rebuild(items: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Return the root over a whole map, in any order; ValueError when a key comes twice."""
-    return kernel.root_of(items)
+    return parts_kernel.root_of(items)
 
 
 class NodeStore(Protocol):

@@ -30,6 +30,8 @@ COMMANDS = {
     "simulate": Entry("node.cli.simulate", "simulate", "Try to break consensus, from a seed."),
     "devnet": Entry("node.cli.devnet", "devnet", "Run several validators on this machine."),
     "demo": Entry("node.cli.demo", "demo", "Pay for calls, trade futures on them, settle, verify."),
+    "snapshot": Entry("node.cli.snapshot", "snapshot", "Make, list and restore snapshots."),
+    "rollback": Entry("node.cli.rollback", "rollback", "Return to an earlier final height."),
     "verify": Entry("node.cli.verify", "verify", "Replay a home's chain and compare every root."),
 }
 """Every command by name, in the order of `sahara --help`."""

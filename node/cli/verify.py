@@ -2,6 +2,7 @@
 
 import sys
 import tempfile
+from contextlib import closing
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,7 +14,10 @@ from node.cli import home_option
 from node.cli.answers import answering
 from node.errors import NodeError
 from node.home import open_home
-from node.replay import replay
+from node.replay import check_kept, replay
+from node.snapshot.basis import snapshots_for
+from node.snapshot.make import make_snapshot
+from node.snapshot.restore import restore_into
 from node.storage.chain_store import ChainStore
 from node.storage.kv import LevelDb
 from state.genesis import Genesis
@@ -29,10 +33,13 @@ class ReplayDiverged(NodeError):
 @home_option
 @answering
 def verify(home: Path) -> dict[str, Any]:
-    """Execute every block of a home again, from genesis, and compare every root.
+    """Execute every block of a home again, and compare every root.
 
-    The node must not be running. `roots` is one digest of all roots: two replays of one chain
-    print the same, whatever the machine, the hash seed or the kernels.
+    The node must not be running. It begins at genesis or, where earlier blocks are not kept, at the
+    oldest snapshot from which blocks lead on; without one it holds the stored state itself against
+    the last block, which proves it. `from_height` and `basis` say which. `roots` is one digest of
+    all roots: two replays of one chain from one height print the same, whatever the machine, the
+    hash seed or the kernels.
 
     \b
     Example:
@@ -40,22 +47,44 @@ def verify(home: Path) -> dict[str, Any]:
     """
     found = open_home(home)
     genesis = found.genesis()
-    database = LevelDb(found.data, create=False)
-    try:
-        with tempfile.TemporaryDirectory(prefix="sahara-verify-") as folder:
-            scratch = LevelDb(Path(folder) / "data", create=True)
-            try:
-                return _compare(ChainStore(database, genesis), genesis, scratch)
-            finally:
-                scratch.close()
-    finally:
-        database.close()
+    with closing(LevelDb(found.data, create=False)) as database:
+        store = ChainStore(database, genesis)
+        with tempfile.TemporaryDirectory(prefix="sahara-verify-") as name:
+            folder = Path(name)
+            with closing(LevelDb(folder / "data", create=True)) as scratch:
+                basis = _begin(store, database, found.snapshots, genesis, folder, scratch)
+                return {**_compare(store, genesis, scratch), "basis": basis}
+
+
+def _begin(
+    store: ChainStore,
+    database: LevelDb,
+    snapshots: Path,
+    genesis: Genesis,
+    folder: Path,
+    scratch: LevelDb,
+) -> str:
+    """Fill the scratch store with the state to begin with, and say where that comes from."""
+    if store.floor <= 1:
+        return "genesis"
+    head = store.head
+    assert head is not None, "what has a floor has a head"
+    found = snapshots_for(store, snapshots, genesis, head.header.height)
+    if found:
+        restore_into(found[-1], scratch, genesis)
+        return "snapshot"
+    check_kept(store, genesis)
+    made = [each for each in make_snapshot(database, genesis, folder) if each is not None]
+    restore_into(made[0], scratch, genesis)
+    return "state"
 
 
 def _compare(store: ChainStore, genesis: Genesis, scratch: LevelDb) -> dict[str, Any]:
     digest = blake2b(digest_size=32)
-    height, root = 0, b""
-    blocks = 0 if store.head is None else store.head.header.height + 1
+    first, height, root = -1, 0, b""
+    begun = ChainStore(scratch, genesis).head
+    start = 0 if begun is None else begun.header.height
+    blocks = 0 if store.head is None else store.head.header.height + 1 - start
     found = replay(store, genesis, scratch)
     with click.progressbar(
         found, length=blocks, label="Replaying", file=sys.stderr, hidden=not sys.stderr.isatty()
@@ -69,9 +98,11 @@ def _compare(store: ChainStore, genesis: Genesis, scratch: LevelDb) -> dict[str,
                     "the home and report it."
                 )
             digest.update(step.state_root + step.outcomes_root)
+            first = step.height if first < 0 else first
             height, root = step.height, step.state_root
     return {
         "chain_id": genesis.chain_id,
+        "from_height": max(first, 0),
         "height": height,
         "state_root": root.hex(),
         "roots": digest.hexdigest(),

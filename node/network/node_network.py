@@ -65,7 +65,7 @@ class NodeNetwork:
             node_key,
             application.genesis_hash,
             overlay,
-            _open_book(self._book_path),
+            open_book(self._book_path),
             clock=clock.now_ms,
             chance=random.Random(),
             randomness=os.urandom,
@@ -75,13 +75,7 @@ class NodeNetwork:
     async def start(self, failed: Callable[[BaseException], None]) -> None:
         """Listen and dial; raises AddressUnusable. `failed` hears of a bug in one of its tasks."""
         config = self._config
-        try:
-            await self.sockets.start()
-        except OSError as error:
-            raise AddressUnusable(
-                f"{config.p2p_host}:{config.p2p_port} cannot be listened on ({error.strerror}); "
-                "choose another p2p_host or p2p_port, or stop what uses it."
-            ) from error
+        await start_sockets(self.sockets, config)
         for work in (self.sockets.failed(), self._upkeep()):
             task = asyncio.create_task(work)
             task.add_done_callback(lambda done: _report(done, failed))
@@ -147,15 +141,31 @@ class NodeNetwork:
             self._is_announced = True
 
     def _write_book(self) -> None:
-        draft = self._book_path.with_suffix(".draft")
-        try:
-            draft.write_bytes(self.sockets.book.to_bytes())
-            draft.replace(self._book_path)
-        except OSError as error:
-            log.warning("address book not kept", extra={"reason": str(error.strerror)})
+        write_book(self._book_path, self.sockets.book)
 
 
-def _open_book(path: Path) -> PeerBook:
+async def start_sockets(sockets: SocketNetwork, config: NodeConfig) -> None:
+    """Listen and dial; raises AddressUnusable."""
+    try:
+        await sockets.start()
+    except OSError as error:
+        raise AddressUnusable(
+            f"{config.p2p_host}:{config.p2p_port} cannot be listened on ({error.strerror}); "
+            "choose another p2p_host or p2p_port, or stop what uses it."
+        ) from error
+
+
+def write_book(path: Path, book: PeerBook) -> None:
+    """Keep an address book, if the disk lets us: it holds hints only."""
+    draft = path.with_suffix(".draft")
+    try:
+        draft.write_bytes(book.to_bytes())
+        draft.replace(path)
+    except OSError as error:
+        log.warning("address book not kept", extra={"reason": str(error.strerror)})
+
+
+def open_book(path: Path) -> PeerBook:
     """Return the stored address book, or a new one where there is none that can be read."""
     try:
         return PeerBook.from_bytes(path.read_bytes(), str(path))

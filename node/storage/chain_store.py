@@ -15,8 +15,8 @@ from typing import ClassVar
 
 from consensus.messages import BODY_BYTES_MAX, Block
 from node.errors import NodeError, StorageCorrupt, StorageError
-from node.storage.finality_store import FinalityStore, Head
-from node.storage.kv import KeyValueStore
+from node.storage.finality_store import FinalityStore, FinalityView, Head
+from node.storage.kv import KeyValueStore, Reader, Row
 from state.block import Body, Result, bodies, results
 from state.codec import Decoder, Struct, encode
 from state.errors import NotFound
@@ -78,15 +78,60 @@ class Meta(Struct):
     genesis: Genesis
 
 
-_heads: Decoder[Head] = Decoder(Head)
-_headers: Decoder[HeaderRow] = Decoder(HeaderRow)
-_places: Decoder[Place] = Decoder(Place)
+heads: Decoder[Head] = Decoder(Head)
+headers: Decoder[HeaderRow] = Decoder(HeaderRow)
+places: Decoder[Place] = Decoder(Place)
+_floors: Decoder[int] = Decoder(int)
 _metas: Decoder[Meta] = Decoder(Meta)
 _changes: Decoder[tuple[Change, ...]] = Decoder(tuple[tuple[bytes, bytes | None], ...])
 
-_HEAD = b"mhead"
+HEAD = b"mhead"
 _META = b"mmeta"
-_CHANGES = b"mchanges"
+CHANGES = b"mchanges"
+FLOOR = b"mfloor"
+"""Under this key stands the lowest height whose block is kept whole; without it, the first."""
+
+
+class StoredRows:
+    """The state's rows in a database, as `state.tables.Base` reads them."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return a state row's bytes before the head."""
+        return self._reader.get(b"s" + key)
+
+    def scan(self, start: bytes, stop: bytes) -> Iterator[Row]:
+        """Yield state rows before the head for start <= key < stop."""
+        for key, value in self._reader.scan(b"s" + start, b"s" + stop):
+            yield key[1:], value
+
+
+def header_row(head: Head) -> Row:
+    """Return what is kept of a final header."""
+    row = HeaderRow(head.header, head.block_id, head.finalization)
+    return b"h" + head.header.height.to_bytes(8, "big"), encode(row)
+
+
+class ChainView:
+    """One moment's view of a database: its head, and the state that the head's header proves."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self.finality = FinalityView(reader)
+        data = reader.get(HEAD)
+        self.head: Head | None = None if data is None else heads.decode(data)
+
+    def rows(self) -> Iterator[Row]:
+        """Yield every row of the state before the head, in the order of keys."""
+        for key, value in self._reader.scan(b"s", b"t"):
+            yield key[1:], value
+
+    def body_data(self, height: int) -> bytes | None:
+        """Return a final block's body as bytes, None when it is not kept."""
+        return self._reader.get(b"b" + height.to_bytes(8, "big"))
+
 
 RESULTS_CACHED_MAX = 4
 """Results of so many blocks stay decoded: clients ask for outcomes of the newest ones."""
@@ -97,6 +142,7 @@ class ChainStore:
 
     def __init__(self, store: KeyValueStore, genesis: Genesis) -> None:
         self._store = store
+        self._rows = StoredRows(store)
         self.finality = FinalityStore(store)
         self._check_meta(genesis)
         self.head = self._read_head()
@@ -123,11 +169,11 @@ class ChainStore:
             )
 
     def _read_head(self) -> Head | None:
-        data = self._store.get(_HEAD)
-        return None if data is None else _heads.decode(data)
+        data = self._store.get(HEAD)
+        return None if data is None else heads.decode(data)
 
     def _read_changes(self) -> Sequence[Change]:
-        data = self._store.get(_CHANGES)
+        data = self._store.get(CHANGES)
         return () if data is None else _changes.decode(data, bytes_max=2**30)
 
     def _open_tree(self) -> Tree:
@@ -150,12 +196,21 @@ class ChainStore:
 
     def get(self, key: bytes) -> bytes | None:
         """Return a state row's bytes before the head."""
-        return self._store.get(b"s" + key)
+        return self._rows.get(key)
 
-    def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+    def scan(self, start: bytes, stop: bytes) -> Iterator[Row]:
         """Yield state rows before the head for start <= key < stop."""
-        for key, value in self._store.scan(b"s" + start, b"s" + stop):
-            yield key[1:], value
+        return self._rows.scan(start, stop)
+
+    @property
+    def floor(self) -> int:
+        """The lowest height whose block is kept whole; below it are the boundaries of epochs."""
+        data = self._store.get(FLOOR)
+        return 1 if data is None else _floors.trusted(data)
+
+    def begin_at(self, height: int) -> None:
+        """Note that nothing below this block was ever here."""
+        self._store.write([(FLOOR, encode(height))], [], sync=False)
 
     def commit(self, block: Commit) -> None:
         """Make a block final in one durable batch; the tree must hold the block as a layer."""
@@ -176,11 +231,11 @@ class ChainStore:
             for index, tx_id in enumerate(block.tx_ids)
         ]
         puts += [
-            (b"h" + height, encode(HeaderRow(head.header, head.block_id, head.finalization))),
+            header_row(head),
             (b"b" + height, block.body),
             (b"o" + height, encode(block.result)),
-            (_CHANGES, encode(block.changes)),
-            (_HEAD, encode(head)),
+            (CHANGES, encode(block.changes)),
+            (HEAD, encode(head)),
         ]
         self._store.write(puts, deletes, sync=True)
         self.head = head
@@ -193,10 +248,20 @@ class ChainStore:
 
     def header(self, height: int) -> HeaderRow:
         """Return a final header; raises NotFound above the head."""
+        row = self.header_kept(height)
+        if row is None:
+            raise self._no_header(height)
+        return row
+
+    def header_kept(self, height: int) -> HeaderRow | None:
+        """Return a final header, None above the head and where it is not kept."""
         data = self._store.get(b"h" + height.to_bytes(8, "big"))
-        if data is None:
-            raise NotFound(f"There is no final block of height {height} here; ask for a lower one.")
-        return _headers.trusted(data)
+        return None if data is None else headers.trusted(data)
+
+    def _no_header(self, height: int) -> NotFound:
+        if height < self.floor:
+            return NotFound(f"The header of block {height} is not kept here; ask an archive node.")
+        return NotFound(f"There is no final block of height {height} here; ask for a lower one.")
 
     def body_data(self, height: int) -> bytes:
         """Return a final block's body as bytes; raises NotFound when it is not kept."""
@@ -219,9 +284,10 @@ class ChainStore:
         height = self.finality.height_of(block_id)
         size = 0
         while height and len(found) < count:
-            header = self.header(height).header
-            if found and header.epoch != found[0].header.epoch:
+            row = self.header_kept(height)  # none below the floor
+            if row is None or (found and row.header.epoch != found[0].header.epoch):
                 break
+            header = row.header
             body = self._store.get(b"b" + height.to_bytes(8, "big"))
             justify = self.finality.justify(header.justify_hash)
             if body is None or justify is None or len(body) > BODY_BYTES_MAX:
@@ -243,7 +309,7 @@ class ChainStore:
         while height and len(found) < count:
             row = self._store.get(b"h" + height.to_bytes(8, "big"))
             body = self._store.get(b"b" + height.to_bytes(8, "big"))
-            header = None if row is None else _headers.trusted(row).header
+            header = None if row is None else headers.trusted(row).header
             if header is None or body is None or len(body) > BODY_BYTES_MAX:
                 break
             justify, justify_bytes = self.finality.sized_justify(header.justify_hash)
@@ -275,7 +341,7 @@ class ChainStore:
     def place(self, tx_id: Hash) -> Place | None:
         """Return where a transaction stands, or None."""
         data = self._store.get(b"x" + tx_id)
-        return None if data is None else _places.trusted(data)
+        return None if data is None else places.trusted(data)
 
     def close(self) -> None:
         """Let go of the database."""

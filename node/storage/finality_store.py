@@ -6,7 +6,7 @@ by the epoch that they begin, v validator sets by epoch, p evidence that is not 
 
 from collections.abc import Iterable, Iterator
 
-from node.storage.kv import KeyValueStore, Row
+from node.storage.kv import KeyValueStore, Reader, Row
 from state.codec import Decoder, Struct, encode
 from state.finality import Evidence, Finalization, Header, Justify, Proposal, ValidatorSet
 from state.types import Hash
@@ -37,10 +37,59 @@ _sets: Decoder[ValidatorSet] = Decoder(ValidatorSet)
 _evidence: Decoder[Evidence] = Decoder(Evidence)
 
 
-class FinalityStore:
-    """Certificates, justifications and validator sets of one network over a key-value store."""
+class FinalityView:
+    """Certificates, justifications and validator sets, as a database or one view of it has them."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def height_of(self, block_id: Hash) -> int | None:
+        """Return the height of a final block, None for any other."""
+        data = self._reader.get(b"i" + block_id)
+        return None if data is None else _heights.trusted(data)
+
+    def justify(self, digest: Hash) -> Justify | None:
+        """Return a justification by its hash, None when it is not kept."""
+        return self.stored_justify(digest)
+
+    def stored_justify(self, digest: Hash) -> Justify | None:
+        """Return a justification that waits for no block any more; may be called in a thread."""
+        return self.sized_justify(digest)[0]
+
+    def sized_justify(self, digest: Hash) -> tuple[Justify | None, int]:
+        """Return a stored justification, and how many bytes it has; may be called in a thread."""
+        data = self._reader.get(b"j" + digest)
+        return (None, 0) if data is None else (_justifies.trusted(data), len(data))
+
+    def links(self, epoch: int, view: int, limit: int) -> list[tuple[Proposal, Justify]]:
+        """Return certified proposals of an epoch from a view on, each with its justification."""
+        found: list[tuple[Proposal, Justify]] = []
+        start = b"l" + _number(epoch) + _number(view)
+        for _, data in self._reader.scan(start, b"l" + _number(epoch + 1)):
+            proposal = _proposals.trusted(data)
+            justify = self.justify(proposal.justify_hash)
+            assert justify is not None, "a link is written with its justification"
+            found.append((proposal, justify))
+            if len(found) >= limit:
+                break
+        return found
+
+    def boundary(self, epoch: int) -> Head | None:
+        """Return the block before an epoch's first (genesis before epoch 0), None if not final."""
+        data = self._reader.get(b"e" + _number(epoch))
+        return None if data is None else _heads.trusted(data)
+
+    def members(self, epoch: int) -> ValidatorSet | None:
+        """Return the validator set of an epoch, None when it is not fixed yet."""
+        data = self._reader.get(b"v" + _number(epoch))
+        return None if data is None else _sets.trusted(data)
+
+
+class FinalityStore(FinalityView):
+    """The same over a whole store, with what is written, and links that wait to be."""
 
     def __init__(self, store: KeyValueStore) -> None:
+        super().__init__(store)
         self._store = store
         self._waiting: dict[Proposal, Justify] = {}
 
@@ -57,8 +106,11 @@ class FinalityStore:
     def epoch_rows(self, head: Head, sets: Iterable[tuple[int, ValidatorSet]]) -> list[Row]:
         """Return what is to be written with the block before an epoch: itself, and the sets."""
         epoch = head.header.epoch + 1 if head.header.height else 0
-        rows = [(b"v" + _number(number), encode(members)) for number, members in sets]
-        return [(b"e" + _number(epoch), encode(head)), *rows]
+        return [(b"e" + _number(epoch), encode(head)), *self.set_rows(sets)]
+
+    def set_rows(self, sets: Iterable[tuple[int, ValidatorSet]]) -> list[Row]:
+        """Return what is to be written of validator sets by epoch."""
+        return [(b"v" + _number(number), encode(members)) for number, members in sets]
 
     def keep_link(self, proposal: Proposal, justify: Justify) -> None:
         """Keep a certified proposal and its justification with the next block (settled 4)."""
@@ -68,49 +120,12 @@ class FinalityStore:
             self._store.write(rows, [], sync=False)
             self._waiting.clear()
 
-    def height_of(self, block_id: Hash) -> int | None:
-        """Return the height of a final block, None for any other."""
-        data = self._store.get(b"i" + block_id)
-        return None if data is None else _heights.trusted(data)
-
     def justify(self, digest: Hash) -> Justify | None:
         """Return a justification by its hash, None when it is not kept."""
         for proposal, justify in self._waiting.items():
             if proposal.justify_hash == digest:
                 return justify
         return self.stored_justify(digest)
-
-    def stored_justify(self, digest: Hash) -> Justify | None:
-        """Return a justification that waits for no block any more; may be called in a thread."""
-        return self.sized_justify(digest)[0]
-
-    def sized_justify(self, digest: Hash) -> tuple[Justify | None, int]:
-        """Return a stored justification, and how many bytes it has; may be called in a thread."""
-        data = self._store.get(b"j" + digest)
-        return (None, 0) if data is None else (_justifies.trusted(data), len(data))
-
-    def links(self, epoch: int, view: int, limit: int) -> list[tuple[Proposal, Justify]]:
-        """Return certified proposals of an epoch from a view on, each with its justification."""
-        found: list[tuple[Proposal, Justify]] = []
-        start = b"l" + _number(epoch) + _number(view)
-        for _, data in self._store.scan(start, b"l" + _number(epoch + 1)):
-            proposal = _proposals.trusted(data)
-            justify = self.justify(proposal.justify_hash)
-            assert justify is not None, "a link is written with its justification"
-            found.append((proposal, justify))
-            if len(found) >= limit:
-                break
-        return found
-
-    def boundary(self, epoch: int) -> Head | None:
-        """Return the block before an epoch's first (genesis before epoch 0), None if not final."""
-        data = self._store.get(b"e" + _number(epoch))
-        return None if data is None else _heads.trusted(data)
-
-    def members(self, epoch: int) -> ValidatorSet | None:
-        """Return the validator set of an epoch, None when it is not fixed yet."""
-        data = self._store.get(b"v" + _number(epoch))
-        return None if data is None else _sets.trusted(data)
 
     # --- evidence --------------------------------------------------------------------------------
 

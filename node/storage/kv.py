@@ -64,6 +64,10 @@ class KeyValueStore(Reader, Protocol):
         """Return a context in which the store is read as it was when the context was entered."""
         ...
 
+    def compact(self, start: bytes, stop: bytes) -> None:
+        """Give back the room of what was deleted in a range; takes long for a large one."""
+        ...
+
     def close(self) -> None:
         """Let go of the database; nothing may be called afterwards."""
         ...
@@ -96,7 +100,7 @@ def _reason(error: Exception) -> str:
 def _corrupt(path: Path, error: Exception) -> StorageCorrupt:
     return StorageCorrupt(
         f"The database at {path} is damaged ({_reason(error)}); its data were not used. Move it "
-        "away, then restore a backup there: this version cannot sync it from other nodes."
+        "away and start the node again: it begins with a snapshot or the blocks of other nodes."
     )
 
 
@@ -216,6 +220,11 @@ class LevelDb(_LevelReader):
         finally:
             taken.close()
 
+    def compact(self, start: bytes, stop: bytes) -> None:
+        """Give back the room of what was deleted in a range; others read and write meanwhile."""
+        with _named_errors(self._path):
+            self._source.compact_range(start=start, stop=stop)
+
     def close(self) -> None:
         """Let go of the database and of its lock."""
         self._source.close()
@@ -262,6 +271,9 @@ class MemoryStore:
     def snapshot(self) -> Iterator[Reader]:
         """Read the rows as they were when this context was entered."""
         yield MemoryStore(self._rows.items())
+
+    def compact(self, start: bytes, stop: bytes) -> None:
+        """Do nothing: what is deleted is gone."""
 
     def close(self) -> None:
         """Keep the rows: a test opens the store again by using it."""

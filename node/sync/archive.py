@@ -20,7 +20,6 @@ from node.sync.messages import (
     LinkRequest,
 )
 from node.sync.server import Handler
-from state.errors import NotFound
 from state.finality import Header
 
 BACK_MAX: Final = 64
@@ -46,8 +45,8 @@ def final_of(store: ChainStore, asked: FinalRequest) -> FinalAnswer | None:
     if head is None or head.header.epoch != asked.epoch:
         return None
     for height in range(head.header.height, max(0, head.header.height - BACK_MAX), -1):
-        row = store.header(height)
-        if row.header.epoch != asked.epoch:
+        row = store.header_kept(height)
+        if row is None or row.header.epoch != asked.epoch:
             return None
         if row.finalization is not None:
             return FinalAnswer(row.header, row.finalization)
@@ -59,10 +58,10 @@ def headers_of(store: ChainStore, asked: HeadersRequest) -> HeadersAnswer | None
     height = store.finality.height_of(asked.block_id)
     found: list[Header] = []
     while height and len(found) < asked.count:
-        try:
-            header = store.header(height).header
-        except NotFound:
+        row = store.header_kept(height)
+        if row is None:
             break
+        header = row.header
         if found and header.epoch != found[0].epoch:
             break
         found.append(header)
@@ -76,9 +75,9 @@ def blocks_of(store: ChainStore, asked: BlocksRequest) -> BlocksAnswer | None:
     if not blocks:
         return None
     for block in reversed(blocks):
-        finalization = store.header(block.header.height).finalization
-        if finalization is not None:
-            return BlocksAnswer(blocks, finalization)
+        row = store.header_kept(block.header.height)  # none if it was pruned meanwhile
+        if row is not None and row.finalization is not None:
+            return BlocksAnswer(blocks, row.finalization)
     return BlocksAnswer(blocks, None)
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from consensus.messages import BODY_BYTES_MAX, Block
+from node.snapshot.wire import SnapshotAnswer, SnapshotRequest
 from p2p.topics import LIMITS, MIB, Topic
 from state.codec import Decoder, Struct, encode
 from state.finality import Epoch, Finalization, Header, Justify
@@ -84,18 +85,21 @@ class LinkAnswer(Struct, tag=3):
 
 SyncRequest = FinalRequest | HeadersRequest | BlocksRequest | LinkRequest
 SyncAnswer = FinalAnswer | HeadersAnswer | BlocksAnswer | LinkAnswer
+ServedRequest = SyncRequest | SnapshotRequest
+"""Everything that may be asked on the topic."""
+ServedAnswer = SyncAnswer | SnapshotAnswer
 
-_requests: Decoder[SyncRequest] = Decoder(SyncRequest)
+_requests: Decoder[ServedRequest] = Decoder(ServedRequest)
 _answers: Decoder[SyncAnswer] = Decoder(SyncAnswer)
 
 
-def decode_request(data: bytes) -> SyncRequest:
+def decode_request(data: bytes) -> ServedRequest:
     """Return the request of these bytes; raises Malformed."""
     return _requests.decode(data, bytes_max=REQUEST_BYTES_MAX)
 
 
 def decode_answer(data: bytes) -> SyncAnswer:
-    """Return the answer of these bytes; raises Malformed."""
+    """Return the answer of these bytes, one about blocks; raises Malformed."""
     return _answers.decode(data, bytes_max=ANSWER_BYTES_MAX)
 
 

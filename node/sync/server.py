@@ -10,7 +10,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from node.sync.messages import SyncAnswer, decode_request
+from node.sync.messages import ServedAnswer, decode_request
 from p2p.interface import Request
 from p2p.limits import TokenBucket
 from p2p.scores import Verdict
@@ -18,7 +18,7 @@ from p2p.topics import MIB
 from state.codec import encode
 from state.errors import Malformed
 
-Handler = Callable[[Any], SyncAnswer | None]
+Handler = Callable[[Any], ServedAnswer | None]
 """Takes a request of its kind and returns the answer, None when it is not here; in a thread."""
 
 PEER_BYTES_S: Final = 8 * MIB

@@ -9,13 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cython_ext import _tree, _tree_py, _treeproof, _treeproof_py
+from cython_ext import _tree, _tree_py, _treeparts, _treeparts_py, _treeproof, _treeproof_py
 
 TWINS = pytest.mark.parametrize(
     ("pages", "proofs"),
     [(_tree, _treeproof), (_tree_py, _treeproof_py)],
     ids=["compiled", "pure"],
 )
+PARTS: dict[ModuleType, ModuleType] = {_tree: _treeparts, _tree_py: _treeparts_py}
+"""The kernel of parts beside that of pages."""
+
 EMPTY = bytes(32)
 GOLDEN = [
     "59196a948242305f3f95ccd1b6564b17594079a4466e2b62b5b80913c921e39a",
@@ -103,7 +106,7 @@ def test_the_root_is_the_definition_whatever_the_order_and_batches(
     pages: ModuleType, proofs: ModuleType, items: dict[bytes, bytes], seed: int
 ) -> None:
     expected = reference_root(items)
-    assert pages.root_of(items.items()) == expected
+    assert PARTS[pages].root_of(items.items()) == expected
     entries: list[Change] = list(items.items())
     random.Random(seed).shuffle(entries)
     at_once, in_parts = Stored(pages), Stored(pages)
@@ -173,7 +176,7 @@ def test_both_twins_write_the_same_pages() -> None:
         assert compiled.update(changes) == pure.update(changes)
         assert compiled.rows == pure.rows
     left = [(key, value) for key, value in items if key not in dict(gone)]
-    assert _tree.root_of(left) == compiled.root
+    assert _treeparts.root_of(left) == compiled.root
 
 
 @TWINS
@@ -217,7 +220,7 @@ def test_misuse_is_refused(pages: ModuleType, proofs: ModuleType) -> None:
     with pytest.raises(ValueError, match="page starts"):
         pages.decode_page(bytes(4), 256)
     with pytest.raises(ValueError, match="twice"):
-        pages.root_of([(b"a", b"1"), (b"a", b"1")])
+        PARTS[pages].root_of([(b"a", b"1"), (b"a", b"1")])
     assert pages.update([], None, EMPTY, []) == (EMPTY, {})
     assert pages.update([], None, EMPTY, [(b"a", None)]) == (EMPTY, {})
     for wrong in ([(None, b"1")], [("a", b"1")], [(b"a", "1")], [(b"a", 1)]):
@@ -252,3 +255,48 @@ def test_what_no_page_encodes_to_is_refused(
         pages.decode_page(stored, 0)
     with pytest.raises(ValueError, match="stored page"):
         pages.decode_page(bytes([0x30]) + bytes(3) + bytes(range(192)), 0)
+
+
+@TWINS
+@given(items=MAPS, level=st.integers(0, 12))
+def test_subtrees_are_the_parts_of_the_definition(
+    pages: ModuleType, proofs: ModuleType, items: dict[bytes, bytes], level: int
+) -> None:
+    """Every subtree of one level is hashed alone; joined pair by pair they give the root."""
+    parts: list[dict[bytes, bytes]] = [{} for _ in range(1 << level)]
+    for key, value in items.items():
+        assert PARTS[pages].path_of(key) == digest(b"tree/key", key)
+        parts[int.from_bytes(PARTS[pages].path_of(key), "big") >> 256 - level][key] = value
+    size = (level + 7) // 8
+    hashes = []
+    for number, part in enumerate(parts):
+        prefix = (number << 8 * size - level).to_bytes(size, "big")
+        hashes.append((len(part), PARTS[pages].root_of(part.items(), level, prefix)))
+    while len(hashes) > 1:
+        pairs = zip(hashes[::2], hashes[1::2], strict=True)
+        hashes = [
+            (
+                one + two,
+                PARTS[pages].node_hash(left, right) if one + two > 1 else max(left, right),
+            )
+            for (one, left), (two, right) in pairs
+        ]
+    assert hashes[0][1] == reference_root(items)
+
+
+@TWINS
+def test_a_subtree_takes_only_its_own_keys(pages: ModuleType, proofs: ModuleType) -> None:
+    keys = [b"%d" % number for number in range(2_000)]
+    key = next(key for key in keys if PARTS[pages].path_of(key)[0] == 0xA5)
+    inside = [(0, b""), (1, b"\x80"), (3, b"\xa0"), (8, b"\xa5")]
+    for level, prefix in inside:
+        assert PARTS[pages].root_of([(key, b"v")], level, prefix) == reference_root({key: b"v"})
+    for level, prefix in [(1, b"\x00"), (1, b"\x81"), (3, b"\xc0"), (8, b"\xa4"), (9, b"\xa5\x7f")]:
+        with pytest.raises(ValueError, match="outside"):
+            PARTS[pages].root_of([(key, b"v")], level, prefix)
+    for level, prefix in [(-1, b""), (256, bytes(32)), (0, b"\x00"), (8, b""), (9, b"\xa5")]:
+        with pytest.raises(ValueError, match="level of the path"):
+            PARTS[pages].root_of([], level, prefix)
+    for left, right in [(b"", bytes(32)), (bytes(32), bytes(31))]:
+        with pytest.raises(ValueError, match="32 bytes"):
+            PARTS[pages].node_hash(left, right)

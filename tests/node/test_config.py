@@ -120,11 +120,36 @@ PROFILE_CHANGES: dict[str, dict[str, Any]] = {
         "p2p_inbound_per_address_max": 40,
         "p2p_allow_private_hosts": True,
         "mempool_per_sender_max": 256,
+        "snapshot_every_blocks": 1_000,
+        "state_sync": True,
     },
-    "testnet": {"p2p_host": "0.0.0.0", "timeouts": "devnet"},
-    "validator": {"p2p_host": "0.0.0.0"},
-    "full": {"p2p_host": "0.0.0.0", "p2p_inbound_max": 100, "key_name": ""},
-    "archive": {"p2p_host": "0.0.0.0", "p2p_inbound_max": 100, "key_name": ""},
+    "testnet": {
+        "p2p_host": "0.0.0.0",
+        "timeouts": "devnet",
+        "blocks_kept": 100_000,
+        "snapshot_every_blocks": 5_000,
+        "state_sync": True,
+    },
+    "validator": {
+        "p2p_host": "0.0.0.0",
+        "blocks_kept": 100_000,
+        "snapshot_every_blocks": 10_000,
+        "state_sync": True,
+    },
+    "full": {
+        "p2p_host": "0.0.0.0",
+        "p2p_inbound_max": 100,
+        "key_name": "",
+        "blocks_kept": 500_000,
+        "snapshot_every_blocks": 10_000,
+        "state_sync": True,
+    },
+    "archive": {
+        "p2p_host": "0.0.0.0",
+        "p2p_inbound_max": 100,
+        "key_name": "",
+        "snapshot_every_blocks": 10_000,
+    },
 }
 """How each profile differs from the defaults; nothing else may."""
 

@@ -64,7 +64,7 @@ def test_help_is_fast_because_it_imports_nothing() -> None:
 def test_every_command_explains_itself_with_an_example(name: str) -> None:
     shown = invoke(name, "--help")
     assert shown.exit_code == 0
-    groups = ("genesis", "keys", "tx", "query")
+    groups = ("genesis", "keys", "tx", "query", "snapshot")
     assert "Example:" in shown.output or name in groups
     assert "--json" in shown.output or name in groups
 

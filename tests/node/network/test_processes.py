@@ -38,7 +38,8 @@ class Process:
         self._log = home.parent / f"{home.name}.log"
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    def start(self, *more: str) -> None:
+        """Start the node, with more flags than those that every node gets."""
         settings = {
             "--rpc-port": "0",
             "--p2p-host": self._host,
@@ -47,7 +48,7 @@ class Process:
             "--block-interval-ms-min": "50",
             "--idle-interval-ms": "100",
         }
-        flags = [word for setting in settings.items() for word in setting]
+        flags = [*[word for setting in settings.items() for word in setting], *more]
         kept = {name: text for name, text in os.environ.items() if not name.startswith("SAHARA_")}
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(

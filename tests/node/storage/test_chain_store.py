@@ -247,7 +247,7 @@ def test_rows_of_another_making_are_named(local: Local, what: str) -> None:
     if what == "changes":
         other = MemoryStore()
         Local(local.network, blocks=2).fill(other)
-        key = chain_store._CHANGES
+        key = chain_store.CHANGES
         store.write([(key, other.get(key) or b"")], [], sync=True)
         with pytest.raises(StorageCorrupt, match="root"):
             local.network.open(store)

@@ -229,7 +229,7 @@ def test_a_table_that_goes_missing_after_the_start_is_damage(tmp_path: Path) -> 
     store = LevelDb(path, create=False)
     for table in path.glob("*.ldb"):
         table.unlink()
-    with pytest.raises(StorageCorrupt, match="restore a backup"):
+    with pytest.raises(StorageCorrupt, match="Move it away"):
         list(store.scan(b"", None))
     store.close()
     assert rows
@@ -255,6 +255,6 @@ def test_a_flipped_byte_in_the_log_is_refused(tmp_path: Path) -> None:
     content = bytearray(log.read_bytes())
     content[len(content) // 2] ^= 0x01
     log.write_bytes(content)
-    with pytest.raises(StorageCorrupt, match="restore a backup") as caught:
+    with pytest.raises(StorageCorrupt, match="Move it away") as caught:
         LevelDb(path, create=False)
     assert caught.value.code == "storage.corrupt"

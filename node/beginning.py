@@ -1,0 +1,111 @@
+"""The beginning of a node whose home is empty: with a snapshot of its peers, or with genesis.
+
+A young network has no snapshots yet, and nobody to wait for: its nodes begin with genesis at once.
+"""
+
+import asyncio
+import logging
+import os
+import random
+import threading
+from functools import partial
+from typing import Final
+
+from node.clock import Clock
+from node.config import NodeConfig
+from node.home import Home
+from node.network.node_network import BOOK_FILE, open_book, start_sockets, write_book
+from node.snapshot.errors import SnapshotError, SnapshotNotNow, SnapshotRefused
+from node.snapshot.restore import restore
+from node.snapshot.state_sync import Silent, fetch_newest
+from node.snapshot.walk import read_checkpoint
+from p2p.handshake import NodeKey
+from p2p.network import SocketNetwork
+from state.genesis import Genesis
+
+YOUNG_MS: Final = 60_000
+
+log = logging.getLogger("sahara.statesync")
+
+
+def is_needed(config: NodeConfig, genesis: Genesis, clock: Clock) -> bool:
+    """Tell whether a home holds no blocks, and may begin with a snapshot."""
+    home = Home(config.home)
+    if not config.state_sync or home.data.exists():
+        return False
+    knows_peers = bool(config.persistent_peers) or (config.home / BOOK_FILE).exists()
+    return knows_peers and clock.wall_ms() - genesis.time_ms > YOUNG_MS
+
+
+async def begin_with_snapshot(
+    config: NodeConfig,
+    genesis: Genesis,
+    node_key: NodeKey,
+    clock: Clock,
+    told: "asyncio.Future[BaseException | None]",
+) -> bool:
+    """Fill an empty home from its peers, if they can; tell whether the node is to go on.
+
+    `told` is done when the node is told to stop. Raises AddressUnusable.
+    """
+    stopping = threading.Event()
+    work = asyncio.create_task(_begin(config, genesis, node_key, clock, stopping))
+    await asyncio.wait((work, told), return_when=asyncio.FIRST_COMPLETED)
+    if not told.done():
+        await work
+        return True
+    stopping.set()
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
+    return False
+
+
+async def _begin(
+    config: NodeConfig,
+    genesis: Genesis,
+    node_key: NodeKey,
+    clock: Clock,
+    stopping: threading.Event,
+) -> None:
+    home = Home(config.home)
+    validators = {validator.public_key for validator in genesis.validators}
+    path = config.home / BOOK_FILE
+    sockets = SocketNetwork(
+        config.network_settings(joins_mesh=False),
+        node_key,
+        genesis.hash,
+        Silent(),
+        open_book(path),
+        clock=clock.now_ms,
+        chance=random.Random(),
+        randomness=os.urandom,
+        is_validator=validators.__contains__,
+    )
+    await start_sockets(sockets, config)
+    log.info("asking peers for a snapshot", extra={"wait_ms": config.state_sync_wait_ms})
+    try:
+        folder = await fetch_newest(sockets, genesis, config, home.snapshots, clock)
+    finally:
+        await sockets.stop()
+        write_book(path, sockets.book)
+    if folder is None:
+        return
+    try:
+        checkpoint = read_checkpoint(config.state_sync_trust)
+        progress = partial(_go_on, stopping)
+        head = await asyncio.to_thread(restore, folder, home.data, genesis, checkpoint, progress)
+    except SnapshotError as error:
+        if isinstance(error, SnapshotRefused):
+            folder.remove()
+        log.error("snapshot not restored", extra={"code": error.code, "reason": error.sentence})
+        return
+    log.info(
+        "began with a snapshot",
+        extra={"height": head.header.height, "state_root": head.state_root.hex()},
+    )
+
+
+def _go_on(stopping: threading.Event, _done: int, _of: int) -> None:
+    """Give up a restore that nobody waits for any more."""
+    if stopping.is_set():
+        raise SnapshotNotNow("The node was told to stop; it begins again when it is started.")

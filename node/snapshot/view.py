@@ -1,0 +1,21 @@
+"""A snapshot at a glance, for operators: its height, what proves it, its size and place."""
+
+from node.snapshot.folder import SnapshotFolder
+from state.codec import Struct
+from state.genesis import Genesis
+from state.types import Hash, Height
+
+
+class SnapshotView(Struct):
+    """A snapshot on this node's disk; the block that proves its state, and where it lies."""
+
+    height: Height
+    block_id: Hash
+    size_bytes: Height
+    path: str
+
+
+def view_of(folder: SnapshotFolder, genesis: Genesis) -> SnapshotView:
+    """Return a snapshot at a glance; raises SnapshotError where it is none of this network."""
+    manifest = folder.manifest(genesis.hash)
+    return SnapshotView(manifest.height, manifest.crown.id, folder.size_bytes, str(folder.path))
