@@ -16,5 +16,6 @@ _ALL: Final[tuple[Attack, ...]] = (
     *(peers.frames_on_the_way, peers.forged_votes, peers.echoed_votes, peers.lying_heights),
     *(peers.bad_blocks, peers.endless_announcements, peers.ids_that_nobody_has),
     *(peers.never_valid_transactions, peers.requests_without_end, peers.who_never_reads),
+    peers.hoarders,
 )
 ATTACKS: Final[dict[str, Attack]] = {attack.__name__: attack for attack in _ALL}

@@ -236,6 +236,28 @@ async def requests_without_end(victim: Victim, seconds: float) -> None:
         assert not peer.gone.is_set()
 
 
+async def hoarders(victim: Victim, seconds: float) -> None:
+    """Twelve peers who begin messages of thirty megabytes, send what they may, and end none."""
+    async with contextlib.AsyncExitStack() as stack:
+        crowd = [
+            await stack.enter_async_context(meeting(victim, f"127.0.3.{1 + at}"))
+            for at in range(12)
+        ]
+        await asyncio.gather(*[_hoard(peer, seconds) for peer in crowd])
+
+
+async def _hoard(peer: Peer, seconds: float) -> None:
+    data = bytes(LIMITS[Topic.BLOCKS].message_bytes_max - 1)
+    sending = [
+        asyncio.create_task(peer.tell(topic, data, short_bytes=1))
+        for topic in (Topic.BLOCKS, Topic.SYNC)
+    ]
+    await asyncio.wait(sending, timeout=max(seconds, 2.0))
+    for task in sending:
+        task.cancel()
+    await asyncio.gather(*sending, return_exceptions=True)
+
+
 async def who_never_reads(victim: Victim, seconds: float) -> None:
     """A peer that asks, and leaves what it is sent in the victim's hands."""
     goes_on = lasting(seconds)

@@ -24,7 +24,7 @@ UPGRADE = (
 )
 DEFLATE = b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
 FIRST = (b"GET /p2p HTTP/1.1\r\n", b"POST / HTTP/1.1\r\nHost: localhost\r\n")
-BOMB_MB = 200
+BOMB_MB = 64
 DRIP_S = 0.1
 GATE_S = 0.25
 """The gate lets one stranger open four connections a second."""
@@ -150,7 +150,7 @@ async def five_hundred_connections(victim: Victim, seconds: float) -> None:
     goes_on = lasting(seconds)
     while True:
         async with lines(victim.p2p, "127.0.1.5", 500) as opened:
-            dropped = await asyncio.gather(*[line.is_dropped(3.0) for line in opened])
+            dropped = await asyncio.gather(*[line.is_dropped(1.0) for line in opened])
             assert sum(dropped) >= len(opened) - 4, f"{sum(dropped)} of {len(opened)} dropped"
         if not goes_on():
             return
@@ -174,8 +174,8 @@ async def churn(victim: Victim, seconds: float) -> None:
 
 
 async def compression_bombs(victim: Victim, seconds: float) -> None:
-    """Deflate offered, forced, and as a request's encoding: 200 MB of zeros in 200 kB."""
-    squeezer = zlib.compressobj(9)
+    """Deflate offered, forced, and as a request's encoding: 64 MB of zeros in 300 kB."""
+    squeezer = zlib.compressobj(1)
     bomb = b"".join([squeezer.compress(bytes(2**20)) for _ in range(BOMB_MB)]) + squeezer.flush()
     goes_on = lasting(seconds)
     while True:

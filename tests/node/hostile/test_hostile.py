@@ -1,4 +1,4 @@
-"""Four validators, one of them under attack: it keeps its peers, its pace, its memory, its handles.
+"""Four validators, one of them under attack: it keeps its peers, its pace, memory and handles.
 
 `python -m bench.hostile --seconds 30` does the same for longer, and prints the figures.
 """
@@ -12,7 +12,7 @@ import pytest_asyncio
 from tests.node.hostile.catalogue import ATTACKS
 from tests.node.hostile.victim import Victim, network
 
-SECONDS = 1.0
+SECONDS = 0.5
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -27,7 +27,7 @@ HANDLES_SPARE = 12
 """Handles that a node may have more than before: files of the database, clients of this test."""
 HANDLES = (1_024, 1_024)
 """What a system gives a process unless somebody asks for more."""
-BLOCKS_AFTER = 5
+BLOCKS_AFTER = 3
 WAIT_S = 60.0
 
 
@@ -53,9 +53,13 @@ class Figures:
 class Victim:
     """One node, and the network around it."""
 
-    def __init__(self, group: NodeGroup, at: int = 0) -> None:
+    def __init__(self, group: NodeGroup, fallen: Sequence[NodeProcess] = ()) -> None:
         self.group = group
-        self.node: NodeProcess = group.nodes[at]
+        self.node: NodeProcess = group.nodes[0]
+        self.honest = {
+            node_id_of(node) for node in group.nodes if node is not self.node and node not in fallen
+        }
+        """The nodes that it must keep as its peers, whatever others do."""
         self.genesis_hash: bytes = group.genesis_hash
         self.rpc = Address("127.0.0.1", int(self.node.url.rpartition(":")[2]))
 
@@ -90,7 +94,7 @@ class Victim:
     @property
     def node_id(self) -> bytes:
         """The name that it proves to its peers."""
-        return key_info(self.node.home, NODE_KEY).public_key
+        return bytes.fromhex(node_id_of(self.node))
 
     @property
     def handles(self) -> int:
@@ -109,8 +113,12 @@ class Victim:
 
     async def strangers(self) -> list[dict[str, Any]]:
         """Its peers that are not nodes of its own network."""
-        known = {key_info(node.home, NODE_KEY).public_key.hex() for node in self.group.nodes}
-        return [one for one in await self.call("node.peers") if one["node_id"] not in known]
+        return [one for one in await self.call("node.peers") if one["node_id"] not in self.honest]
+
+    async def friends(self) -> list[dict[str, Any]]:
+        """Its honest peers that it knows as validators."""
+        peers = await self.call("node.peers")
+        return [one for one in peers if one["node_id"] in self.honest and one["validator_key"]]
 
     async def until(self, is_so: Callable[[], Any], what: str) -> None:
         """Wait until something is so, and fail when it never is."""
@@ -123,8 +131,7 @@ class Victim:
         """Wait until the honest nodes are its peers, each by a validator's announcement."""
 
         async def is_met() -> bool:
-            peers = await self.call("node.peers")
-            return len([one for one in peers if one["validator_key"]]) == len(self.group.nodes) - 1
+            return len(await self.friends()) == len(self.honest)
 
         await self.until(is_met, "the honest nodes never met")
 
@@ -138,10 +145,10 @@ class Victim:
         await self.until(self.is_reachable, "its RPC server does not come back")
         during = await self.height() - height
         assert during > 0, "it stopped finalizing"
-        honest = [one for one in await self.call("node.peers") if one["validator_key"]]
-        lasted_ms = min(one["connected_ms"] for one in honest)
+        friends = await self.friends()
+        assert len(friends) == len(self.honest), "an honest peer is gone"
+        lasted_ms = min(one["connected_ms"] for one in friends)
         assert lasted_ms >= (time.monotonic() - began) * 1_000 - 500, "an honest peer was dropped"
-        assert len(honest) == len(self.group.nodes) - 1, "an honest peer is gone"
         goal, since = await self.height() + BLOCKS_AFTER, time.monotonic()
 
         async def is_there() -> bool:
@@ -155,6 +162,11 @@ class Victim:
         await self.until(is_tidy, "strangers' handles or seats are not given back")
         figures.append(Figures(during, pace, self.rss_mb_max, self.handles - handles))
         assert self.rss_mb_max <= RSS_MB_MAX, f"{self.rss_mb_max} MB at the worst moment"
+
+
+def node_id_of(node: NodeProcess) -> str:
+    """The name that a node proves to its peers, as JSON has it."""
+    return key_info(node.home, NODE_KEY).public_key.hex()
 
 
 @asynccontextmanager
