@@ -23,6 +23,7 @@ from node.backend import NodeBackend
 from node.bodies import VerifiedWires
 from node.clock import Clock, SystemClock
 from node.config import NodeConfig
+from node.handles import for_clients, raise_limit
 from node.home import Home
 from node.host import ConsensusHalted, Host
 from node.mempool import Mempool, MempoolLimits
@@ -32,7 +33,7 @@ from node.network.node_network import NodeNetwork
 from node.network.overlay import Overlay
 from node.network.transactions import TransactionGossip
 from node.rpc.catalogue import method_of
-from node.rpc.limits import RpcLimits
+from node.rpc.limits import CONNECTIONS_MAX, RpcLimits
 from node.rpc.server import RpcServer
 from node.signer import Signer, create_guard
 from node.standing import Standing, take_stock
@@ -129,6 +130,7 @@ class Service:
         return RpcServer(
             self._backend,
             RpcLimits(
+                connections_max=for_clients(raise_limit(), CONNECTIONS_MAX),
                 requests_per_second=config.rpc_requests_per_second,
                 hosts=config.hosts,
                 origins=config.origins,

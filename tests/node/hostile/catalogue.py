@@ -10,7 +10,8 @@ Attack = Callable[[Victim, float], Awaitable[None]]
 
 _ALL: Final[tuple[Attack, ...]] = (
     *(strangers.garbage, strangers.garbage_in_the_handshake, strangers.slow_loris),
-    *(strangers.slow_headers, strangers.five_hundred_connections, strangers.all_handles),
+    *(strangers.slow_headers, strangers.five_hundred_connections),
+    *(strangers.five_hundred_from_a_friends_host, strangers.all_handles),
     *(strangers.churn, strangers.compression_bombs, strangers.browsers),
     *(peers.garbage_under_seal, peers.oversize_messages, peers.floods_without_leave),
     *(peers.frames_on_the_way, peers.forged_votes, peers.echoed_votes, peers.lying_heights),

@@ -156,6 +156,14 @@ async def five_hundred_connections(victim: Victim, seconds: float) -> None:
             return
 
 
+async def five_hundred_from_a_friends_host(victim: Victim, seconds: float) -> None:
+    """The same from where a persistent peer lives: it takes 32, and its peer is not hurt."""
+    async with lines(victim.p2p, "127.0.0.2", 500) as opened:
+        dropped = await asyncio.gather(*[line.is_dropped(1.0) for line in opened])
+        assert sum(dropped) >= len(opened) - 32, f"{sum(dropped)} of {len(opened)} dropped"
+        await asyncio.sleep(seconds)
+
+
 async def all_handles(victim: Victim, seconds: float) -> None:
     """More connections to the RPC server than the process may have handles; peers are not hurt."""
     async with lines(victim.rpc, "127.0.1.6", 1_200) as opened:
