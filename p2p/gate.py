@@ -2,8 +2,8 @@
 
 A stranger is known by its address alone until the handshake ends, so the limits here are per
 address: connections at once, handshakes at once, and new ones a second. Hosts of the operator's own
-list are held to handshakes at once and nothing else, lest who shares such a host take all handles; a
-peer that turns out to be exempt stops counting once the handshake says so.
+list are held to handshakes at once and nothing else, lest who shares such a host take all handles;
+a peer that turns out to be exempt stops counting once the handshake says so.
 Sans-I/O.
 """
 
