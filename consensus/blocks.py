@@ -1,10 +1,11 @@
 """The blocks above the last final one: which are held, whether they are valid, what they gave.
 
 A block is judged once its parent was executed: then the roots in its header can be compared with
-what execution gave (consensus 2.9). Its justification's signatures were verified before it came.
+what execution gave (consensus 2.9), and the application can say what the state shows of it (R3).
+Its justification's signatures were verified before it came.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -21,7 +22,7 @@ class Standing(Enum):
     """How far a block has come."""
 
     WAITING = "its parent is missing or not executed"
-    SOUND = "its header agrees with its parent; execution was asked for"
+    SOUND = "it may stand on its parent; execution was asked for"
     VALID = "it was executed"
     INVALID = "it or an ancestor breaks a rule"
 
@@ -43,8 +44,14 @@ class Entry:
 class Blocks:
     """A tree of blocks that grows from the tip of one epoch's chain."""
 
-    def __init__(self, tip: Tip, epoch_blocks: int) -> None:
+    def __init__(
+        self,
+        tip: Tip,
+        epoch_blocks: int,
+        judge_over_parent: Callable[[Header, Hash, bytes], bool],
+    ) -> None:
         self._epoch_blocks = epoch_blocks
+        self._judge_over_parent = judge_over_parent
         self._entries: dict[Hash, Entry] = {}
         self._orphans: dict[Hash, list[Hash]] = {}
         self.tip_id = tip.block_id
@@ -117,7 +124,10 @@ class Blocks:
         validators: Validators,
         next_hash: Hash,
     ) -> bool:
-        """Tell whether a header may stand on its parent (R2, settled 9): nothing subjective."""
+        """Tell whether a block may stand on its parent (R2, R3, settled 9): nothing subjective.
+
+        What is cheap comes first: the application is asked only for what nothing else refuses.
+        """
         header = block.header
         proposal = normal_proposal(header, block_id)
         return (
@@ -132,6 +142,7 @@ class Blocks:
             and header.next_validators_hash == next_hash  # settled 8
             and header.justify_hash == justify_hash(block.justify)
             and justifies(block.justify, proposal, header.parent_id, header.epoch)
+            and self._judge_over_parent(header, block_id, block.body)  # R3
         )
 
     def _height_before(self, header: Header) -> int:

@@ -82,7 +82,7 @@ class Core:
         """Enter an epoch: nothing of the one before is carried over but its boundary block."""
         settings = self.settings
         self.epoch = Epoch(info, settings.public_key, settings.genesis_hash, settings.epoch_blocks)
-        self.blocks = Blocks(tip, settings.epoch_blocks)
+        self.blocks = Blocks(tip, settings.epoch_blocks, settings.judge_over_parent)
         self.links: dict[Hash, tuple[int, Justify]] = {}
         """Justifications by their hash, each with the view that brought it (settled 4)."""
         self.catchup.begin()

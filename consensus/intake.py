@@ -77,6 +77,8 @@ def receive(core: Core, messages: tuple[tuple[Peer, Message], ...]) -> None:
             _take_in(core, peer, message)
         elif isinstance(message, Propose) and verdicts[at]:
             _note_invalid(core, message)
+        elif isinstance(message, BlockReply):
+            _note_false(core, message.blocks[0].header)
         at += count
 
 
@@ -164,6 +166,8 @@ def _propose_claims(core: Core, peer: Peer, message: Propose) -> list[SignatureC
     vote = Notarize(proposal, message.vote)
     view = epoch.at(proposal.view)
     is_known = view.tally.knows(vote)
+    if proposal in view.refused:
+        return None  # whoever repeats it, its signatures are not verified again
     if is_known and core.standing(proposal) is not Standing.WAITING:
         return None
     if not is_known and view.tally.is_full(message.vote.validator, Tag.NOTARIZE):
@@ -255,10 +259,21 @@ def _note_invalid(core: Core, message: Propose) -> None:
     vote = Notarize(message.proposal, message.vote)
     core.count(vote)
     core.accuse((vote,), message.header)
-    view = core.epoch.at(message.proposal.view)
-    if view.proposal == message.proposal:
-        view.proposal_invalid = True
-        core.is_dirty = True
+    core.epoch.at(message.proposal.view).refused.add(message.proposal)
+    core.is_dirty = True
+
+
+def _note_false(core: Core, header: Header) -> None:
+    """A block that only its leader stands for has a justification that does not hold (R4)."""
+    view = core.epoch.views.get(header.view)
+    if view is None or view.notarization is not None or view.finalization is not None:
+        return  # what a quorum has verified is asked for until it comes
+    block_id = header.id
+    for vote in view.tally.votes_of(view.leader, Tag.NOTARIZE):
+        if isinstance(vote, Notarize) and vote.subject.block_id == block_id:
+            view.refused.add(vote.subject)
+            core.catchup.forget(block_id)
+            core.is_dirty = True
 
 
 # --- after verification ---------------------------------------------------------------------------

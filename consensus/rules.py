@@ -272,7 +272,7 @@ def vote_notarize(core: Core) -> None:
     if proposal is None:
         return
     standing = core.standing(proposal)
-    if view.proposal_invalid or standing is Standing.INVALID:
+    if proposal in view.refused or standing is Standing.INVALID:
         core.occur(view, Occurrence.PROPOSAL_INVALID)
         return
     if standing is Standing.WAITING:

@@ -25,6 +25,9 @@ class Settings:
     """Everything about a node that does not change while it runs.
 
     `public_key` is None for a node that only follows. `verify` answers one verdict per claim.
+    `judge_over_parent` tells of a header, its id and its body, whatever the state after the parent
+    shows: it is asked once the parent was executed here, before a vote and before execution (R3),
+    and rests on nothing else, so that it says the same at any time and on any node.
     """
 
     genesis_hash: Hash
@@ -32,5 +35,6 @@ class Settings:
     public_key: PublicKey | None
     verify: Callable[[Sequence[SignatureClaim]], list[bool]]
     judge_body: Callable[[Header, bytes], Judgement]
+    judge_over_parent: Callable[[Header, Hash, bytes], bool]
     timeouts: Timeouts
     pacing: Pacing

@@ -55,7 +55,7 @@ class View:
         "number",
         "other_notarization",
         "proposal",
-        "proposal_invalid",
+        "refused",
         "tally",
     )
 
@@ -64,7 +64,8 @@ class View:
         self.leader = validators.leader(number)
         self.tally = Tally(validators)
         self.proposal: Proposal | None = None
-        self.proposal_invalid = False
+        self.refused: set[Proposal] = set()
+        """Proposals of the leader, two at most, that were verified and can never hold."""
         self.equivocated = False
         self.link_is_stored = False
         self.my_notarize: Proposal | None = None
@@ -166,6 +167,4 @@ class View:
             self.equivocated = True
         if self.my_notarize not in (None, notarization.subject):
             self.equivocated = True  # settled 3: rebuilt from what is logged
-        if self.proposal != notarization.subject:
-            self.proposal = notarization.subject
-            self.proposal_invalid = False
+        self.proposal = notarization.subject

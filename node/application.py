@@ -4,19 +4,20 @@ Blocks that are not final yet are layers over their parents, in state and tree a
 side by side until one of them becomes final; the others go then, with all that stands on them.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from consensus.inputs import EpochInfo, Tip
-from node.bodies import Bodies, CheckedBody, VerifiedWires
+from node.bodies import BODIES_KEPT_MAX, Bodies, CheckedBody, VerifiedWires
 from node.storage.chain_store import ChainStore, Commit
 from node.storage.finality_store import Head
-from state import crypto
 from state.block import Body, Outcome, Result
 from state.codec import encode
 from state.context import BlockContext, QueryContext
-from state.crypto import Tag
+from state.crypto import SignatureClaim
 from state.errors import InvalidBlock, NotFound
 from state.execute import (
     Executed,
@@ -24,6 +25,8 @@ from state.execute import (
     apply_genesis,
     apply_transaction,
     block_input,
+    check_over_parent,
+    params_hash,
     query_context,
 )
 from state.finality import (
@@ -44,6 +47,8 @@ from state.registry import Query
 from state.tables import Base, State, Table
 from state.transaction import Transaction, TransactionDecoder
 from state.types import ZERO_ADDRESS, ZERO_HASH, Hash
+
+log = logging.getLogger("sahara.application")
 
 TABLES: dict[bytes, Table[Any, Any]] = {
     table.prefix: table
@@ -121,7 +126,7 @@ def genesis_header(genesis: Genesis) -> Header:
         outcomes_root=ZERO_HASH,
         validators_hash=validators,
         next_validators_hash=validators,
-        params_hash=_params_hash(genesis.params),
+        params_hash=params_hash(genesis.params),
     )
 
 
@@ -136,6 +141,7 @@ class Application:
         invariants_every_blocks: int,
         timed: Callable[[str], Any],
         known: VerifiedWires | None = None,
+        known_claims: Container[SignatureClaim] = (),
     ) -> None:
         self.genesis = genesis
         self.genesis_hash = genesis.hash
@@ -148,7 +154,10 @@ class Application:
         self._base = Base(store)
         self._invariants_every_blocks = invariants_every_blocks
         self._timed = timed
+        self._known_claims = known_claims
         self._candidates: dict[Hash, Candidate] = {}
+        self._verified: OrderedDict[Hash, frozenset[SignatureClaim]] = OrderedDict()
+        """Signatures in blocks that were judged and are not executed yet, the newest blocks'."""
         self._queries: dict[str, Query] = {
             query.name: query for module in MODULES for query in module.queries
         }
@@ -222,7 +231,34 @@ class Application:
         body = Body(tuple([tx.wire for tx in transactions]), late, evidence)
         data, roots = encode(body), (body.root, body.evidence_root)
         self.bodies.keep(roots, CheckedBody(data, body, transactions))
-        return Built(data, *roots, _params_hash(params))
+        return Built(data, *roots, params_hash(params))
+
+    def judge_over_parent(self, header: Header, block_id: Hash, body: bytes) -> bool:
+        """Tell whether a block may be executed over its parent; raises UnknownParent (R3)."""
+        try:
+            self._checked(header, block_id, body)
+        except InvalidBlock as error:
+            log.warning(
+                "block invalid", extra={"block_id": block_id.hex(), "reason": error.sentence}
+            )
+            return False
+        return True
+
+    def _checked(
+        self, header: Header, block_id: Hash, body: bytes
+    ) -> tuple[State, CheckedBody, frozenset[SignatureClaim]]:
+        """Return the state after a block's parent, its body, and signatures in it that hold.
+
+        Raises UnknownParent, and InvalidBlock for what only the parent's state shows.
+        """
+        below = self.state_after(header.parent_id)
+        content = self.bodies.checked(header, body)
+        known = self._verified.pop(block_id, self._known_claims)
+        claims = check_over_parent(below, header, content.body, self.genesis_hash, known)
+        self._verified[block_id] = frozenset(claims)
+        if len(self._verified) > BODIES_KEPT_MAX:
+            self._verified.popitem(last=False)
+        return below, content, self._verified[block_id]
 
     def execute(self, header: Header, block_id: Hash, justify: Justify, body: bytes) -> Candidate:
         """Execute a block over its parent, the same again if it was executed before.
@@ -232,10 +268,7 @@ class Application:
         known = self._candidates.get(block_id)
         if known is not None:
             return known
-        below = self.state_after(header.parent_id)
-        content = self.bodies.checked(header, body)
-        if header.params_hash != _params_hash(chain.params_of(below)):
-            raise InvalidBlock("The header names other parameters than those in force.")
+        below, content, claims = self._checked(header, block_id, body)
         every = header.height % self._invariants_every_blocks == 0
         with self._timed("execute"):
             executed = apply_block(
@@ -243,6 +276,7 @@ class Application:
                 block_input(header, justify, content.body, content.transactions),
                 self.genesis_hash,
                 every_invariant=every,
+                known=claims,
             )
         with self._timed("tree"):
             changes = executed.state.changes()
@@ -391,7 +425,3 @@ def _tip(head: Head) -> Tip:
         head.changed,
         head.finalization,
     )
-
-
-def _params_hash(params: Params) -> Hash:
-    return crypto.hash_bytes(Tag.PARAMS, encode(params))

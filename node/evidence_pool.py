@@ -1,6 +1,9 @@
 """Evidence that this node found: kept on disk until it stands on the chain or serves no more."""
 
+from collections.abc import Container
+
 from node.storage.finality_store import FinalityStore
+from state.crypto import SignatureClaim
 from state.finality import Conflict, Evidence, offender
 from state.modules import staking
 from state.tables import State
@@ -13,9 +16,15 @@ POOL_MAX = 256
 class EvidencePool:
     """Proofs of misbehaviour that wait for a block of this node."""
 
-    def __init__(self, store: FinalityStore, genesis_hash: Hash) -> None:
+    def __init__(
+        self,
+        store: FinalityStore,
+        genesis_hash: Hash,
+        known_claims: Container[SignatureClaim] = (),
+    ) -> None:
         self._store = store
         self._genesis_hash = genesis_hash
+        self._known_claims = known_claims
         self._waiting: dict[bytes, Evidence] = dict(store.evidence())
 
     def __len__(self) -> int:
@@ -34,7 +43,9 @@ class EvidencePool:
         if not self._waiting:
             return ()
         waiting = [self._waiting[key] for key in sorted(self._waiting)]
-        return staking.choose_evidence(state, waiting, self._genesis_hash, height)
+        return staking.choose_evidence(
+            state, waiting, self._genesis_hash, height, self._known_claims
+        )
 
     def committed(self, state: State, height: int) -> None:
         """Forget what a block of the next height, over the final state, may carry no more."""
@@ -43,7 +54,9 @@ class EvidencePool:
         gone = [
             key
             for key, evidence in self._waiting.items()
-            if not staking.is_punishable(state, evidence, self._genesis_hash, height)
+            if not staking.is_punishable(
+                state, evidence, self._genesis_hash, height, self._known_claims
+            )
         ]
         for key in gone:
             del self._waiting[key]

@@ -7,8 +7,11 @@ the way longest. Whoever is farther still is not waited for, and has the time to
 
 from collections.abc import Sequence
 
-QUORUM_SHARE = (3, 4)
-"""The nearest share of the stake that goes first: a quorum, and some that may fail it."""
+from state.finality import is_quorum
+
+QUORUM_SHARE = (17, 20)
+"""The nearest share of the stake that goes first, a quorum at least; and more, since votes are on
+the way to the next leader for as long, and who is near it may be farther from the sender."""
 
 
 def fan_out(delays_us: Sequence[int], stakes: Sequence[int], sender: int) -> list[int]:
@@ -18,8 +21,10 @@ def fan_out(delays_us: Sequence[int], stakes: Sequence[int], sender: int) -> lis
     """
     share, of = QUORUM_SHARE
     nearest = sorted(range(len(stakes)), key=lambda at: (at != sender, delays_us[at], at))
-    reached, first = 0, 0
-    while reached * of < sum(stakes) * share:
-        reached += stakes[nearest[first]]
-        first += 1
+    total = sum(stakes)
+    reached, first = stakes[sender], 1
+    for at in nearest[1:]:
+        if is_quorum(reached, total) and (reached + stakes[at]) * of > total * share:
+            break
+        reached, first = reached + stakes[at], first + 1
     return [*reversed(nearest[1:first]), *nearest[first:]]

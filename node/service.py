@@ -157,6 +157,7 @@ class Service:
                 public_key,
                 overlay.verify,
                 application.bodies.judge,
+                application.judge_over_parent,
                 DEVNET if config.timeouts == "devnet" else MAINNET,
                 Pacing(config.block_interval_ms_min, config.idle_interval_ms),
             )

@@ -10,8 +10,9 @@ from typing import ClassVar
 
 from state import crypto
 from state.block import TRANSACTIONS_MAX, Body, Outcome, Result, Status, pack_events
+from state.codec import encode
 from state.context import BlockContext, QueryContext, TxContext
-from state.crypto import SignatureClaim
+from state.crypto import SignatureClaim, Tag
 from state.errors import InvalidBlock, InvariantBroken, Rejected
 from state.finality import Certificate, Evidence, Finalization, Header, Justify
 from state.genesis import Genesis
@@ -142,6 +143,29 @@ def apply_transaction(block: BlockContext, transaction: Transaction) -> Outcome:
     return Outcome(transaction.id, Status.OK, "ok", "", fee, weight, events)
 
 
+def params_hash(params: Params) -> Hash:
+    """Return the hash by which headers name the parameters in force after their parent."""
+    return crypto.hash_bytes(Tag.PARAMS, encode(params))
+
+
+def check_over_parent(
+    below: State | Base,
+    header: Header,
+    body: Body,
+    genesis_hash: Hash,
+    known: Container[SignatureClaim] = (),
+) -> list[SignatureClaim]:
+    """Return what late votes and evidence claim to be signed, for a block that may be executed.
+
+    Raises InvalidBlock for whatever the state after the parent shows to be wrong; nobody votes for
+    such a block (consensus R3). Whoever executes it after that verifies no signature again.
+    """
+    state = State(below)
+    if header.params_hash != params_hash(chain.params_of(state)):
+        raise InvalidBlock("The header names other parameters than those in force.")
+    return staking.check_votes(state, header.height, genesis_hash, body.late, body.evidence, known)
+
+
 def apply_block(
     below: State | Base,
     block: BlockInput,
@@ -153,7 +177,7 @@ def apply_block(
     """Execute a block over the state before it; the block must have passed `check_block`.
 
     Raises InvalidBlock when its late votes or its evidence are not valid over that state, which
-    `staking.check_votes` also tells beforehand; signatures that are `known` are not verified again.
+    `check_over_parent` tells beforehand; signatures that are `known` are not verified again.
     Raises InvariantBroken when the state contradicts itself afterwards; nothing is kept then.
     """
     state = State(below)

@@ -35,6 +35,8 @@ class Evidence:
     blames: tuple[tuple[int, Blame | None], ...]
     roots: dict[int, dict[Hash, set[int]]]
     """State roots by height, and which honest validators came to them."""
+    punished: frozenset[int] = frozenset()
+    """Validators that the application of any honest one has punished."""
 
 
 Check = Callable[[Evidence], Iterator[Violation]]
@@ -111,6 +113,24 @@ def finalization_ancestry(run: Evidence) -> Iterator[Violation]:
                     yield _at("finalization-ancestry", at, f"view {view} was not nullified")
 
 
+def finality_over_certified(run: Evidence) -> Iterator[Violation]:
+    """The parent of a final block is certified in the view that the block names (R2)."""
+    chronicle = run.chronicle
+    for _, blocks in sorted(chronicle.final.items()):
+        for header in [chronicle.headers[each] for each in blocks if each in chronicle.headers]:
+            at = (header.epoch, header.parent_view)
+            if header.parent_view == 0:
+                parent = chronicle.headers.get(header.parent_id)
+                certified = parent is None or parent.epoch < header.epoch
+            else:
+                known = (chronicle.notarizations.get(at, {}), chronicle.finalizations.get(at, {}))
+                named = {proposal.block_id for held in known for proposal in held}
+                certified = header.parent_id in named
+            if not certified:
+                text = f"height {header.height} stands on what nobody certified"
+                yield _at("finality-over-certified", (header.epoch, header.view), text)
+
+
 def same_state_roots(run: Evidence) -> Iterator[Violation]:
     """Honest validators come to one state root a height."""
     for height, roots in sorted(run.roots.items()):
@@ -158,6 +178,12 @@ def accountability(run: Evidence) -> Iterator[Violation]:
             yield _at("accountability", at, f"height {height}: honest {innocent} are named")
 
 
+def honest_not_punished(run: Evidence) -> Iterator[Violation]:
+    """No honest validator is slashed, or out."""
+    for validator in sorted(run.honest & run.punished):
+        yield Violation("honest-not-punished", 0, f"honest validator {validator} was punished")
+
+
 SAFETY: tuple[Check, ...] = (
     agreement,
     one_notarization,
@@ -165,17 +191,19 @@ SAFETY: tuple[Check, ...] = (
     finalized_is_only_digest,
     finalization_has_notarization,
     finalization_ancestry,
+    finality_over_certified,
     same_state_roots,
     sets_as_scheduled,
 )
 """Hold while less than a third of the stake is Byzantine."""
 
-ALWAYS: tuple[Check, ...] = (honest_commit_no_offence, accountability)
+ALWAYS: tuple[Check, ...] = (honest_commit_no_offence, honest_not_punished, accountability)
 """Hold whoever is Byzantine."""
 
 AS_IT_RUNS = (
     "one-vote-of-a-kind",
     "no-notarize-after-nullify",
+    "notarizes-what-holds",
     "durable-before-send",
     "certificates-have-quorum",
     "finality-is-kept",

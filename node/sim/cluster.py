@@ -13,7 +13,7 @@ from node.sim.byzantine import KINDS
 from node.sim.byzantine.actor import Actor, Behaviour, Cohort
 from node.sim.disk import DiskFaults
 from node.sim.ledger import Ledger
-from node.sim.machine import PARAMS_HASH, Executed, Machine
+from node.sim.machine import Machine
 from node.sim.network import Network, Packet
 from node.sim.replica import Costs, Disk, Engine, Meter, Parts, Replica
 from node.sim.rotas import Rotas
@@ -25,16 +25,7 @@ from node.sim.watch import Watch
 from node.sim.world import US_PER_MS, World
 from state.crypto import SignatureClaim, Tag, hash_bytes
 from state.errors import Malformed
-from state.finality import (
-    Header,
-    Nullified,
-    Proposal,
-    Validator,
-    ValidatorSet,
-    evidence_root,
-    set_hash,
-    vote_digest,
-)
+from state.finality import Nullified, Proposal, vote_digest
 from state.types import Hash, PublicKey, Signature
 
 MakeEngine = Callable[[Settings], Engine]
@@ -67,7 +58,7 @@ class Cluster:
     genesis: Tip
     genesis_hash: Hash
     make_engine: MakeEngine
-    make_machine: Callable[[Hash], Machine]
+    make_machine: Callable[[], Machine]
     replicas: list[Replica] = field(default_factory=list)
     behaviours: dict[int, Behaviour] = field(default_factory=dict)
     network: Network = field(init=False)
@@ -100,11 +91,9 @@ class Cluster:
             return self.make_engine(self._settings(key.public_key, machine, meter))
 
         def make_disk() -> Disk:
-            return Disk(
-                self.make_machine(self.genesis.block_id),
-                Ledger(self.rotas, options.epoch_length, self.genesis),
-                make_storage(),
-            )
+            machine = self.make_machine()
+            ledger = Ledger(self.rotas, machine.members, options.epoch_length, self.genesis)
+            return Disk(machine, ledger, make_storage())
 
         def make_storage() -> Storage:
             return Storage(disk, guard_head(key.public_key, self.genesis_hash))
@@ -146,6 +135,7 @@ class Cluster:
             public_key=public_key,
             verify=verify,
             judge_body=machine.judge,
+            judge_over_parent=machine.judge_over_parent,
             timeouts=timeouts_for(self.scenario.delta_ms),
             pacing=PACING,
         )
@@ -162,10 +152,13 @@ class Cluster:
         return Actor(
             endpoint=endpoint,
             index=lambda epoch: self.rotas.index(epoch, validator),
+            account=self.rotas.everyone[validator].account,
             chance=self.world.chance(f"actor {endpoint}"),
             cohort=cohort,
             raw_sign=raw_sign,
             rival=self.replicas[endpoint].machine.rival,
+            executed=lambda block_id: self.replicas[endpoint].ledger.candidate(block_id),
+            is_quorum=self.rotas.is_quorum_of,
             send=lambda to, message: self._send(endpoint, to, message),
             send_bytes=lambda to, data: self.network.send(endpoint, to, noise_packet(data)),
             later=later,
@@ -244,34 +237,3 @@ class Cluster:
 def noise_packet(data: bytes) -> Packet:
     """Return a packet of bytes that may mean nothing."""
     return Packet(data, hash_bytes(Tag.BATCH, data)[:16], len(data))
-
-
-def make_members(scenario: Scenario, scheme: Scheme) -> ValidatorSet:
-    """Return the validator set, in the order of indices."""
-    return tuple(
-        Validator(key, hash_bytes(Tag.ADDRESS, key)[:20], stake)
-        for key, stake in zip(scheme.keys, scenario.stakes, strict=True)
-    )
-
-
-def genesis_tip(members: ValidatorSet, genesis: Executed) -> Tip:
-    """Return the block at height 0 and what it gave."""
-    empty = bytes(32)
-    header = Header(
-        height=0,
-        epoch=0,
-        view=0,
-        parent_view=0,
-        parent_id=empty,
-        time_ms=0,
-        proposer=members[0].account,
-        tx_root=empty,
-        evidence_root=evidence_root(()),
-        justify_hash=empty,
-        state_root=empty,
-        outcomes_root=empty,
-        validators_hash=set_hash(members),
-        next_validators_hash=set_hash(members),
-        params_hash=PARAMS_HASH,
-    )
-    return Tip(header, header.id, genesis.state_root, genesis.outcomes_root, True, None)

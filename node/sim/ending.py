@@ -7,6 +7,7 @@ from node.sim.accountability import Blame
 from node.sim.checkers import NAMES, Evidence, Violation
 from node.sim.measure import Figures
 from node.sim.report import (
+    ApplicationRow,
     ByzantineRow,
     EvidenceRow,
     Liveness,
@@ -36,6 +37,7 @@ class Ending:
     traffic: tuple[int, int]
     """Messages and bytes sent before the liveness phase."""
     liveness: Liveness
+    application: ApplicationRow | None
     figures: Figures
     heights: tuple[int, ...]
     """Of honest validators that are up."""
@@ -79,6 +81,7 @@ def make_report(ending: Ending) -> Report:
         invariants=list(NAMES),
         violations=[ViolationRow(v.invariant, v.view, v.text) for v in ending.violations],
         liveness=ending.liveness,
+        application=ending.application,
         virtual_ms=ending.virtual_ms,
         trace_hash=ending.trace.hash,
         trace_records=ending.trace.records,

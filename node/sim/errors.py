@@ -4,6 +4,13 @@ from typing import ClassVar
 
 from node.errors import NodeError
 
+QUOTED_MAX = 60
+
+
+def quoted(text: str) -> str:
+    """Return what was given as it stands in a sentence: an endless list is not repeated in one."""
+    return text if len(text) <= QUOTED_MAX else f"{text[:QUOTED_MAX]}..."
+
 
 class SimulationError(NodeError):
     """The simulation cannot be run."""

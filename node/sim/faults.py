@@ -108,9 +108,8 @@ class Faults:
         if replica.validator in self._scenario.byzantine:
             return False
         out = {each.validator for each in self._replicas if each.is_lost} | {replica.validator}
-        highest = self._rotas.highest
         voters = set(self._scenario.honest) - out
-        epochs = range(max(0, highest - 1), highest + 3)
+        epochs = self._rotas.at_hand(2)
         return all([self._rotas.is_quorum(epoch, voters) for epoch in epochs])
 
     def _lose(self, replica: Replica, everything: bool) -> None:

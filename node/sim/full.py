@@ -1,201 +1,188 @@
-"""The application of `--app full`: the whole state machine, with all its invariants, in every node.
+"""The application of `--app full`: that of a node, over a database in memory, in every node.
 
-Payers send each other coins; which and how much follows from the salt of whoever builds the block.
-Unfinal blocks are layers over their parents, in state and tree alike, as in a real node.
+Blocks are built, executed and committed by node/application.py with every invariant of the state
+machine on; what consensus finds of evidence waits in the node's own pool until a leader reports it,
+and the sets of epochs are those that staking fixes. A crash leaves what the database holds.
 """
 
-from collections.abc import Callable, Iterator
-from functools import lru_cache
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
 from random import Random
 
-from consensus.effects import BuildBlock, ExecuteBlock
+from consensus.effects import BuildBlock, CommitBlock, ExecuteBlock
+from consensus.inputs import Tip
 from consensus.settings import Judgement
-from node.client.accounts import Account
+from node.application import Application
+from node.bodies import VerifiedWires
+from node.evidence_pool import EvidencePool
+from node.sim.elections import Elections
 from node.sim.machine import Built, Executed, Machine
-from node.sim.scenario import Options
-from state import block, transaction
-from state.block import check_body
+from node.sim.scenario import Scenario
+from node.sim.signatures import Scheme
+from node.sim.stakers import make_genesis, make_members
+from node.sim.traffic import Traffic
+from node.sim.world import World
+from node.storage.chain_store import ChainStore
+from node.storage.kv import MemoryStore
+from state.block import Body
 from state.codec import encode
-from state.crypto import Tag, hash_bytes
-from state.errors import InvalidBlock, Malformed
-from state.execute import apply_block, apply_genesis, block_input, check_block
-from state.finality import Header, ValidatorSet
-from state.genesis import Allocation, Genesis, GenesisValidator
-from state.modules.all import MESSAGES
-from state.modules.bank import Transfer
-from state.params import Params
-from state.tables import Base, State
-from state.transaction import Transaction, TransactionDecoder
-from state.tree import Tree
-from state.types import Hash
+from state.crypto import SignatureClaim
+from state.errors import InvalidBlock
+from state.finality import Evidence, Header, ValidatorSet
+from state.genesis import Genesis
+from state.modules.staking.queries import SlashView, slashes, validators
+from state.modules.staking.records import Standing
+from state.types import Address, Hash
 
-PAYERS = 8
-FUNDS = 10**15
-TRANSACTIONS_MAX = 4
-VALIDITY_BLOCKS = 50
-FEE_MAX = 10**6
-
-ACCOUNTS = tuple(Account.from_seed(index.to_bytes(32, "big")) for index in range(1, PAYERS + 1))
-ADDRESSES = tuple(account.address for account in ACCOUNTS)
+BODIES_KEPT_MAX = 16
+"""Bodies of its own that a Byzantine leader can make rivals of."""
+REPORT_CHANCE = 0.25
+"""How often a leader has somebody report by transaction what it could put into the body."""
 
 
-class _Rows:
-    """Final rows, and pages of the tree, in memory."""
+@dataclass(frozen=True)
+class ByScheme:
+    """Claims of signatures that the run's own scheme accepts, of which some are no Ed25519."""
 
-    def __init__(self) -> None:
-        self.data: dict[bytes, bytes] = {}
+    scheme: Scheme
 
-    def get(self, key: bytes) -> bytes | None:
-        """Return what is stored under a key."""
-        return self.data.get(key)
-
-    def scan(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Yield what is stored within a range, in the order of keys."""
-        for key in sorted(key for key in self.data if start <= key < stop):
-            yield key, self.data[key]
-
-    def write(self, changes: list[tuple[bytes, bytes | None]]) -> None:
-        """Store and delete."""
-        for key, value in changes:
-            if value is None:
-                self.data.pop(key, None)
-            else:
-                self.data[key] = value
+    def __contains__(self, claim: object) -> bool:
+        """Verify a claim."""
+        assert isinstance(claim, tuple), "claims are asked for"
+        key, digest, signature = claim
+        given: SignatureClaim = (key, digest, signature)
+        return all(self.scheme.verify_many([given]))
 
 
-def make_genesis(members: ValidatorSet) -> Genesis:
-    """Return a network of payers, and as many validators as the run has."""
-    stakers = [Allocation(member.account, member.stake) for member in members]
-    validators = [
-        GenesisValidator(
-            Account.from_seed(member.account.ljust(32, b"v")).public_key,
-            member.account,
-            member.stake,
-        )
-        for member in members
-    ]
-    allocations = tuple([*(Allocation(address, FUNDS) for address in ADDRESSES), *stakers])
-    return Genesis("simulation", 0, Params(), allocations, tuple(validators))
+@dataclass(frozen=True)
+class Shared:
+    """What the applications of all nodes of a run have in common."""
+
+    genesis: Genesis
+    genesis_hash: Hash
+    traffic: Traffic
+    signed: VerifiedWires
+    claims: ByScheme
 
 
 class FullMachine:
-    """The state machine of one simulated node."""
+    """The application and the evidence pool of one simulated node."""
 
-    def __init__(self, genesis: Genesis, genesis_id: Hash) -> None:
-        self._genesis_hash = genesis.hash
-        self._params = genesis.params
-        self._decoder = TransactionDecoder(MESSAGES, self._genesis_hash)
-        self._rows, self._pages = _Rows(), _Rows()
-        self._base = Base(self._rows)
-        first = apply_genesis(self._base, genesis)
-        self._final_id = genesis_id
-        self._layers: dict[Hash, State] = {genesis_id: first}
-        empty = bytes(32)
-        self._tree = Tree(self._pages, empty, empty)
-        self._tree.update(empty, genesis_id, first.changes())
-        self._keep(genesis_id)
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._rows = MemoryStore()
+        self._own: OrderedDict[Hash, Body] = OrderedDict()
+        self._open()
 
-    def genesis(self) -> Executed:
-        """Return what genesis gives; asked for before anything was executed."""
-        return Executed(True, self._tree.root_of(self._final_id), block.Result((), ()).root)
+    def _open(self) -> None:
+        shared = self._shared
+        self.store = ChainStore(self._rows, shared.genesis)
+        self.application = Application(
+            self.store,
+            shared.genesis,
+            invariants_every_blocks=1,
+            timed=lambda _: nullcontext(),
+            known=shared.signed,
+            known_claims=shared.claims,
+        )
+        self._evidence = EvidencePool(self.store.finality, shared.genesis_hash, shared.claims)
+
+    def members(self, epoch: int) -> ValidatorSet:
+        """Return the validator set of an epoch that is fixed here."""
+        members = self.store.finality.members(epoch)
+        assert members is not None, "sets are stored when their epoch is fixed"
+        return members
 
     def build(self, wanted: BuildBlock, salt: bytes) -> Built:
-        """Choose some transfers."""
-        return self._built(wanted.height, salt)
+        """Choose transactions, and take late votes and evidence in, as a node does."""
+        application, traffic = self.application, self._shared.traffic
+        state = application.state_after(wanted.parent_id)
+        evidence = self._evidence.choose(state, wanted.height)
+        chance = Random(salt)
+        reports: tuple[Evidence, ...] = ()
+        if chance.random() < REPORT_CHANCE:
+            reports, evidence = evidence, ()
+        transactions = traffic.make(state, wanted.height, chance, reports)
+        built = application.build(wanted.parent_id, transactions, wanted.late, evidence)
+        self._own[built.tx_root] = Body((), wanted.late, evidence)
+        if len(self._own) > BODIES_KEPT_MAX:
+            self._own.popitem(last=False)
+        return Built(built.body, built.tx_root, built.evidence_root, built.params_hash)
 
     def rival(self, header: Header, salt: bytes) -> Built:
-        """Return another body that would fit the same header."""
-        return self._built(header.height, salt)
-
-    def _built(self, height: int, salt: bytes) -> Built:
-        body = block.Body(make_transfers(self._genesis_hash, height, salt))
-        params_hash = hash_bytes(Tag.PARAMS, encode(self._params))
-        return Built(encode(body), body.root, body.evidence_root, params_hash)
+        """Return another body for a header: other transactions, the same votes and evidence."""
+        own = self._own.get(header.tx_root, Body(()))
+        made = self._shared.traffic.make(self.application.state, header.height, Random(salt))
+        body = Body(tuple([one.wire for one in made]), own.late, own.evidence)
+        return Built(encode(body), body.root, body.evidence_root, header.params_hash)
 
     def judge(self, header: Header, body: bytes) -> Judgement:
         """Hold a body against its header and the static rules."""
-        try:
-            decoded = block.bodies.decode(body)
-            check_body(decoded, header)
-        except (Malformed, InvalidBlock):
-            return Judgement.FOREIGN
-        return Judgement.VALID if self._checked(decoded) is not None else Judgement.INVALID
+        return self.application.bodies.judge(header, body)
 
-    def _checked(self, body: block.Body) -> list[Transaction] | None:
-        try:
-            return check_block(body.transactions, self._decoder, self._params.fees, {})
-        except InvalidBlock:
-            return None
+    def judge_over_parent(self, header: Header, block_id: Hash, body: bytes) -> bool:
+        """Tell whether a block may be executed over its parent."""
+        return self.application.judge_over_parent(header, block_id, body)
 
     def execute(self, wanted: ExecuteBlock) -> Executed:
         """Execute a block over its parent, with every invariant."""
-        header = wanted.header
-        body = block.bodies.decode(wanted.body)
-        transactions = self._checked(body)
-        assert transactions is not None, "a body is judged before it is executed"
-        given = block_input(header, wanted.justify, body, transactions)
-        below = self._layers[header.parent_id]
-        done = apply_block(below, given, self._genesis_hash, every_invariant=True)
-        if wanted.block_id not in self._layers:
-            self._tree.update(header.parent_id, wanted.block_id, done.state.changes())
-            self._layers[wanted.block_id] = done.state
-        root = self._tree.root_of(wanted.block_id)
-        return Executed(True, root, done.result.root, bool(transactions))
+        try:
+            done = self.application.execute(
+                wanted.header, wanted.block_id, wanted.justify, wanted.body
+            )
+        except InvalidBlock:
+            return Executed(False)
+        return Executed(True, done.state_root, done.outcomes_root, done.changed)
 
-    def commit(self, header: Header, block_id: Hash) -> None:
-        """Make a layer final: the one below it joins the stored rows."""
-        assert header.parent_id == self._final_id, "blocks become final in order"
-        before, after = self._layers[self._final_id], self._layers[block_id]
-        self._rows.write(before.changes())
-        self._base.absorb(before.rows)
-        after.below = self._base
-        self._final_id = block_id
-        self._keep(block_id)
-        self._drop(header.parent_id)
+    def found(self, evidence: Evidence) -> None:
+        """Keep evidence until it is on the chain."""
+        self._evidence.add(evidence)
 
-    def _keep(self, block_id: Hash) -> None:
-        puts, deletes = self._tree.commit(block_id)
-        self._pages.write([*puts, *((key, None) for key in deletes)])
+    def commit(self, effect: CommitBlock) -> None:
+        """Make an executed block final."""
+        header = effect.header
+        self.application.commit(header, effect.block_id, effect.finalization)
+        self._evidence.committed(self.application.state, header.height + 1)
 
-    def _drop(self, parent_id: Hash) -> None:
-        """Forget the former head, and every layer that does not stand on the present one."""
-        del self._layers[parent_id]
-        kept: dict[Hash, State] = {}
-        for block_id, layer in self._layers.items():
-            below: State | Base = layer
-            while isinstance(below, State) and below is not self._layers[self._final_id]:
-                below = below.below
-            if below is self._layers[self._final_id]:
-                kept[block_id] = layer
-        self._layers = kept
+    def slashes(self) -> list[SlashView]:
+        """Return who was slashed up to the last final block."""
+        return slashes(self.application.context)
+
+    def punished(self) -> list[Address]:
+        """Return who was slashed or is out."""
+        rows = validators(self.application.context)
+        out = [row.account for row in rows if row.standing == Standing.TOMBSTONED]
+        return [*out, *[view.validator for view in self.slashes()]]
+
+    def kind_of(self, wire: bytes) -> str:
+        """Return the names of a transaction's messages."""
+        decoder, bytes_max = self.application.decoder, self._shared.genesis.params.fees
+        transaction = decoder.decode(wire, bytes_max=bytes_max.transaction_bytes_max)
+        return "+".join([type(message).__name__ for message in transaction.body.messages])
 
     def restart(self) -> None:
-        """Keep the final layer only."""
-        for block_id in [key for key in self._layers if key != self._final_id]:
-            try:
-                self._tree.discard(block_id)
-            except KeyError:
-                continue  # it stood on a layer that was discarded before it
-        self._layers = {self._final_id: self._layers[self._final_id]}
+        """Open the database again: what is not in it is gone."""
+        self._open()
 
 
-@lru_cache(maxsize=1_024)
-def make_transfers(genesis_hash: Hash, height: int, salt: bytes) -> tuple[bytes, ...]:
-    """Return signed transfers for a block; each payer sends at most one, numbered by height."""
-    chance = Random(salt)
-    wires = []
-    for payer in chance.sample(range(PAYERS), chance.randint(0, TRANSACTIONS_MAX)):
-        message = Transfer(ADDRESSES[chance.randrange(PAYERS)], chance.randint(1, 10**6))
-        body = transaction.Body(
-            ADDRESSES[payer], height, height + VALIDITY_BLOCKS, FEE_MAX, (message,)
-        )
-        wire, _ = ACCOUNTS[payer].sign_body(body, genesis_hash)
-        wires.append(wire)
-    return tuple(wires)
+def full_machines(
+    scenario: Scenario, scheme: Scheme, world: World
+) -> tuple[Tip, Hash, Elections, Callable[[], Machine]]:
+    """Return genesis, its hash, the elections of the run, and what makes a node's application."""
+    everyone = make_members(scenario, scheme)
+    genesis = make_genesis(scenario, everyone, world.chance("latecomers"))
+    genesis_hash = genesis.hash
+    elections = Elections(scenario, everyone, world.chance("churn"))
+    signed = VerifiedWires(())
+    traffic = Traffic(scenario, scheme, elections, genesis_hash, signed)
+    shared = Shared(genesis, genesis_hash, traffic, signed, ByScheme(scheme))
 
+    def make() -> Machine:
+        return FullMachine(shared)
 
-def full_machines(_: Options, members: ValidatorSet) -> tuple[Executed, Callable[[Hash], Machine]]:
-    """Return what genesis gives, and how a node's state machine is made."""
-    genesis = make_genesis(members)
-    probe = FullMachine(genesis, hash_bytes(Tag.GENESIS, b"before"))
-    return probe.genesis(), lambda genesis_id: FullMachine(genesis, genesis_id)
+    first = FullMachine(shared)
+    for epoch in (0, 1):
+        elections.learn(epoch, first.members(epoch))
+    return first.application.tip(), genesis_hash, elections, make

@@ -1,16 +1,21 @@
 """How long a message is under way between two validators, apart from faults: the latency matrix."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from node.sim.errors import WrongUsage
+from node.sim.errors import WrongUsage, quoted
+from node.sim.files import read_bounded
 from node.sim.regions import REGIONS, one_way_ms
 from node.sim.world import US_PER_MS
 
 LAN_MS = 0.5
 LATENCY_MS_MAX = 60_000
+FILE_BYTES_MAX = 4 * 2**20
+
+_MILLISECONDS = re.compile(r"[0-9]{1,9}\.?[0-9]{0,9}|\.[0-9]{1,9}")
 
 
 class LatencyFile(msgspec.Struct):
@@ -58,7 +63,7 @@ def parse_latency(text: str, count: int) -> Latency:
         return constant(count, round(LAN_MS * US_PER_MS))
     if text == "wan":
         return over_regions(count, list(REGIONS), one_way_ms())
-    if text.replace(".", "", 1).isdigit():
+    if _MILLISECONDS.fullmatch(text):
         delay_us = round(float(text) * US_PER_MS)
         if not 0 < delay_us <= LATENCY_MS_MAX * US_PER_MS:
             raise WrongUsage(
@@ -71,11 +76,11 @@ def parse_latency(text: str, count: int) -> Latency:
 
 def _from_file(path: Path, count: int) -> Latency:
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=LatencyFile)
+        found = msgspec.json.decode(read_bounded(path, FILE_BYTES_MAX), type=LatencyFile)
     except OSError as error:
         raise WrongUsage(
-            f"--latency {path} is neither milliseconds, lan, wan, nor a file that can be read "
-            f"({error.strerror})."
+            f"--latency {quoted(str(path))} is neither milliseconds, lan, wan, nor a file that can "
+            f"be read ({error.strerror})."
         ) from error
     except msgspec.MsgspecError as error:
         raise WrongUsage(

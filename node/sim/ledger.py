@@ -3,6 +3,7 @@
 A commit is one atomic batch, so nothing of it is ever half there.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from consensus.effects import CommitBlock, ExecuteBlock
@@ -11,10 +12,10 @@ from consensus.messages import Block
 from node.sim.machine import Executed
 from node.sim.rotas import Rotas
 from state.finality import (
-    Evidence,
     Finalization,
     Header,
     Justify,
+    ValidatorSet,
     boundary_height,
 )
 from state.types import Hash
@@ -27,13 +28,14 @@ class Ledger:
     """Final blocks of one node, newest last, and the executed blocks that may become final."""
 
     rotas: Rotas
+    members: Callable[[int], ValidatorSet]
+    """The set of an epoch, as the node's application says."""
     epoch_blocks: int
     genesis: Tip
     tip: Tip = field(init=False)
     boundary: Tip = field(init=False)
     """The block before the present epoch's first."""
     boundaries: dict[int, Finalization] = field(default_factory=dict)
-    evidence: list[Evidence] = field(default_factory=list)
     justifies: dict[Hash, Justify] = field(default_factory=dict)
     _final: dict[Hash, Block] = field(default_factory=dict)
     _candidates: dict[Hash, tuple[Block, Executed]] = field(default_factory=dict)
@@ -51,10 +53,10 @@ class Ledger:
         """Return the epoch after the last final boundary, with its set and the one after it."""
         boundary = self.boundary
         epoch = 0 if boundary is self.genesis else boundary.header.epoch + 1
-        rotas = self.rotas
-        rotas.begun(epoch)
-        previous = rotas.members(epoch - 1) if epoch else ()
-        return EpochInfo(epoch, rotas.members(epoch), rotas.members(epoch + 1), boundary, previous)
+        self.rotas.begun(epoch)
+        members = self.members
+        previous = members(epoch - 1) if epoch else ()
+        return EpochInfo(epoch, members(epoch), members(epoch + 1), boundary, previous)
 
     def executed(self, block: ExecuteBlock, done: Executed) -> None:
         """Remember a block that was executed here."""
@@ -65,6 +67,11 @@ class Ledger:
             }
         whole = Block(block.header, block.justify, block.body)
         self._candidates[block.block_id] = (whole, done)
+
+    def candidate(self, block_id: Hash) -> tuple[Header, Executed] | None:
+        """Return a block that was executed and is not final, with what that gave, or None."""
+        known = self._candidates.get(block_id)
+        return None if known is None else (known[0].header, known[1])
 
     def commit(self, effect: CommitBlock) -> None:
         """Make an executed block final."""

@@ -42,8 +42,7 @@ class Patient:
 
         That is the highest begun, the one before if only outsiders know of its end, and the next.
         """
-        highest = self.rotas.highest
-        epochs = range(max(0, highest - 1), highest + 2)
+        epochs = self.rotas.at_hand(1)
         return all([self.rotas.is_quorum(epoch, set(core)) for epoch in epochs])
 
 
@@ -59,12 +58,12 @@ def draw_core(patient: Patient, healthy: Sequence[int], chance: Random) -> list[
     return sorted(core)
 
 
-def bound_ms(scenario: Scenario, core: Sequence[int]) -> int:
+def bound_ms(scenario: Scenario, core: Sequence[int], *, is_within_bound: bool = True) -> int:
     """Return how long progress may take: so many views, each failing after the longest back-off."""
     timeouts = timeouts_for(scenario.delta_ms)
     longest_ms = timeouts.backoff_ms_max + 2 * timeouts.delta_ms + timeouts.retry_ms
     views = BOUND_VIEWS + len(scenario.stakes) - len(core)
-    if not scenario.is_within_bound:
+    if not is_within_bound:
         views = CHANCE_BEYOND_BOUND_VIEWS
     return views * longest_ms
 
@@ -79,8 +78,9 @@ def run_liveness(patient: Patient) -> Liveness:
         if not replicas[each].is_broken and not replicas[each].is_lost
     ]
     core = draw_core(patient, honest, world.chance("liveness"))
-    expected = patient.is_quorum(core) and scenario.is_within_bound
-    limit_ms = bound_ms(scenario, core)
+    is_within_bound = patient.rotas.is_within_bound
+    expected = patient.is_quorum(core) and is_within_bound
+    limit_ms = bound_ms(scenario, core, is_within_bound=is_within_bound)
     _heal(patient, core)
     members = [patient.replicas[each] for each in core]
     before = max((replica.ledger.height for replica in patient.replicas), default=0)

@@ -8,13 +8,16 @@ within the range. Endpoints that are not named stand on a side of their own, tog
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from random import Random
 
-from node.sim.errors import WrongUsage
+from node.sim.errors import WrongUsage, quoted
 
 REDRAWN_EVERY_VIEWS = 5
 
-_PART = re.compile(r"(?P<sides>[\d,|]+)@(?P<first>\d+)-(?P<last>\d+)")
+CUTS_MAX = 1_000
+
+_PART = re.compile(r"(?P<sides>[0-9,|]{1,4096})@(?P<first>[0-9]{1,9})-(?P<last>[0-9]{1,9})")
 
 Sides = tuple[int, ...] | None
 """The number of its side for every endpoint, or None where all reach all."""
@@ -31,14 +34,24 @@ class Cut:
 
 def parse_partition(text: str, endpoints: int) -> list[Cut]:
     """Return the cuts that a specification names; raises WrongUsage."""
-    return [_parse_cut(part, endpoints) for part in text.split(";")]
+    parts = text.split(";", CUTS_MAX)
+    if len(parts) > CUTS_MAX:
+        raise WrongUsage(f"--partition names more than {CUTS_MAX} partitions; give fewer.")
+    cuts = [_parse_cut(part, endpoints) for part in parts]
+    ordered = sorted(cuts, key=lambda cut: cut.first)
+    for earlier, later in pairwise(ordered):
+        if later.first <= earlier.last:
+            raise WrongUsage(
+                f"--partition has two partitions for view {later.first}; give each view one."
+            )
+    return cuts
 
 
 def _parse_cut(text: str, endpoints: int) -> Cut:
     found = _PART.fullmatch(text.strip())
     if found is None:
         raise WrongUsage(
-            f"--partition {text!r} is neither none, random, nor SIDES@FIRST-LAST such as "
+            f"--partition {quoted(text)!r} is neither none, random, nor SIDES@FIRST-LAST such as "
             "0,1|2,3@10-20; join several with a semicolon."
         )
     first, last = int(found["first"]), int(found["last"])
@@ -50,8 +63,8 @@ def _parse_cut(text: str, endpoints: int) -> Cut:
             index = int(member)
             if index >= endpoints or sides[index] >= 0:
                 raise WrongUsage(
-                    f"--partition {text!r} names endpoint {index} twice, or there is none; there "
-                    f"are endpoints 0 to {endpoints - 1}."
+                    f"--partition {quoted(text)!r} names endpoint {index} twice, or there is none; "
+                    f"there are endpoints 0 to {endpoints - 1}."
                 )
             sides[index] = number
     return Cut(tuple(sides), first, last)

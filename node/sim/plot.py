@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from node.sim.errors import SimulationError
+from node.sim.errors import WrongUsage
 from node.sim.report import Report
 from node.sim.scenario import Options
 from node.sim.simulation import simulate
@@ -44,14 +44,23 @@ def _point(count: int, report: Report) -> Point | None:
     return Point(count, report.finality_ms_p50, report.finality_ms_p99, report.finality_delays_p50)
 
 
-def draw(points: list[Point], options: Options, path: Path) -> None:
-    """Write the plot as the suffix of `path` says; raises SimulationError."""
+def check_plot(path: Path) -> None:
+    """Raise WrongUsage, before anything is measured, for a plot that could not be drawn."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise SimulationError(
+        raise WrongUsage(
             "A plot needs matplotlib; install the distribution with its extra: sahara-node[plot]."
         ) from error
+    known = Figure().canvas.get_supported_filetypes()
+    if path.suffix[1:].lower() not in known:
+        raise WrongUsage(f"--plot {path} is of no known format; end the name in .svg or .png.")
+
+
+def draw(points: list[Point], options: Options, path: Path) -> None:
+    """Write the plot as the suffix of `path` says; `check_plot` was asked before."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     counts = [point.validators for point in points]

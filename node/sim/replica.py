@@ -33,6 +33,7 @@ from consensus.inputs import (
     BlockBuilt,
     BlockExecuted,
     EpochBegun,
+    EpochInfo,
     Input,
     Received,
     Started,
@@ -51,7 +52,7 @@ from node.sim.world import US_PER_MS, World
 from state.crypto import Tag
 from state.errors import SaharaError
 from state.finality import Nullified, Proposal, SignedVote, boundary_height
-from state.types import PublicKey, Signature
+from state.types import Hash, PublicKey, Signature
 
 WALL_MS = 1_700_000_000_000
 """What wall clocks show when a simulation begins."""
@@ -101,6 +102,14 @@ class Watcher(Protocol):
 
     def sends(self, replica: "Replica", to: bytes, message: Message) -> None:
         """The replica lets go of a message; everything it rests on has been synced."""
+        ...
+
+    def begins(self, replica: "Replica", epoch: EpochInfo) -> None:
+        """The replica begins an epoch, with the sets that its own application gives."""
+        ...
+
+    def executed(self, replica: "Replica", block_id: Hash, *, is_valid: bool) -> None:
+        """The replica has executed a block, or found it invalid."""
         ...
 
     def failed(self, replica: "Replica", reason: str) -> None:
@@ -227,6 +236,7 @@ class Replica:
         self._engine = parts.make_engine(self._meter, self.machine)
         ledger = self.ledger
         epoch = ledger.epoch_info()
+        parts.watcher.begins(self, epoch)
         records, blocks = self.storage.recover(ledger.height)
         now_ms = parts.world.now_ms
         started = Started(
@@ -357,7 +367,7 @@ class Replica:
             case RaiseFloor():
                 self._raise_floor(effect.epoch, effect.view)
             case EvidenceFound():
-                self.ledger.evidence.append(effect.evidence)
+                self.machine.found(effect.evidence)
             case ServeBlocks() | ServeBoundary() | ServeJustify():
                 self._serve(effect)
             case Halt():
@@ -384,6 +394,7 @@ class Replica:
             case ExecuteBlock():
                 done = self.machine.execute(effect)
                 self.ledger.executed(effect, done)
+                parts.watcher.executed(self, effect.block_id, is_valid=done.is_valid)
                 return BlockExecuted(
                     now_ms,
                     effect.block_id,
@@ -430,11 +441,13 @@ class Replica:
     def _commit(self, effect: CommitBlock) -> Input | None:
         parts = self._parts
         self.storage.sync()
-        self.machine.commit(effect.header, effect.block_id)
+        self.machine.commit(effect)
         self.ledger.commit(effect)
         header = effect.header
         if header.height == boundary_height(header.epoch, parts.epoch_blocks):
-            return EpochBegun(parts.world.now_ms, self.ledger.epoch_info())
+            epoch = self.ledger.epoch_info()
+            parts.watcher.begins(self, epoch)
+            return EpochBegun(parts.world.now_ms, epoch)
         return None
 
     def _raise_floor(self, epoch: int, view: int) -> None:

@@ -19,7 +19,7 @@ class Verdict(IntEnum):
     FORKED_WITH_EVIDENCE = 3
 
 
-class ByzantineRow(Struct, frozen=True):
+class ByzantineRow(Struct, frozen=True, forbid_unknown_fields=True):
     """A validator that did not follow the protocol."""
 
     validator: int
@@ -27,7 +27,7 @@ class ByzantineRow(Struct, frozen=True):
     stake: int
 
 
-class EvidenceRow(Struct, frozen=True):
+class EvidenceRow(Struct, frozen=True, forbid_unknown_fields=True):
     """An offence that is provable from what honest validators hold."""
 
     offender: int
@@ -37,7 +37,7 @@ class EvidenceRow(Struct, frozen=True):
     """In how many views."""
 
 
-class ViolationRow(Struct, frozen=True):
+class ViolationRow(Struct, frozen=True, forbid_unknown_fields=True):
     """An invariant that did not hold, where, and how."""
 
     invariant: str
@@ -45,7 +45,45 @@ class ViolationRow(Struct, frozen=True):
     text: str
 
 
-class Liveness(Struct, frozen=True):
+class TransactionRow(Struct, frozen=True, forbid_unknown_fields=True):
+    """How often transactions of a kind ended how, in final blocks."""
+
+    kind: str
+    ok: int
+    failed: int
+    refused: int
+
+
+class SlashRow(Struct, frozen=True, forbid_unknown_fields=True):
+    """A validator that the chain has punished: it is out for ever."""
+
+    validator: int
+    offence: str
+    epoch: int
+    height: int
+    burned: int
+    byzantine: bool
+
+
+class ApplicationRow(Struct, frozen=True, forbid_unknown_fields=True):
+    """What happened in the state machine, as the node with the most final blocks has it."""
+
+    transactions: list[TransactionRow]
+    late_votes: int
+    """Blocks that show late votes."""
+    evidence: int
+    """Proofs in bodies."""
+    slashed: list[SlashRow]
+    created: list[int]
+    """Validators that entered after genesis."""
+    jailed: list[int]
+    """Validators that were jailed for absence, each time."""
+    unjailed: list[int]
+    sets: int
+    """Different validator sets."""
+
+
+class Liveness(Struct, frozen=True, forbid_unknown_fields=True):
     """What became of the chain once a random quorum was healed."""
 
     healed: list[int]
@@ -68,7 +106,7 @@ class Liveness(Struct, frozen=True):
         return None if self.needed_ms is None else self.needed_ms / self.delta_ms
 
 
-class Report(Struct, frozen=True, kw_only=True):
+class Report(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that a run has to say."""
 
     seed: int
@@ -98,6 +136,8 @@ class Report(Struct, frozen=True, kw_only=True):
     invariants: list[str]
     violations: list[ViolationRow]
     liveness: Liveness
+    application: ApplicationRow | None
+    """None without the state machine."""
     virtual_ms: int
     trace_hash: str
     trace_records: int
@@ -186,6 +226,7 @@ def _lines(report: Report) -> list[tuple[str, str]]:
         ("crashes", str(report.crashes)),
         ("forks", str(report.forks)),
         ("evidence", _evidence(report)),
+        *_application(report.application),
         ("invariants", f"{len(report.invariants)} checked, {len(report.violations)} violations"),
         ("liveness", _liveness(report.liveness)),
         ("trace", f"{report.trace_hash[:32]} over {report.trace_records} records"),
@@ -218,6 +259,20 @@ def _traffic(report: Report) -> str:
         f"{report.messages_per_block_and_validator:.1f} messages, "
         f"{report.bytes_per_block_and_validator:.0f} bytes"
     )
+
+
+def _application(row: ApplicationRow | None) -> list[tuple[str, str]]:
+    if row is None:
+        return []
+    ok, tried = sum(one.ok for one in row.transactions), len(row.transactions)
+    not_ok = sum(one.failed + one.refused for one in row.transactions)
+    slashed = ", ".join(f"{one.validator} {one.offence}" for one in row.slashed[:8]) or "nobody"
+    absent = f"{len(row.jailed)} jailed, {len(row.unjailed)} unjailed"
+    return [
+        ("transactions", f"{ok} ok, {not_ok} failed, of {tried} kinds"),
+        ("validators", f"{len(row.created)} created, {absent}, {row.sets} different sets"),
+        ("slashed", slashed),
+    ]
 
 
 def _evidence(report: Report) -> str:

@@ -38,6 +38,24 @@ class Rotas:
     """Validators whose disk was lost: no set that is drawn from then on needs them."""
     _stakes: list[Stakes] = field(default_factory=list)
 
+    @property
+    def is_within_bound(self) -> bool:
+        """Whether less than a third of the stake of every set is Byzantine."""
+        return self.scenario.is_within_bound
+
+    @property
+    def last(self) -> int:
+        """The last epoch whose set is known."""
+        return self.highest + AHEAD_MAX
+
+    def at_hand(self, ahead: int) -> range:
+        """Return the epochs that a node may be in now, and so many more as far as known."""
+        return range(max(0, self.highest - 1), min(self.highest + ahead, self.last) + 1)
+
+    def learn(self, epoch: int, members: ValidatorSet) -> bool:
+        """Tell whether a node has the set of an epoch that it should."""
+        return self.members(epoch) == members
+
     def begun(self, epoch: int) -> None:
         """Somebody begins this epoch."""
         self.highest = max(self.highest, epoch)
@@ -83,6 +101,11 @@ class Rotas:
     def is_quorum(self, epoch: int, validators: set[int]) -> bool:
         """Tell whether these have more than two thirds of the stake of an epoch."""
         return is_quorum(self.stake_of(epoch, validators), self.total(epoch))
+
+    def is_quorum_of(self, epoch: int, indices: set[int]) -> bool:
+        """Tell whether the members of these indices have so much."""
+        found = [self.validator(epoch, index) for index in indices]
+        return self.is_quorum(epoch, {each for each in found if each is not None})
 
     # --- how sets change ------------------------------------------------------------------------
 

@@ -11,16 +11,23 @@ import msgspec
 from msgspec import Meta
 
 from node.sim.byzantine import KINDS
-from node.sim.errors import WrongUsage
+from node.sim.errors import WrongUsage, quoted
 from node.sim.latency import Latency, parse_latency
 from node.sim.partitions import Cut, parse_partition
 from state.finality import VALIDATORS_MAX
+
+_BYZANTINE = re.compile(
+    r"(?P<kind>[a-z-]{1,32}):(?P<count>[0-9]{1,9}(?:\.[0-9]{1,9})?)(?P<percent>%?)"
+)
 
 Probability = Annotated[float, Meta(ge=0, le=1)]
 
 EQUAL_STAKE = 1_000_000
 ZIPF_LARGEST = 100_000_000
 STAKE_MAX = 2**62
+STAKE_DIGITS_MAX = 19
+BANDWIDTH_MBIT = (0.001, 1_000_000)
+"""The narrowest and the widest links; 0 is without a limit."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -35,7 +42,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     loss: Probability = 0.0
     duplicate: Probability = 0.0
     reorder: bool = False
-    bandwidth: Annotated[float, Meta(ge=0)] = 0.0
+    bandwidth: Annotated[float, Meta(ge=0, le=1_000_000)] = 0.0
     partition: str = "none"
     crash: Probability = 0.0
     power_cut: Probability = 0.0
@@ -46,7 +53,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     app: str = "none"
     cpu_cost: bool = False
     real_signatures: bool = False
-    epoch_length: Annotated[int, Meta(ge=2)] = 1_000_000
+    epoch_length: Annotated[int, Meta(ge=2, le=100_000_000)] = 1_000_000
     delta_ms: Annotated[int, Meta(ge=0, le=600_000)] = 0
     """The timeout bound Δ; 0 chooses 200 ms, or five times the longest delay if that is more."""
 
@@ -99,6 +106,12 @@ def make_scenario(options: Options) -> Scenario:
         raise WrongUsage(f"--app {options.app} is neither none nor full.")
     if options.app == "full" and options.churn:
         raise WrongUsage("--churn changes the sets of --app none only; leave one of them out.")
+    narrowest, _ = BANDWIDTH_MBIT
+    if 0 < options.bandwidth < narrowest:
+        raise WrongUsage(
+            f"--bandwidth {options.bandwidth:g} is too narrow; give at least {narrowest} Mbit/s, "
+            "or 0 for links without a limit."
+        )
     delta_ms = options.delta_ms or max(200, math.ceil(5 * latency.largest_us / 1_000))
     return Scenario(options, stakes, byzantine, endpoints, latency, cuts, delta_ms)
 
@@ -110,11 +123,17 @@ def parse_stakes(text: str, count: int) -> tuple[int, ...]:
     if text == "zipf":
         return tuple(ZIPF_LARGEST // rank for rank in range(1, count + 1))
     parts = text.split(",")
-    if not all(part.strip().isdigit() for part in parts):
-        raise WrongUsage(f"--stakes {text} is neither equal, zipf, nor numbers such as 3,2,1.")
+    if len(parts) != count and len(parts) > 1:
+        raise WrongUsage(f"--stakes names {len(parts)} stakes for {count} validators.")
+    if not all(part.isascii() and part.strip().isdigit() for part in parts):
+        raise WrongUsage(
+            f"--stakes {quoted(text)!r} is neither equal, zipf, nor numbers such as 3,2,1."
+        )
+    if len(parts) != count:
+        raise WrongUsage(f"--stakes names {len(parts)} stakes for {count} validators.")
+    if any(len(part.strip()) > STAKE_DIGITS_MAX for part in parts):
+        raise WrongUsage("Stakes are at least 1, and together at most 2^62.")
     stakes = tuple(int(part) for part in parts)
-    if len(stakes) != count:
-        raise WrongUsage(f"--stakes names {len(stakes)} stakes for {count} validators.")
     if min(stakes) < 1 or sum(stakes) > STAKE_MAX:
         raise WrongUsage("Stakes are at least 1, and together at most 2^62.")
     return stakes
@@ -130,14 +149,20 @@ def parse_byzantine(text: str, stakes: tuple[int, ...], seed: int) -> dict[int, 
     waiting = list(range(len(stakes)))
     Random(f"{seed}:byzantine").shuffle(waiting)
     kinds: dict[int, str] = {}
-    for part in filter(None, text.split(",")):
-        found = re.fullmatch(r"(?P<kind>[a-z-]+):(?P<count>\d+(?:\.\d+)?)(?P<percent>%?)", part)
+    named: set[str] = set()
+    for part in text.split(",") if text else ():
+        found = _BYZANTINE.fullmatch(part)
         if found is None or found["kind"] not in KINDS:
             raise WrongUsage(
-                f"--byzantine {part} is not KIND:COUNT or KIND:PERCENT%; kinds are "
+                f"--byzantine {quoted(part)!r} is not KIND:COUNT or KIND:PERCENT%; kinds are "
                 f"{', '.join(sorted(KINDS))}."
             )
+        if found["kind"] in named:
+            raise WrongUsage(f"--byzantine names {found['kind']} twice; add its shares up.")
+        named.add(found["kind"])
         if found["percent"]:
+            if float(found["count"]) > 100:
+                raise WrongUsage(f"--byzantine {part} is more than all of the stake.")
             chosen = _below_share(waiting, stakes, float(found["count"]))
         else:
             chosen = waiting[: _count(found["count"], len(waiting), part)]

@@ -8,7 +8,8 @@ from consensus.driver import Driver
 from node.sim.accountability import blame_forks
 from node.sim.checkers import ALWAYS, SAFETY, Evidence, Violation
 from node.sim.chronicle import Chronicle
-from node.sim.cluster import Cluster, MakeEngine, genesis_tip, make_members
+from node.sim.cluster import Cluster, MakeEngine
+from node.sim.elections import Elections
 from node.sim.ending import Ending, make_report
 from node.sim.faults import Faults
 from node.sim.liveness import Patient, run_liveness
@@ -18,14 +19,12 @@ from node.sim.network import LinkFaults, Network
 from node.sim.offences import find_offences
 from node.sim.progress import Views
 from node.sim.replica import Replica
-from node.sim.report import Liveness, Report
-from node.sim.rotas import Rotas
+from node.sim.report import ApplicationRow, Liveness, Report
 from node.sim.scenario import Options, Scenario, make_scenario
 from node.sim.settings import timeouts_for
 from node.sim.signatures import make_scheme
 from node.sim.watch import Watch
 from node.sim.world import US_PER_MS, Account, World
-from state.crypto import Tag, hash_bytes
 
 STALLED_BACKOFFS = 40
 """Without a new view or height for so many of the longest back-offs, a schedule is cut short."""
@@ -50,22 +49,19 @@ class Simulation:
         self.scenario = scenario
         self.world = World(options.seed, account)
         scheme = make_scheme(options.seed, options.validators, options.real_signatures)
-        genesis_hash = hash_bytes(Tag.GENESIS, b"simulation")
-        members = make_members(scenario, scheme)
-        self.rotas = Rotas(scenario, members, self.world.chance("churn"))
-        self.chronicle = Chronicle(genesis_hash, self.rotas, scheme)
+        machines = machines_of(scenario, scheme, self.world)
+        self.rotas = machines.rotas
+        self.chronicle = Chronicle(machines.genesis_hash, self.rotas, scheme)
         limits = Limits(scenario.latency, scenario.stakes)
         self.measures = Measures(scenario.latency, limits)
         self.watch = Watch(self.world, scenario, self.chronicle, self.measures)
-        machines = machines_of(options, members)
-        genesis = genesis_tip(members, machines.genesis)
         self.cluster = Cluster(
             world=self.world,
             scenario=scenario,
             scheme=scheme,
             rotas=self.rotas,
-            genesis=genesis,
-            genesis_hash=genesis_hash,
+            genesis=machines.genesis,
+            genesis_hash=machines.genesis_hash,
             make_engine=hooks.make_engine,
             make_machine=machines.make,
         )
@@ -153,7 +149,8 @@ class Simulation:
         blames = tuple(blame_forks(self.chronicle))
         offences = tuple(find_offences(self.chronicle, self.scenario.options.epoch_length))
         honest = frozenset(self.scenario.honest)
-        evidence = Evidence(self.chronicle, honest, offences, blames, self.watch.roots)
+        punished = self._punished()
+        evidence = Evidence(self.chronicle, honest, offences, blames, self.watch.roots, punished)
         ending = Ending(
             scenario=self.scenario,
             evidence=evidence,
@@ -161,6 +158,7 @@ class Simulation:
             views=views,
             traffic=counts[:2],
             liveness=liveness,
+            application=self._application(),
             figures=self.measures.figures(),
             heights=tuple(
                 replica.ledger.height
@@ -174,9 +172,29 @@ class Simulation:
         )
         return make_report(ending)
 
+    def _honest_replicas(self) -> list[Replica]:
+        return [each for each in self.replicas if self.watch.is_honest(each)]
+
+    def _punished(self) -> frozenset[int]:
+        """Return whom the application of any honest validator has punished."""
+        accounts = {one for each in self._honest_replicas() for one in each.machine.punished()}
+        numbers = {member.account: number for number, member in enumerate(self.rotas.everyone)}
+        return frozenset(numbers[account] for account in accounts)
+
+    def _application(self) -> ApplicationRow | None:
+        """Return what happened in the application, by the honest node that is furthest."""
+        if not isinstance(self.rotas, Elections):
+            return None
+        from node.sim.full import FullMachine
+        from node.sim.happenings import read_happenings
+
+        furthest = max(self._honest_replicas(), key=lambda replica: replica.ledger.height)
+        assert isinstance(furthest.machine, FullMachine), "elections are of the state machine"
+        return read_happenings(furthest.machine, self.rotas)
+
     def _violations(self, views: int, liveness: Liveness, evidence: Evidence) -> list[Violation]:
         found: list[Violation] = self.watch.concluded()
-        checks = ALWAYS + SAFETY if self.scenario.is_within_bound else ALWAYS
+        checks = ALWAYS + SAFETY if self.rotas.is_within_bound else ALWAYS
         found += [violation for check in checks for violation in check(evidence)]
         if liveness.expected and not liveness.progressed:
             text = f"healed {liveness.healed}, nothing final within {liveness.bound_deltas:.0f} Δ"

@@ -17,16 +17,17 @@ COUNTS = {1: 1, 4: 5, 5: 4, 7: 4, 10: 2, 13: 2}
 UNDER_A_THIRD = 33.33
 """Percent of the stake; what is strictly below it is less than a third."""
 VIEWS = (7, 17)
-VIEWS_OF_FULL = (6, 10)
-FULL_COUNT_MAX = 7
-"""The whole state machine runs with so many validators at most: each executes every block."""
+VIEWS_OF_FULL = (10, 24)
+EPOCHS_OF_FULL = (2, 5)
+FULL_CHANCE = 0.1
+"""How often the whole state machine runs: enough views that sets change by it more than once."""
 
 
 def draw_options(seed: int) -> Options:
     """Return the options that a seed stands for."""
     chance = Random(f"{seed}:swarm")
     count = _weighted(chance, COUNTS)
-    full = count <= FULL_COUNT_MAX and chance.random() < 0.08
+    full = chance.random() < FULL_CHANCE
     stakes = _stakes(chance, count)
     drawn: dict[str, Any] = {
         "seed": seed,
@@ -37,7 +38,7 @@ def draw_options(seed: int) -> Options:
         "byzantine": _byzantine(chance, count),
         **_network(chance, count),
         **_faults(chance),
-        **_epochs(chance, may_change=not full),
+        **_epochs(chance, full=full),
     }
     return msgspec.convert(drawn, Options)
 
@@ -110,9 +111,11 @@ def _faults(chance: Random) -> dict[str, Any]:
     }
 
 
-def _epochs(chance: Random, *, may_change: bool) -> dict[str, Any]:
+def _epochs(chance: Random, *, full: bool) -> dict[str, Any]:
+    if full:
+        return {"epoch_length": chance.randint(*EPOCHS_OF_FULL)}
     if chance.random() < 0.45:
         return {}
     length = chance.randint(2, 8)
     churn = _often(chance, 0.5, round(chance.uniform(0.2, 1), 2), 0)
-    return {"epoch_length": length, "churn": churn if may_change else 0}
+    return {"epoch_length": length, "churn": churn}

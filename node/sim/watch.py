@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from consensus.effects import CommitBlock, Effect, EvidenceFound, Send
+from consensus.inputs import EpochInfo
 from consensus.messages import Message, Propose
 from node.sim.checkers import FinalityIsKept, HonestVotes, Violation
 from node.sim.chronicle import Chronicle, Final
@@ -37,6 +38,8 @@ class Watch:
     """Packets that were no message."""
     _steps: int = 0
     _read: set[bytes] = field(default_factory=set)
+    _refused: set[tuple[int, Hash]] = field(default_factory=set)
+    """Blocks that execution refused, with who executed them."""
     _halts: list[Violation] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -117,14 +120,25 @@ class Watch:
             text = f"{who} sends a {type(message).__name__} that its journal does not hold"
             self._found(replica, "durable-before-send", text)
         if isinstance(message, Propose):
-            self._votes.signed(replica.validator, Notarize(message.proposal, message.vote))
-            return
+            message = Notarize(message.proposal, message.vote)
+        if isinstance(message, Notarize):
+            self._notarized(replica, message)
         self._votes.signed(replica.validator, message)
         if isinstance(message, Finalize) and not self._is_durable(replica, message):
             text = (
                 f"{who} finalizes {message.subject.block_id.hex()[:8]} without its blocks on disk"
             )
             self._found(replica, "durable-before-send", text)
+
+    def begins(self, replica: Replica, epoch: EpochInfo) -> None:
+        """A replica begins an epoch: its application has the sets that all others have."""
+        if not self.is_honest(replica):
+            return
+        sets = ((epoch.epoch, epoch.validators), (epoch.epoch + 1, epoch.next_validators))
+        for number, members in sets:
+            if not self.chronicle.rotas.learn(number, members) and not self.is_forked:
+                text = f"endpoint {replica.endpoint} has another set for epoch {number}"
+                self._found(replica, "sets-as-scheduled", text)
 
     def _is_durable(self, replica: Replica, message: Finalize) -> bool:
         """Tell whether a block and its unfinal ancestors are on the replica's disk (settled 1)."""
@@ -165,6 +179,16 @@ class Watch:
         if self._steps % STEPS_BETWEEN_LOOKS == 0:
             for text in excesses(replica, view_highest):
                 self._found(replica, "bounded-memory", f"endpoint {replica.endpoint}: {text}")
+
+    def executed(self, replica: Replica, block_id: Hash, *, is_valid: bool) -> None:
+        """A replica has executed a block, which it was asked for before any vote for it (R3)."""
+        if not is_valid and self.is_honest(replica):
+            self._refused.add((replica.endpoint, block_id))
+
+    def _notarized(self, replica: Replica, vote: Notarize) -> None:
+        if (replica.endpoint, vote.subject.block_id) in self._refused:
+            text = f"endpoint {replica.endpoint} notarizes what its own execution refuses"
+            self._found(replica, "notarizes-what-holds", text)
 
     # --- what the network brings ----------------------------------------------------------------
 

@@ -94,9 +94,13 @@ def key_of(index: int) -> bytes:
 
 
 def judge_body(header: Header, body: bytes) -> Judgement:
-    if header.tx_root != digest(b"body", body):
+    if (header.tx_root, header.evidence_root) != (digest(b"body", body), ZERO_HASH):
         return Judgement.FOREIGN
     return Judgement.INVALID if body.startswith(b"bad") else Judgement.VALID
+
+
+def judge_over_parent(header: Header, block_id: bytes, body: bytes) -> bool:
+    return header.params_hash == ZERO_HASH and not body.startswith(b"unfit")
 
 
 def genesis_tip(members: tuple[Validator, ...]) -> Tip:
@@ -167,8 +171,9 @@ class Node:
         network = self.network
         self.life += 1
         length, key = network.epoch_blocks, self.key
+        judges = (network.verify, judge_body, judge_over_parent)
         times = (network.timeouts, network.pacing)
-        self.driver = Driver(Settings(GENESIS, length, key, network.verify, judge_body, *times))
+        self.driver = Driver(Settings(GENESIS, length, key, *judges, *times))
         tip = self.disk.chain[-1]
         self.executed = {one.block_id: one for one in self.disk.chain}
         number = tip.header.height // network.epoch_blocks
@@ -236,7 +241,7 @@ class Node:
                 tip = self.network.executed_tip(header)
                 self.executed[block_id] = tip = replace(tip, changed=bool(body))
                 roots = (tip.state_root, tip.outcomes_root)
-                valid = not body.startswith(b"fails")
+                valid = judge_over_parent(header, block_id, body) and not body.startswith(b"fails")
                 return [BlockExecuted(now, block_id, valid, *roots, bool(body))]
             case SignVote(kind, subject):
                 return [self.sign_vote(kind, subject)]

@@ -1,5 +1,6 @@
 """The tree above the tip: what is judged when, what is dropped, and that nothing piles up."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -33,6 +34,10 @@ ROOTS = (b"S" * 32, b"O" * 32)
 GENESIS = Header(0, 0, 0, 0, ZERO_HASH, 500, ZERO_ADDRESS, *[ZERO_HASH] * 5, OWN, OWN, ZERO_HASH)
 TIP = Tip(GENESIS, GENESIS.id, *ROOTS, True, None)
 VALID, INVALID = Judgement.VALID, Judgement.INVALID
+
+
+def tree(judge: Callable[[Header, bytes, bytes], bool] = lambda *_: True) -> Blocks:
+    return Blocks(TIP, 1_000, judge)
 
 
 def block(parent: Header, view: int, **changes: Any) -> Block:
@@ -72,7 +77,7 @@ def execute(blocks: Blocks, block_id: bytes, *, is_valid: bool = True) -> list[b
 
 
 def test_a_block_is_run_once_its_parent_was_and_not_before() -> None:
-    blocks, (low, high) = Blocks(TIP, 1_000), chain(2)
+    blocks, (low, high) = tree(), chain(2)
     assert add(blocks, high) == []
     assert add(blocks, low) == [low.header.id]
     assert blocks.path(high.header.id) == ([low.header.id, high.header.id], None)
@@ -99,7 +104,7 @@ def test_a_block_is_run_once_its_parent_was_and_not_before() -> None:
     ids=lambda one: next(iter(one)),
 )
 def test_r2_and_settled_9_what_a_header_must_agree_with(changes: dict[str, Any]) -> None:
-    blocks = Blocks(TIP, 1_000)
+    blocks = tree()
     wrong = block(GENESIS, 2, **changes)
     assert add(blocks, wrong) == []
     entry = blocks.get(wrong.header.id)
@@ -107,8 +112,29 @@ def test_r2_and_settled_9_what_a_header_must_agree_with(changes: dict[str, Any])
     assert entry.standing is Standing.INVALID
 
 
+def test_r3_the_application_judges_over_the_executed_parent_and_only_what_else_holds() -> None:
+    asked: list[bytes] = []
+
+    def judge(header: Header, block_id: bytes, body: bytes) -> bool:
+        asked.append(block_id)
+        return header.params_hash == ZERO_HASH
+
+    blocks, (low, high) = tree(judge), chain(2)
+    wrong = block(low.header, 2, params_hash=b"x" * 32)
+    worse = block(low.header, 2, params_hash=b"x" * 32, proposer=b"x" * 20)
+    for one in (high, wrong, worse):
+        assert add(blocks, one) == []
+    assert asked == [], "nothing is known of their parent"
+    assert add(blocks, low) == [low.header.id]
+    assert execute(blocks, low.header.id) == [high.header.id]
+    standings = [blocks.get(one.header.id) for one in (high, wrong, worse)]
+    expected = [Standing.SOUND, Standing.INVALID, Standing.INVALID]
+    assert [one.standing for one in standings if one] == expected
+    assert set(asked) == {low.header.id, high.header.id, wrong.header.id}
+
+
 def test_r2_only_the_first_block_of_an_epoch_has_no_view_below_it() -> None:
-    blocks, (low,) = Blocks(TIP, 1_000), chain(1)
+    blocks, (low,) = tree(), chain(1)
     add(blocks, low)
     execute(blocks, low.header.id)
     gap = Justify(None, (Nullification(Nullified(0, 1), (Vote(0, bytes(64)),)),))
@@ -124,7 +150,7 @@ def test_r2_only_the_first_block_of_an_epoch_has_no_view_below_it() -> None:
 
 def test_what_stands_on_the_invalid_is_invalid() -> None:
     for judgement, is_valid in ((INVALID, True), (VALID, False)):
-        blocks, links = Blocks(TIP, 1_000), chain(3)
+        blocks, links = tree(), chain(3)
         for one in reversed(links):
             add(blocks, one, judgement if one is links[0] else VALID)
         execute(blocks, links[0].header.id, is_valid=is_valid)
@@ -133,7 +159,7 @@ def test_what_stands_on_the_invalid_is_invalid() -> None:
 
 
 def test_a_path_that_passes_the_tip_by_is_a_contradiction() -> None:
-    blocks, (low, high) = Blocks(TIP, 1_000), chain(2)
+    blocks, (low, high) = tree(), chain(2)
     other = block(GENESIS, 2)
     for one in (low, other, high):
         add(blocks, one)
@@ -147,7 +173,7 @@ def test_a_path_that_passes_the_tip_by_is_a_contradiction() -> None:
 
 def test_orphans_that_can_never_be_final_are_dropped() -> None:
     """Heights grow by no more than views: an orphan far too high, or too old, has no place."""
-    blocks, links = Blocks(TIP, 1_000), chain(5)
+    blocks, links = tree(), chain(5)
     lost = b"lost" * 8
     low = block(GENESIS, 4, height=3, parent_id=lost)
     high = block(GENESIS, 20, height=900, parent_id=lost)
@@ -161,7 +187,7 @@ def test_orphans_that_can_never_be_final_are_dropped() -> None:
 
 
 def test_only_what_is_certified_is_kept_outside_the_window() -> None:
-    blocks, links = Blocks(TIP, 1_000), chain(4)
+    blocks, links = tree(), chain(4)
     bogus = block(GENESIS, 2, time_ms=900)
     far = block(GENESIS, 10**9)
     for one in (*links, bogus, far):
@@ -175,7 +201,7 @@ def test_only_what_is_certified_is_kept_outside_the_window() -> None:
 
 
 def test_a_parent_that_was_forgotten_may_come_again() -> None:
-    blocks, (low, high) = Blocks(TIP, 1_000), chain(2)
+    blocks, (low, high) = tree(), chain(2)
     add(blocks, low)
     add(blocks, high)
     blocks.forget([], range(2, 10))
@@ -188,7 +214,7 @@ def test_a_parent_that_was_forgotten_may_come_again() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.permutations(range(6)), st.integers(0, 5))
 def test_in_whatever_order_blocks_come_the_tree_is_the_same(order: list[int], final: int) -> None:
-    blocks, links = Blocks(TIP, 1_000), chain(6)
+    blocks, links = tree(), chain(6)
     for at in order:
         waiting = add(blocks, links[at])
         while waiting:

@@ -165,6 +165,7 @@ def test_a_validator_alone_makes_block_after_block_without_a_timer(network: Any)
             node.key,
             lambda claims: [True] * len(claims),
             lambda _header, _body: Judgement.VALID,
+            lambda _header, _id, _body: True,
             net.timeouts,
             net.pacing,
         )

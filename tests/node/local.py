@@ -175,6 +175,7 @@ class LocalNode:
                 key,
                 crypto.verify_many,
                 self.application.bodies.judge,
+                self.application.judge_over_parent,
                 DEVNET,
                 pacing,
             )

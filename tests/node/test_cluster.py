@@ -1,19 +1,20 @@
 """Four real hosts in one process, over real files, and messages handed from one to the other."""
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from consensus.driver import Driver
-from consensus.messages import Message, decode
+from consensus.messages import Message, Propose, decode
 from consensus.settings import Settings
 from consensus.timeouts import Pacing, Timeouts
-from node.application import Application
-from node.backend import NodeBackend
+from node.application import Application, Built
+from node.backend import AlreadyFinal, NodeBackend
 from node.bodies import VerifiedWires
 from node.client import Account
 from node.clock import SystemClock
@@ -29,8 +30,18 @@ from node.storage.chain_store import ChainStore
 from node.storage.kv import LevelDb, MemoryStore
 from p2p.interface import PeerInfo
 from state import crypto
+from state.block import Body as BlockBody
 from state.codec import encode
-from state.finality import Conflict, Notarize, Nullified, Proposal, Vote, vote_digest
+from state.finality import (
+    Conflict,
+    Finalization,
+    Header,
+    Notarize,
+    Nullified,
+    Proposal,
+    Vote,
+    vote_digest,
+)
 from state.genesis import Allocation, Genesis, GenesisValidator
 from state.modules.bank import Transfer
 from state.modules.staking.records import VALIDATORS, Standing
@@ -82,6 +93,7 @@ class Member:
                 self.key.public_key,
                 crypto.verify_many,
                 self.application.bodies.judge,
+                self.application.judge_over_parent,
                 TIMEOUTS,
                 Pacing(5, 40),
             )
@@ -171,8 +183,12 @@ class Cluster:
     async def send(self, nonce: int, by: int = 0) -> bytes:
         body = Body(KEYS[by].address, nonce, 1_000, 10**6, (Transfer(b"r" * 20, 1),))
         wire, _ = KEYS[by].sign_body(body, GENESIS.hash)
-        ids = [await member.backend.submit(wire) for member in self.up]
-        return ids[0]
+        first, *others = self.up
+        tx_id = await first.backend.submit(wire)
+        for member in others:
+            with suppress(AlreadyFinal):  # the chain does not wait for the last of them
+                await member.backend.submit(wire)
+        return tx_id
 
     def agree(self) -> None:
         """Every height has one block, and the states that they share have one root."""
@@ -279,4 +295,56 @@ async def test_an_offender_is_punished_on_every_node(cluster: Cluster) -> None:
         assert member.host is not None
         assert len(member.host._evidence) == 0
         assert not list(member.store.finality.evidence())
+    cluster.agree()
+
+
+FALSE = Notarize(Proposal(0, 1, 0, b"a" * 32, bytes(32)), Vote(0, bytes(64)))
+FALSE_BODIES = {
+    "late votes": BlockBody((), Finalization(FALSE.subject, (FALSE.vote,))),
+    "evidence": BlockBody((), None, (Conflict(FALSE, FALSE),)),
+    "parameters": BlockBody(()),
+}
+
+
+@pytest.mark.parametrize("lie", FALSE_BODIES)
+async def test_what_lies_in_a_block_is_not_voted_for_and_the_chain_goes_on(
+    cluster: Cluster, lie: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One leader's blocks lie of what only the parent's state shows; it itself believes them."""
+    await cluster.grow(1)
+    liar, body = cluster.members[3], FALSE_BODIES[lie]
+    application, key = liar.application, liar.key.public_key
+    build, deliver = application.build, cluster.deliver
+    lies: set[bytes] = set()
+    notarized: set[bytes] = set()
+
+    def built(parent_id: bytes, *_: Any) -> Built:
+        made = build(parent_id, (), body.late, body.evidence)
+        return dataclasses.replace(made, params_hash=bytes(32)) if lie == "parameters" else made
+
+    def believed(header: Header, block_id: bytes, data: bytes) -> Any:
+        below = application.state_after(header.parent_id)
+        return below, application.bodies.checked(header, data), frozenset()
+
+    def is_false(header: Header) -> bool:
+        root = BlockBody(()).evidence_root
+        return header.params_hash == bytes(32) or header.evidence_root == body.evidence_root != root
+
+    def recorded(sender: bytes, to: bytes, message: Message) -> None:
+        if isinstance(message, Propose) and sender == key:
+            header = message.header
+            if is_false(header):
+                lies.add(header.id)
+        elif isinstance(message, Notarize) and sender != key:
+            notarized.add(message.subject.block_id)
+        deliver(sender, to, message)
+
+    monkeypatch.setattr(application, "build", built)
+    monkeypatch.setattr(application, "_checked", believed)
+    monkeypatch.setattr(cluster, "deliver", recorded)
+    await cluster.until(lambda: len(lies) >= 2)
+    honest = cluster.members[:3]
+    goal = max(member.height for member in honest) + 2
+    await cluster.until(lambda: all(member.height >= goal for member in honest))
+    assert not lies & notarized
     cluster.agree()

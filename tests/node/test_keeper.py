@@ -131,6 +131,7 @@ async def live(
                 key.public_key,
                 crypto.verify_many,
                 application.bodies.judge,
+                application.judge_over_parent,
                 DEVNET,
                 Pacing(0, 1),
             )

@@ -5,8 +5,11 @@ from node.sim.byzantine.double_voter import DoubleVoter
 from node.sim.byzantine.equivocator import Equivocator
 from node.sim.byzantine.garbage import Garbage
 from node.sim.byzantine.hoarder import Hoarder
+from node.sim.byzantine.liar import Liar
+from node.sim.byzantine.minority import Minority
 from node.sim.byzantine.nullify_finalize import NullifyFinalize
 from node.sim.byzantine.silent import Silent
+from node.sim.byzantine.skipper import Skipper
 from node.sim.byzantine.splitter import Splitter
 from node.sim.byzantine.stale import Stale
 from node.sim.byzantine.tempter import Tempter
@@ -27,5 +30,8 @@ KINDS: dict[str, type[Behaviour]] = {
     "twins": Twin,
     "splitter": Splitter,
     "tempter": Tempter,
+    "liar": Liar,
+    "minority": Minority,
+    "skipper": Skipper,
 }
 """Every kind by the name that `--byzantine` takes."""

@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 from consensus.messages import Message, Propose
-from node.sim.machine import Built
+from node.sim.machine import Built, Executed
 from state.crypto import Tag
 from state.finality import (
     Finalize,
@@ -23,7 +23,7 @@ from state.finality import (
     SignedVote,
     Vote,
 )
-from state.types import Signature
+from state.types import Address, Hash, Signature
 
 Round = tuple[int, int]
 
@@ -77,11 +77,16 @@ class Actor:
     endpoint: int
     index: Callable[[int], int | None]
     """Its index in the set of an epoch, None where it is no member."""
+    account: Address
     chance: Random
     cohort: Cohort
     raw_sign: Callable[[Tag, Proposal | Nullified], Signature]
     rival: Callable[[Header, bytes], Built]
     """Makes another body for a header, from a salt."""
+    executed: Callable[[Hash], tuple[Header, Executed] | None]
+    """A block that is not final and was executed here, with what that gave."""
+    is_quorum: Callable[[int, set[int]], bool]
+    """Tells of an epoch whether the validators of these indices are a quorum."""
     send: Callable[[int, Message], None]
     """Send a message to an endpoint."""
     send_bytes: Callable[[int, bytes], None]
@@ -111,6 +116,10 @@ class Actor:
     def _vote(self, kind: Tag, subject: Proposal | Nullified) -> Vote:
         """Sign; outside its epochs its vote is one of index 0, and worthless."""
         return Vote(self.index(subject.epoch) or 0, self.raw_sign(kind, subject))
+
+    def sign(self, kind: Tag, subject: Proposal | Nullified) -> Vote | None:
+        """Sign a vote of any kind, None where this validator is no member."""
+        return None if self.index(subject.epoch) is None else self._vote(kind, subject)
 
     def is_own(self, vote: Vote, epoch: int) -> bool:
         """Tell whether a vote names this validator."""

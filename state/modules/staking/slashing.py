@@ -27,7 +27,7 @@ from state.maths import mul_div_ceil, mul_div_floor
 from state.modules import bank, chain
 from state.modules.staking.errors import EvidenceInvalid, EvidenceKnown, EvidenceTooOld
 from state.modules.staking.events import OffenceRecorded, Slashed
-from state.modules.staking.presence import check_late
+from state.modules.staking.presence import claims_of_late
 from state.modules.staking.records import (
     BONDED,
     MODULE,
@@ -100,14 +100,21 @@ def is_punishable(
 
     A body holds at most one such proof of each offender; `choose_evidence` picks them.
     """
+    claims = _claims_of(state, evidence, genesis_hash, height)
+    unknown = [claim for claim in claims if claim not in known]
+    return bool(claims) and all(crypto.verify_many(unknown))
+
+
+def _claims_of(
+    state: State, evidence: Evidence, genesis_hash: Hash, height: Height
+) -> list[SignatureClaim]:
+    """Return the signatures that evidence claims, none if no block at `height` may take it."""
     try:
         accused_by(state, chain.params_of(state).staking, height, evidence)
     except Rejected:
-        return False
+        return []
     row = SETS.require(state, votes_of(evidence)[0].subject.epoch)
-    claims = evidence_claims(evidence, genesis_hash, row.members)
-    unknown = [claim for claim in claims if claim not in known]
-    return bool(claims) and all(crypto.verify_many(unknown))
+    return evidence_claims(evidence, genesis_hash, row.members)
 
 
 def choose_evidence(
@@ -139,17 +146,18 @@ def check_votes(
     late: Finalization | None,
     evidence: Sequence[Evidence],
     known: Container[SignatureClaim] = (),
-) -> None:
-    """Raise InvalidBlock unless late votes and evidence may stand in a body at `height`.
+) -> list[SignatureClaim]:
+    """Return what late votes and evidence of a body at `height` claim to be signed, and is.
 
-    `state` is the one after the parent, so that every replica judges alike. Signatures whose claims
-    are `known` were verified by this node before, and are not verified again.
+    Raises InvalidBlock unless they may stand there. `state` is the one after the parent, so that
+    every replica judges alike. Signatures whose claims are `known` were verified by this node
+    before, and are not verified again; the others are only after everything else holds.
     """
-    if late is not None:
-        check_late(state, height, genesis_hash, late, known)
+    claims = [] if late is None else claims_of_late(state, height, genesis_hash, late)
     accused: set[Address] = set()
     for each in evidence:
-        if not is_punishable(state, each, genesis_hash, height, known):
+        found = _claims_of(state, each, genesis_hash, height)
+        if not found:
             raise InvalidBlock(
                 "The body holds evidence that proves nothing, is too old, or is on record; "
                 "refuse it."
@@ -158,6 +166,10 @@ def check_votes(
         if account in accused:
             raise InvalidBlock("The body holds two proofs against one validator; refuse it.")
         accused.add(account)
+        claims += found
+    if not all(crypto.verify_many([claim for claim in claims if claim not in known])):
+        raise InvalidBlock("A signature of the late votes or the evidence is not valid; refuse it.")
+    return claims
 
 
 @MODULE.begin_block

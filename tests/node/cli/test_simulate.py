@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -51,12 +52,71 @@ def test_a_fork_with_evidence_is_exit_code_three(tmp_path: Path) -> None:
         ("--plot", "/nowhere/plot.png"),
         ("--views", "0"),
         ("--loss", "2"),
+        ("--jitter", "nan"),
+        ("--loss", "nan"),
+        ("--bandwidth", "inf"),
+        ("--bandwidth", "nan"),
+        ("--bandwidth", "1e-300"),
+        ("--latency", "nan"),
+        ("--latency", "1.2.3"),
+        ("--latency", "-5"),
+        ("--latency", "\u0663"),
+        ("--latency", "/dev/zero"),
+        ("--stakes", "\u0663,1,1,1"),
+        ("--stakes", "1," * 20_000 + "1"),
+        ("--stakes", "1,1,1," + "9" * 5_000),
+        ("--byzantine", "silent:" + "9" * 5_000),
+        ("--byzantine", "silent:NaN%"),
+        ("--byzantine", "silent:101%"),
+        ("--byzantine", "silent:1,,twins:1"),
+        ("--byzantine", "silent:20%,silent:20%"),
+        ("--partition", ""),
+        ("--partition", "0|1@3-4;2|3@4-5"),
+        ("--partition", "0|1@3-" + "9" * 40),
+        ("--partition", ";".join(f"0|1@{view}-{view}" for view in range(2_000))),
+        ("--epoch-length", "1"),
+        ("--epoch-length", "9" * 30),
+        ("--sweep", "0"),
+        ("--sweep", "2", "--seed", str(2**63 - 1)),
+        ("--jobs", "2"),
+        ("--app", "full", "--churn", "0.5"),
+        ("--swarm", "--views", "3"),
+        ("--json", ""),
+        ("--json", "/"),
+        ("--plot", "plot.unheard"),
+        ("--plot", "plot.svg", "--sweep", "2"),
+        ("--plot", "plot.svg", "--json", "report.json"),
+        ("--replay", "nowhere.json"),
+        ("--replay", "/"),
+        ("--replay", "/dev/zero"),
     ],
+    ids=lambda arguments: " ".join(arguments)[:60],
 )
-def test_wrong_usage_is_exit_code_two(arguments: tuple[str, ...]) -> None:
+def test_wrong_usage_is_exit_code_two_and_a_short_sentence(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run(*arguments)
+    assert done.exit_code == 2, done.output
+    assert 20 < len(done.output.strip()) < 600
+    assert "Traceback" not in done.output
+    assert "$." not in done.output
+    assert not list(tmp_path.iterdir()), "nothing is left of what was refused"
+
+
+def test_a_report_that_cannot_be_written_in_the_end_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    arguments = ("--views", "4", "--sweep", "2", "--json", str(tmp_path / "sweep.json"))
     done = run(*arguments)
     assert done.exit_code == 2
-    assert done.output.strip()
+    assert "No space left on device" in done.stderr
+    kept = json.loads(done.stdout[done.stdout.index('{\n  "runs": [') :])
+    assert [each["seed"] for each in kept["runs"]] == [1, 2]
 
 
 def test_a_sweep_sums_up_its_seeds(tmp_path: Path) -> None:
@@ -89,12 +149,54 @@ def test_a_replay_tells_every_message_and_finds_a_divergence(tmp_path: Path) -> 
     assert f"before record {report['trace_marks'][40][0]}" in other.output
 
 
-def test_a_replay_of_something_else_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["{}", "[]", "not JSON", "\0"])
+def test_a_replay_of_something_else_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "report.json"
-    path.write_text("{}")
+    path.write_text(text)
     done = run("--replay", str(path))
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "simulation.wrong_report" in done.output
+
+
+DOCTORED: dict[str, Any] = {
+    "verdict": "The chain forked, and the evidence names who did it.",
+    "exit_code": 3,
+    "violations": [{"invariant": "agreement", "view": 3, "text": "height 2: two"}],
+    "finalized_height": 99,
+    "evidence": [],
+    "byzantine": [],
+    "finality_delays_p50": 1.0,
+    "validators": [1, 2, 3, 4],
+    "invariants": [],
+    "trace_records": 7,
+    "liveness.progressed": False,
+    "options.loss": 0.2,
+    "application.late_votes": 0,
+    "application.slashed": [],
+}
+
+
+def test_a_replay_finds_whatever_was_altered_in_a_report(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    given = ("--views", "12", "--app", "full", "--byzantine", "double-voter:1")
+    assert run(*given, "--json", str(path)).exit_code == 0
+    report = json.loads(path.read_text())
+    path.write_text(json.dumps({**report, "seconds": 1e9}))
+    assert run("--replay", str(path)).exit_code == 0
+    for name, value in DOCTORED.items():
+        altered = json.loads(json.dumps(report))
+        *above, last = name.split(".")
+        place = altered
+        for each in above:
+            place = place[each]
+        assert place[last] != value, name
+        place[last] = value
+        path.write_text(json.dumps(altered))
+        done = run("--replay", str(path))
+        assert done.exit_code == 1, name
+        assert name in done.output or "The trace differs" in done.output, name
+    path.write_text(json.dumps({**report, "remark": "added"}))
+    assert run("--replay", str(path)).exit_code == 2
 
 
 def test_the_plot_is_drawn(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_exactly_a_third_cannot_fork(byzantine: str) -> None:
         assert report.forks == 0
 
 
-@pytest.mark.parametrize("kind", ["splitter", "tempter"])
+@pytest.mark.parametrize("kind", ["splitter", "tempter", "liar", "minority", "skipper"])
 def test_below_a_third_neither_forks_nor_stops_the_chain(kind: str) -> None:
     for seed in (1, 2, 3, 4):
         report = run(seed, f"{kind}:1", {**LOSSY, "crash": 0.05})

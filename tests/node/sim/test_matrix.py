@@ -84,5 +84,9 @@ def test_mixes_reach_just_under_a_third_of_the_stake_and_never_more() -> None:
 
 def test_the_whole_state_machine_runs_in_some_with_faults_and_byzantine_validators() -> None:
     full = [each for each in DRAWN.values() if each.app == "full"]
-    assert len(full) >= 10
+    assert len(full) >= 20
     assert any(each.byzantine and each.crash for each in full)
+    assert all(each.epoch_length <= 5 and each.views >= 10 for each in full)
+    assert len({each.validators for each in full}) >= 4
+    kinds = {kind for each in full for kind in make_scenario(each).byzantine.values()}
+    assert len(kinds) >= len(KINDS) / 2

@@ -89,6 +89,14 @@ def notarize_after_finalize(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(View, "wanted", asked)
 
 
+def nullify_after_finalize(patch: pytest.MonkeyPatch) -> None:
+    """R4 without my_finalize, where certificates were only in memory: else the view is left."""
+    lose(patch, Notarization, Nullification, Finalization)
+    patch.setattr(
+        View, "_may_nullify", lambda view, *, is_current: is_current and not view.my_nullify
+    )
+
+
 def count_no_own_votes(patch: pytest.MonkeyPatch) -> None:
     """Logged votes set flags and are counted in no tally, nor sent from there (settled 2)."""
     count = Core.count
@@ -155,6 +163,8 @@ CASES = [
     (remember_nothing, Driver, TEMPTED, OFFENCE, 60),  # seed 3
     # settled 3: without my_finalize in R3 an honest E4 (seed 19)
     (notarize_after_finalize, Driver, {**TEMPTED, "views": 5, "power_cut": 0.9}, HONEST_E4, 200),
+    # and without it in R4 an honest E3 (seed 8)
+    (nullify_after_finalize, Driver, DARK, OFFENCE, 60),
     # the guard off together with lost Nullify records: an honest E3 (seed 3)
     (forget_nullify, Driver, {**LOSSY, "crash": 0.2}, OFFENCE, 60),
     (votes_at_once, Driver, {**LOSSY, "disk_loss": 0.1}, {"silent-after-loss"}, 20),
