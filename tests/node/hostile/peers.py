@@ -32,6 +32,7 @@ from state.finality import (
     Header,
     Justify,
     Notarize,
+    Nullification,
     Nullified,
     Nullify,
     Proposal,
@@ -125,6 +126,21 @@ async def forged_votes(victim: Victim, seconds: float) -> None:
                 return
 
     await _banned(victim, seconds, "127.0.2.5", flood)
+
+
+async def forged_certificates(victim: Victim, seconds: float) -> None:
+    """Certificates of views to come whose signatures nobody gave: many to verify in each."""
+
+    async def flood(peer: Peer) -> None:
+        status = await victim.status()
+        epoch, view = int(status["epoch"]), int(status["view"])
+        for at in range(2_000):
+            votes = tuple([Vote(one, os.urandom(64)) for one in range(4)])
+            forged = Nullification(Nullified(epoch, view + at % 8), votes)
+            if not await peer.tell(Topic.CONSENSUS, encode(forged)):
+                return
+
+    await _banned(victim, seconds, "127.0.2.15", flood)
 
 
 async def echoed_votes(victim: Victim, seconds: float) -> None:
