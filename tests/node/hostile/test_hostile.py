@@ -26,5 +26,4 @@ async def victim(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Vict
 
 @pytest.mark.parametrize("name", ATTACKS)
 async def test_it_endures(victim: Any, name: str) -> None:
-    async with victim.endures([]):
-        await ATTACKS[name](victim, SECONDS)
+    await victim.endures(lambda: ATTACKS[name](victim, SECONDS))

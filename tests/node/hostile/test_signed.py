@@ -36,8 +36,8 @@ async def sold(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[
 @pytest.mark.parametrize("name", ["asking_without_end", "huge_proposals", "signed_votes"])
 async def test_three_of_four_go_on(sold: Any, name: str) -> None:
     victim, traitor = sold
-    async with victim.endures([]):
-        await getattr(signed, name)(victim, traitor, SECONDS)
+    attack = getattr(signed, name)
+    await victim.endures(lambda: attack(victim, traitor, SECONDS))
 
 
 async def test_what_it_signed_twice_is_on_record(sold: Any) -> None:

@@ -7,7 +7,7 @@ below a stated bound, and give every file handle back.
 import asyncio
 import resource
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,16 +135,20 @@ class Victim:
 
         await self.until(is_met, "the honest nodes never met")
 
-    @asynccontextmanager
-    async def endures(self, figures: list[Figures]) -> AsyncIterator[None]:
-        """Hold the node to everything that this file says, while the body attacks it."""
+    async def endures(self, attack: Callable[[], Awaitable[None]]) -> Figures:
+        """Hold the node to everything that this file says, while it is attacked.
+
+        The attack is repeated until a block has become final during it.
+        """
         await self.at_ease()
         self.forget_worst()
         handles, height, began = self.handles, await self.height(), time.monotonic()
-        yield
-        await self.until(self.is_reachable, "its RPC server does not come back")
-        during = await self.height() - height
-        assert during > 0, "it stopped finalizing"
+        during = 0
+        while not during:
+            await attack()
+            await self.until(self.is_reachable, "its RPC server does not come back")
+            during = await self.height() - height
+            assert during or time.monotonic() < began + WAIT_S, "it stopped finalizing"
         friends = await self.friends()
         assert len(friends) == len(self.honest), "an honest peer is gone"
         lasted_ms = min(one["connected_ms"] for one in friends)
@@ -160,8 +164,8 @@ class Victim:
         await self.until(is_there, "it does not go on")
         pace = round(BLOCKS_AFTER / (time.monotonic() - since), 1)
         await self.until(is_tidy, "strangers' handles or seats are not given back")
-        figures.append(Figures(during, pace, self.rss_mb_max, self.handles - handles))
         assert self.rss_mb_max <= RSS_MB_MAX, f"{self.rss_mb_max} MB at the worst moment"
+        return Figures(during, pace, self.rss_mb_max, self.handles - handles)
 
 
 def node_id_of(node: NodeProcess) -> str:
