@@ -148,7 +148,7 @@ class Application:
         self.epoch_blocks = genesis.params.staking.epoch_blocks
         self.decoder = TransactionDecoder(MESSAGES, self.genesis_hash)
         # static rules are those of genesis: a block may be judged before its parent is known
-        known = VerifiedWires(()) if known is None else known
+        known = VerifiedWires({}) if known is None else known
         self.bodies = Bodies(self.decoder, genesis.params.fees, known)
         self._store = store
         self._base = Base(store)

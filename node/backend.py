@@ -35,10 +35,10 @@ from state.errors import NotFound, Rejected
 from state.execute import check_static, verify_signatures
 from state.finality import Finalization, Header, Justify, ValidatorSet
 from state.modules.chain import NonceUsed
-from state.transaction import Transaction
+from state.transaction import BadSignature, Transaction
 from state.types import Hash
 
-DROPPED_KEPT_MAX = 10_000
+DROPPED_KEPT_MAX = 50_000
 DESCENDANTS_MAX = 1_000
 """Blocks without a certificate of their own between one and the next that has one, in an answer."""
 LINKS_MAX = 32
@@ -82,6 +82,25 @@ class Connected(Protocol):
         ...
 
 
+class Syncing(Protocol):
+    """What the backend asks of whoever brings blocks by sync."""
+
+    @property
+    def is_syncing(self) -> bool:
+        """Whether blocks come by sync."""
+        ...
+
+    @property
+    def target_height(self) -> int:
+        """The highest height proven."""
+        ...
+
+    @property
+    def blocks_per_second(self) -> int:
+        """How fast they come."""
+        ...
+
+
 class NodeBackend:
     """Implements node.rpc.backend.Backend over one application, store and mempool."""
 
@@ -109,23 +128,53 @@ class NodeBackend:
         """Told of every transaction that is admitted, so that others hear of it."""
         self._feeds: list[asyncio.Queue[BlockRecord]] = []
         self.is_ready = False
+        self.syncing: Syncing | None = None
+        """Who brings blocks by sync, where there are peers."""
 
     async def submit(self, wire: bytes) -> Hash:
         """Admit a transaction to the mempool and return its id; raises Rejected."""
         transaction = self._decode(wire)
-        self._check(transaction)
-        if wire not in self._known:
-            await self._verifier.verify(transaction)
-            self._check(transaction)
+        (error,) = await self.admit([transaction])
+        if error is not None:
+            raise error
+        return transaction.id
+
+    async def admit(self, transactions: Sequence[Transaction]) -> list[Rejected | None]:
+        """Admit what was read, verified together; return, for each, why it is refused, or None."""
+        refused = [self._refusal(transaction) for transaction in transactions]
+        unknown = [
+            transaction
+            for transaction, error in zip(transactions, refused, strict=True)
+            if error is None and transaction.wire not in self._known
+        ]
+        head_id = self._application.head.block_id
+        forged: dict[bytes, BadSignature] = {}
+        if unknown:
+            verdicts = await self._verifier.verify_all(unknown)
+            for transaction, verdict in zip(unknown, verdicts, strict=True):
+                if verdict is not None:
+                    forged[transaction.wire] = verdict
+        is_stale = self._application.head.block_id != head_id
+        for at, transaction in enumerate(transactions):
+            error = refused[at] or forged.get(transaction.wire)
+            if error is None:
+                # others may have taken its place meanwhile, some of these among them
+                error = self._refusal(transaction, is_includable=not is_stale)
+            if error is None:
+                self._add(transaction)
+            refused[at] = error
+        return refused
+
+    def _add(self, transaction: Transaction) -> None:
         self._remember(self._mempool.add(transaction))
         self._dropped.pop(transaction.id, None)
         self._consensus.pending_changed()
         self.admitted(transaction.id)
-        return transaction.id
 
     def read(self, wire: bytes) -> Transaction:
         """Return a transaction decoded; raises Rejected for what no state could make right."""
-        return self._decode(wire)
+        found = self._mempool.wires.get(wire)
+        return self._decode(wire) if found is None else found
 
     def pending(self, tx_id: Hash) -> bytes | None:
         """Return the wire bytes of a pending transaction."""
@@ -157,15 +206,21 @@ class NodeBackend:
             return TxStatus(tx_id, stage, candidate.header.height, index)
         if tx_id in self._mempool:
             return TxStatus(tx_id, Stage.PENDING)
-        reason = self._dropped.get(tx_id)
-        if reason is None:
+        dropped = self.dropped(tx_id)
+        if dropped is None:
             raise NotFound("No transaction of this id was seen here; check the id, or send it.")
-        return TxStatus(tx_id, Stage.DROPPED, reason=reason)
+        return dropped
+
+    def dropped(self, tx_id: Hash) -> TxStatus | None:
+        """Return why a transaction had to go, None if it has not."""
+        reason = self._dropped.get(tx_id)
+        return None if reason is None else TxStatus(tx_id, Stage.DROPPED, reason=reason)
 
     def status(self) -> NodeStatus:
         """Return the node at a glance."""
         head = self._application.head
         epoch, view = self._consensus.round
+        syncing = self.syncing
         return NodeStatus(
             chain_id=self.genesis.chain_id,
             genesis_hash=self._application.genesis_hash,
@@ -184,6 +239,9 @@ class NodeBackend:
             epoch=epoch,
             view=view,
             node_id=self._network.node_id,
+            is_syncing=syncing is not None and syncing.is_syncing,
+            sync_target_height=0 if syncing is None else syncing.target_height,
+            sync_blocks_per_second=0 if syncing is None else syncing.blocks_per_second,
         )
 
     def peers(self) -> tuple[PeerView, ...]:
@@ -300,8 +358,8 @@ class NodeBackend:
                 self._feeds.remove(feed)
 
     def ready(self) -> bool:
-        """Tell whether the node has replayed its store and makes blocks."""
-        return self.is_ready
+        """Tell whether the node has replayed its store, and is not far behind the others."""
+        return self.is_ready and (self.syncing is None or not self.syncing.is_syncing)
 
     def committed(
         self,
@@ -339,15 +397,25 @@ class NodeBackend:
         check_static(transaction, fees)
         return transaction
 
-    def _check(self, transaction: Transaction) -> None:
+    def _refusal(self, transaction: Transaction, *, is_includable: bool = False) -> Rejected | None:
+        """Return why a transaction may not wait for the next block, None if it may."""
         application = self._application
         height = application.head.header.height + 1
         try:
-            self._mempool.check(transaction, application.state, height, application.params)
+            self._mempool.check(
+                transaction,
+                application.state,
+                height,
+                application.params,
+                is_includable=is_includable,
+            )
         except NonceUsed as error:
             if self._store.place(transaction.id) is None:
-                raise
-            raise AlreadyFinal("This transaction is final already; see tx.status.") from error
+                return error
+            return AlreadyFinal("This transaction is final already; see tx.status.")
+        except Rejected as error:
+            return error
+        return None
 
 
 def resident_bytes() -> int:

@@ -5,7 +5,7 @@ whichever way it comes first (state/execute.py says why wire bytes name it, and 
 """
 
 from collections import OrderedDict
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from consensus.settings import Judgement
@@ -35,7 +35,7 @@ class CheckedBody:
 class VerifiedWires:
     """Wire bytes of transactions whose signatures hold, the newest of them."""
 
-    def __init__(self, pending: Container[bytes]) -> None:
+    def __init__(self, pending: Mapping[bytes, Transaction]) -> None:
         self._pending = pending
         self._kept: OrderedDict[bytes, None] = OrderedDict()
         self._bytes = 0
@@ -43,6 +43,10 @@ class VerifiedWires:
     def __contains__(self, wire: object) -> bool:
         """Tell whether the signatures of this transaction were verified here."""
         return wire in self._kept or wire in self._pending
+
+    def pending(self, wire: bytes) -> Transaction | None:
+        """Return a pending transaction, which was decoded already."""
+        return self._pending.get(wire)
 
     def add(self, wire: bytes) -> None:
         """Remember that the signatures of this transaction hold."""
@@ -53,11 +57,27 @@ class VerifiedWires:
                 self._bytes -= len(self._kept.popitem(last=False)[0])
 
 
+class _Reader(TransactionDecoder):
+    """Decodes what was not decoded before."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self, decoder: TransactionDecoder, known: VerifiedWires) -> None:
+        self._bodies = decoder._bodies
+        self._genesis_hash = decoder._genesis_hash
+        self._known = known
+
+    def decode(self, wire: bytes, *, bytes_max: int) -> Transaction:
+        """Return the transaction; raises Malformed for what is not, or too long."""
+        found = self._known.pending(wire) if len(wire) <= bytes_max else None
+        return super().decode(wire, bytes_max=bytes_max) if found is None else found
+
+
 class Bodies:
     """Judges bodies, and keeps what it decoded until it is executed."""
 
     def __init__(self, decoder: TransactionDecoder, fees: FeeParams, known: VerifiedWires) -> None:
-        self._decoder = decoder
+        self._decoder = _Reader(decoder, known)
         self._fees = fees
         self._known = known
         self._kept: OrderedDict[tuple[Hash, Hash], CheckedBody] = OrderedDict()
@@ -67,6 +87,10 @@ class Bodies:
         self._kept[header_roots] = body
         if len(self._kept) > BODIES_KEPT_MAX:
             self._kept.popitem(last=False)
+
+    def id_of(self, wire: bytes) -> Hash:
+        """Return the id of a transaction; raises Malformed for bytes that are none."""
+        return self._decoder.decode(wire, bytes_max=self._fees.transaction_bytes_max).id
 
     def judge(self, header: Header, data: bytes) -> Judgement:
         """Hold a body against its header and the static rules."""
@@ -86,17 +110,21 @@ class Bodies:
         kept = self._kept.get(roots)
         if kept is not None and kept.data == data:
             return kept
+        found = self.examine(header, data, self._known)
+        for transaction in found.transactions:
+            self._known.add(transaction.wire)
+        self.keep(roots, found)
+        return found
+
+    def examine(self, header: Header, data: bytes, known: Container[bytes] = ()) -> CheckedBody:
+        """Return a body decoded, as `checked` does; nothing is kept, so it may run in a thread."""
         body = bodies.decode(data)
         try:
             check_body(body, header)
         except InvalidBlock as error:
             raise ForeignBody(error.sentence) from error
-        transactions = check_block(body.transactions, self._decoder, self._fees, self._known)
-        for transaction in transactions:
-            self._known.add(transaction.wire)
-        found = CheckedBody(data, body, transactions)
-        self.keep(roots, found)
-        return found
+        transactions = check_block(body.transactions, self._decoder, self._fees, known)
+        return CheckedBody(data, body, transactions)
 
 
 class ForeignBody(InvalidBlock):

@@ -77,6 +77,9 @@ class NodeConfig(PeerSettings):
     mempool_bytes_max: Annotated[
         int, Meta(ge=2**20, le=2**32, description="Bytes of transactions that wait at most.")
     ] = 2**27
+    mempool_per_sender_max: Annotated[
+        int, Meta(ge=1, le=256, description="Transactions of one account that wait at most.")
+    ] = 64
     key_name: Annotated[
         str,
         Meta(

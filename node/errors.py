@@ -3,6 +3,7 @@
 SaharaError (state/errors.py)
 └── NodeError                 the machine or its operator; the node says what to do, and stops
     ├── ConfigInvalid         a setting
+    ├── ConsensusHalted       the chain contradicts itself, or this node's own execution
     └── StorageError          the database
         ├── StorageMissing    there is none where one was expected
         ├── StorageExists     there is one where none may be
@@ -26,6 +27,12 @@ class ConfigInvalid(NodeError):
     """A setting is unknown, of a wrong type, or does not fit another one."""
 
     code: ClassVar[str] = "config.invalid"
+
+
+class ConsensusHalted(NodeError):
+    """What is final contradicts itself, or this node's own execution."""
+
+    code: ClassVar[str] = "consensus.halted"
 
 
 class StorageError(NodeError):

@@ -47,12 +47,14 @@ from consensus.inputs import (
 from consensus.intake import status_of
 from consensus.messages import BlockReply, JustifyReply, Message
 from consensus.timeouts import Pacing
+from consensus.validators import Validators
 from node.application import Application, UnknownParent
 from node.backend import NodeBackend
 from node.clock import Clock
-from node.errors import NodeError
+from node.errors import ConsensusHalted
 from node.evidence_pool import EvidencePool
 from node.keeper import Keeper
+from node.ledger import Ledger
 from node.mempool import Mempool
 from node.metrics import NodeMetrics
 from node.storage.chain_store import ChainStore
@@ -67,7 +69,7 @@ from state.finality import (
     boundary_height,
 )
 from state.modules import chain
-from state.types import ZERO_HASH
+from state.types import ZERO_HASH, PublicKey
 
 INBOX_MAX = 4_096
 """Messages that wait for the next step; whoever sends more is not heard."""
@@ -81,12 +83,6 @@ CLOCK_SECONDS = 1.0
 log = logging.getLogger("sahara.host")
 
 Held = Send | CommitBlock | RaiseFloor | ServeBlocks | ServeBoundary | ServeJustify
-
-
-class ConsensusHalted(NodeError):
-    """What is final contradicts itself, or this node's own execution."""
-
-    code = "consensus.halted"
 
 
 class Peers(Protocol):
@@ -126,10 +122,10 @@ class Host:
         self._mempool = mempool
         self._keeper = keeper
         self._clock = clock
-        self._metrics = metrics
         self._peers = peers
         self._vote_after = vote_after
         self._evidence = EvidencePool(store.finality, application.genesis_hash)
+        self.ledger = Ledger(application, mempool, self._evidence, metrics)
         self._inputs: deque[Input] = deque()
         self._work: deque[BuildBlock | ExecuteBlock] = deque()
         self._held: list[Held] = []
@@ -141,11 +137,41 @@ class Host:
         self._is_running = False
         self._in_step = False
         self._now_ms = 0
-        self.has_committed = asyncio.Event()
-        """Set once a block has become final since the start."""
-        self.backend: NodeBackend | None = None
+        self._pacing: Pacing | None = None
+        """Another pace than that of the settings, for the engines to come."""
 
     # --- from outside ----------------------------------------------------------------------------
+
+    @property
+    def backend(self) -> NodeBackend | None:
+        """Who tells clients of final blocks."""
+        return self.ledger.backend
+
+    @backend.setter
+    def backend(self, backend: NodeBackend) -> None:
+        """Let this one tell them."""
+        self.ledger.backend = backend
+
+    @property
+    def has_committed(self) -> asyncio.Event:
+        """Set once a block has become final since the start."""
+        return self.ledger.has_committed
+
+    def pause(self) -> None:
+        """Let go of the engine between two steps, as a crash would: all it needs is durable."""
+        assert not self._in_step, "a step is not left half done"
+        self.stop()
+        for waiting in (self._inputs, self._work, self._held, self._inbox):
+            waiting.clear()
+
+    def resume(self, driver: Driver) -> None:
+        """Go on with a fresh engine from the tip, as after a restart."""
+        assert not self._is_running, "paused before"
+        self._driver = driver
+        self._was_pending = self._notified = False
+        self.start()
+        if self._pacing is not None:
+            self.feed(PacingChanged(self._clock.now_ms(), self._pacing))
 
     def start(self) -> None:
         """Hand the engine what store, journal and guard hold; it goes on from there."""
@@ -205,7 +231,8 @@ class Host:
                 f"Intervals of {block_interval_ms_min} and {idle_interval_ms} ms are no pace; give "
                 "at least 1 ms, and an idle interval that is not shorter than the busy one."
             )
-        event = PacingChanged(self._clock.now_ms(), Pacing(block_interval_ms_min, idle_interval_ms))
+        self._pacing = Pacing(block_interval_ms_min, idle_interval_ms)
+        event = PacingChanged(self._clock.now_ms(), self._pacing)
         asyncio.get_running_loop().call_soon(self.feed, event)
         return True
 
@@ -231,10 +258,21 @@ class Host:
         epoch = self._driver.core.epoch
         return epoch.number, epoch.view
 
+    @property
+    def validators(self) -> Validators:
+        """The validators of the epoch that the engine is in, once it was started."""
+        return self._driver.core.epoch.validators
+
+    def next_key(self, validator: int) -> PublicKey | None:
+        """Return the key of a validator of the next epoch."""
+        members = self._application.epoch_info().next_validators
+        return members[validator].public_key if validator < len(members) else None
+
     def feed(self, event: Input) -> None:
         """Let the engine handle an input and everything that follows from it at once."""
-        self._inputs.append(event)
-        self._step()
+        if self._is_running:
+            self._inputs.append(event)
+            self._step()
 
     # --- steps -----------------------------------------------------------------------------------
 
@@ -405,17 +443,7 @@ class Host:
     def _commit(self, effect: CommitBlock) -> None:
         application = self._application
         header = effect.header
-        candidate = application.commit(header, effect.block_id, effect.finalization)
-        dropped = self._mempool.recheck(
-            candidate.transactions, application.state, header.height + 1, application.params
-        )
-        self._evidence.committed(application.state, header.height + 1)
-        outcomes = candidate.executed.result.outcomes
-        self._metrics.block_final(header.height, [outcome.status for outcome in outcomes])
-        self._metrics.mempool(len(self._mempool), self._mempool.bytes_held)
-        if self.backend is not None:
-            self.backend.committed(candidate, effect.finalization, dropped)
-        self.has_committed.set()
+        self.ledger.commit(header, effect.block_id, effect.finalization)
         if self._was_pending != bool(len(self._mempool)) and not self._notified:
             self._notified = True
             asyncio.get_running_loop().call_soon(self._tell_pending)

@@ -130,6 +130,15 @@ class Keeper:
             self._floor = (epoch, view)
             self._signer.raise_floor(epoch, view + 1)
 
+    def pass_over(self, epoch: int, view: int) -> None:
+        """Forget rounds up to this one, durably, before they become final without this journal.
+
+        Others finalized them. Else a journal that ends before the head would look like an old one,
+        and its node like one that has lost votes; the guard still knows every vote.
+        """
+        self._journal.raise_floor(epoch, view)
+        self._journal.tell_floor()
+
     def close(self) -> None:
         """Let go of the journal."""
         self._journal.close()

@@ -10,7 +10,8 @@ from bisect import insort
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from itertools import count
+from itertools import chain as joined
+from itertools import count, islice
 from typing import ClassVar
 
 from state.block import TRANSACTIONS_MAX
@@ -31,6 +32,10 @@ REPLACE_PERCENT = 110
 
 MISFITS_MAX = 64
 """A block is full once so many transactions in a row did not fit any more."""
+
+
+RECHECKS_MAX = 5_000
+"""Transactions that are checked again after one block, about 30 ms; more wait for the next one."""
 
 
 class MempoolFull(Rejected):
@@ -114,13 +119,15 @@ class Mempool:
     def __init__(self, limits: MempoolLimits) -> None:
         self._limits = limits
         self._places: dict[Hash, _Place] = {}
-        self.wires: set[bytes] = set()
-        """The wire bytes of what is pending, whose signatures hold."""
+        self.wires: dict[bytes, Transaction] = {}
+        """What is pending, by its wire bytes; the signatures of all of it hold."""
         self._order: list[_Place] = []
         self._expiries: list[tuple[int, Hash]] = []
         self._senders: dict[Address, _Sender] = {}
         self._arrivals = count()
         self._unfunded: list[Transaction] = []
+        self._doubtful: dict[Hash, None] = {}
+        """What a block may have made impossible, and is still to be checked again."""
         self.bytes_held = 0
 
     def __len__(self) -> int:
@@ -142,11 +149,23 @@ class Mempool:
 
     # --- admission -------------------------------------------------------------------------------
 
-    def check(self, transaction: Transaction, state: State, height: int, params: Params) -> None:
-        """Raise Rejected unless the transaction may wait for the block at `height`."""
+    def check(
+        self,
+        transaction: Transaction,
+        state: State,
+        height: int,
+        params: Params,
+        *,
+        is_includable: bool = False,
+    ) -> None:
+        """Raise Rejected unless the transaction may wait for the block at `height`.
+
+        With `is_includable` the caller knows that the executor's own check over this state holds.
+        """
         if transaction.id in self._places:
             raise AlreadyPending("This transaction is pending already; wait for its outcome.")
-        check_inclusion(state, transaction, height, params)
+        if not is_includable:
+            check_inclusion(state, transaction, height, params)
         body = transaction.body
         sender = self._senders.get(body.account)
         if sender is not None:
@@ -188,7 +207,7 @@ class Mempool:
         insort(self._order, place)
         heappush(self._expiries, (body.valid_until_height, transaction.id))
         self._places[transaction.id] = place
-        self.wires.add(transaction.wire)
+        self.wires[transaction.wire] = transaction
         sender = self._senders.setdefault(body.account, _Sender({}, 0))
         sender.nonces[body.nonce] = transaction
         sender.reserved += body.fee_max
@@ -201,7 +220,7 @@ class Mempool:
         if place is None:
             return
         body = transaction.body
-        self.wires.discard(place[2].wire)
+        del self.wires[place[2].wire]
         sender = self._senders[body.account]
         del sender.nonces[body.nonce]
         sender.reserved -= body.fee_max
@@ -274,23 +293,32 @@ class Mempool:
     def recheck(
         self, included: Iterable[Transaction], state: State, height: int, params: Params
     ) -> Dropped:
-        """After a block drop what it included and what may not follow it; return the latter."""
+        """After a block drop what it included and what may not follow it; return the latter.
+
+        At most RECHECKS_MAX are checked. Should a leader include one that is left over and that has
+        become impossible, execution refuses it.
+        """
         accounts: dict[Address, None] = {}
         for transaction in included:
             self.remove(transaction)
             accounts[transaction.body.account] = None
-        doubtful = self._expired(height) + self._too_cheap(chain.base_fee(state)) + self._unfunded
+        doubtful = joined(
+            self._unusable(accounts, state),
+            self._unfunded,
+            self._expired(height),
+            self._too_cheap(chain.base_fee(state)),
+        )
+        self._doubtful.update(dict.fromkeys([transaction.id for transaction in doubtful]))
         self._unfunded = []
-        for account in accounts:
-            if account in self._senders:
-                doubtful += self._unusable(account, state)
         dropped: Dropped = []
-        for transaction in doubtful:
-            if transaction.id in self._places:
+        for tx_id in list(islice(self._doubtful, RECHECKS_MAX)):
+            del self._doubtful[tx_id]
+            place = self._places.get(tx_id)
+            if place is not None:
                 try:
-                    check_inclusion(state, transaction, height, params)
+                    check_inclusion(state, place[2], height, params)
                 except Rejected as error:
-                    self._drop(transaction, error, dropped)
+                    self._drop(place[2], error, dropped)
         self._sweep()
         return dropped
 
@@ -313,21 +341,26 @@ class Mempool:
 
     def _too_cheap(self, base_fee: int) -> list[Transaction]:
         found = []
-        for place in reversed(self._order):
+        for place in islice(reversed(self._order), RECHECKS_MAX):
             if -place[0] >= base_fee << RATE_BITS:
                 break
             found.append(place[2])
         return found
 
-    def _unusable(self, account: Address, state: State) -> list[Transaction]:
-        """Return what an account can no longer send, now that a block changed it."""
-        window = chain.NONCES.get(state, account) or FRESH
-        held = bank.balance_of(state, account)
-        return [
-            transaction
-            for nonce, transaction in self._senders[account].nonces.items()
-            if not is_usable(window, nonce) or held < transaction.body.fee_max
-        ]
+    def _unusable(self, accounts: Iterable[Address], state: State) -> list[Transaction]:
+        """Return what accounts can no longer send, now that a block changed them."""
+        found = []
+        for account in accounts:
+            sender = self._senders.get(account)
+            if sender is not None:
+                window = chain.NONCES.get(state, account) or FRESH
+                held = bank.balance_of(state, account)
+                found += [
+                    transaction
+                    for nonce, transaction in sender.nonces.items()
+                    if not is_usable(window, nonce) or held < transaction.body.fee_max
+                ]
+        return found
 
 
 def _check_replacement(taken: Transaction, transaction: Transaction) -> None:

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,16 @@ from node.backend import NodeBackend
 from node.bodies import VerifiedWires
 from node.clock import Clock, SystemClock
 from node.config import NodeConfig
+from node.errors import ConsensusHalted
 from node.handles import for_clients, raise_limit
 from node.home import Home
-from node.host import ConsensusHalted, Host
+from node.host import Host
 from node.mempool import Mempool, MempoolLimits
 from node.metrics import NodeMetrics
 from node.network.metrics import NetworkCollector
 from node.network.node_network import NodeNetwork
 from node.network.overlay import Overlay
+from node.network.proposals import Proposals
 from node.network.transactions import TransactionGossip
 from node.rpc.catalogue import method_of
 from node.rpc.limits import CONNECTIONS_MAX, RpcLimits
@@ -39,6 +42,10 @@ from node.signer import Signer, create_guard
 from node.standing import Standing, take_stock
 from node.storage.chain_store import ChainStore
 from node.storage.kv import LevelDb
+from node.sync.archive import chain_handlers
+from node.sync.metrics import SyncCollector
+from node.sync.server import SyncServer
+from node.sync.syncer import Syncer
 from p2p.handshake import NodeKey
 from state.errors import InvariantBroken, SaharaError
 from state.genesis import Genesis
@@ -48,8 +55,6 @@ RUN_FILE = "run.json"
 """While a node runs, its process id and the address of its RPC server stand here."""
 
 DATABASE_FOLDER = "data"
-PENDING_PER_SENDER_MAX = 256
-"""As many as an account has usable nonces."""
 
 STDIN = 0
 STDIN_BYTES_MAX = 1024
@@ -76,7 +81,7 @@ class Service:
             MempoolLimits(
                 config.mempool_transactions_max,
                 config.mempool_bytes_max,
-                PENDING_PER_SENDER_MAX,
+                config.mempool_per_sender_max,
             )
         )
         known = VerifiedWires(mempool.wires)
@@ -119,14 +124,49 @@ class Service:
             clock,
         )
         self._host.backend = self._backend
-        self._gossip = TransactionGossip(self._backend, self._network.sockets, clock.now_ms)
-        self._backend.admitted = self._gossip.admitted
-        overlay.join(self._host, self._network.sockets, self._gossip)
+        self._meet(overlay, public_key, genesis, clock)
         self._server = self._make_server()
+
+    def _meet(
+        self, overlay: Overlay, public_key: PublicKey | None, genesis: Genesis, clock: Clock
+    ) -> None:
+        """Name to the overlay whatever speaks with peers."""
+        self._gossip = TransactionGossip(self._backend, self._network.sockets, clock.now_ms)
+        self._proposals = Proposals(
+            self._application.bodies,
+            self._backend.pending,
+            self._gossip,
+            genesis.hash,
+            clock.now_ms,
+        )
+        self._backend.admitted = overlay.admitted
+        self._sync_server = SyncServer(chain_handlers(self._store), clock.now_ms)
+        self._syncer = self._make_syncer(public_key, overlay, clock)
+        self._backend.syncing = self._syncer
+        overlay.join(
+            self._host,
+            self._network.sockets,
+            self._gossip,
+            self._proposals,
+            self._sync_server,
+            self._syncer,
+        )
+
+    def _make_syncer(self, public_key: PublicKey | None, overlay: Overlay, clock: Clock) -> Syncer:
+        return Syncer(
+            self._application,
+            self._store,
+            self._host.ledger,
+            self._standing.keeper,
+            _Engine(self._host, lambda: self._make_driver(public_key, overlay)),
+            self._network.sockets,
+            clock,
+        )
 
     def _make_server(self) -> RpcServer:
         config, metrics, sockets = self._config, self._metrics, self._network.sockets
         metrics.registry.register(NetworkCollector(sockets.counters, lambda: len(sockets.peers())))
+        metrics.registry.register(SyncCollector(self._syncer, self._sync_server))
         return RpcServer(
             self._backend,
             RpcLimits(
@@ -185,6 +225,7 @@ class Service:
         try:
             self._host.start()
             await self._network.start(lambda error: _end(ended, {"exception": error}))
+            self._syncer.start()
             if self._host.is_alone:  # its first block is a matter of milliseconds
                 first = asyncio.create_task(self._host.has_committed.wait())
                 await asyncio.wait((first, ended), return_when=asyncio.FIRST_COMPLETED)
@@ -195,9 +236,12 @@ class Service:
         finally:
             self._backend.is_ready = False
             self._host.stop()
+            self._syncer.stop()
             self._gossip.stop()
+            self._proposals.stop()
             run_file.unlink(missing_ok=True)
             await self._network.stop()
+            await self._sync_server.stop()
             await self._server.stop()
             self.close()
             log.info("stopped")
@@ -233,6 +277,22 @@ class Service:
         path = self._config.home / f"halt-{head.header.height + 1}.json"
         path.write_text(json.dumps(report, indent=2) + "\n")
         log.error("dumped", extra={"path": str(path)})
+
+
+class _Engine:
+    """The host's engine, as the syncer stops it and starts a fresh one."""
+
+    def __init__(self, host: Host, make_driver: Callable[[], Driver]) -> None:
+        self._host = host
+        self._make_driver = make_driver
+
+    def pause(self) -> None:
+        """Stop the engine."""
+        self._host.pause()
+
+    def resume(self) -> None:
+        """Start a fresh engine from the tip."""
+        self._host.resume(self._make_driver())
 
 
 class _Follower:

@@ -5,21 +5,25 @@ when no answer comes. So a thing crosses each link at most once, and an id that 
 costs a bounded number of questions. What an id means is the caller's business.
 """
 
-import random
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 PULL_TIMEOUT_MS: Final = 1_000
+ATTEMPTS_MAX: Final = 3
+"""Questions about one thing that stay without an answer: a teller may be slow, and the only one."""
 PULL_BATCH_MAX: Final = 256
 """Ids in one question."""
 TELLERS_MAX: Final = 8
 """Peers that are remembered as having one thing."""
-WANTED_MAX: Final = 65_536
+WANTED_MAX: Final = 131_072
 """Things that may be wanted at once."""
-WANTED_PER_PEER_MAX: Final = 8_192
+WANTED_PER_PEER_MAX: Final = 65_536
 """Ids of one peer that may be waiting; what it tells beyond them is not heard."""
+ASKED_PER_PEER_MAX: Final = 1_024
+"""Things that one peer is asked for at once: as much as it can send before it seems silent."""
 SEEN_MAX: Final = 262_144
 
 
@@ -52,22 +56,19 @@ class Seen:
         return len(self._new) + len(self._old)
 
 
-def fan_out(
-    peers: Sequence[bytes], besides: Iterable[bytes], count: int, chance: random.Random
-) -> list[bytes]:
-    """Return up to `count` peers to tell, drawn by chance from those not in `besides`."""
-    left_out = set(besides)
-    others = [peer for peer in peers if peer not in left_out]
-    return others if len(others) <= count else chance.sample(others, count)
-
-
 @dataclass(slots=True)
 class _Want:
-    """A thing that is wanted: who told of it and was not asked yet, and who was asked last."""
+    """A thing that is wanted: who told of it and was not asked yet, and who was asked last.
+
+    While nobody is asked, it waits in the queue of one of its tellers.
+    """
 
     tellers: list[bytes] = field(default_factory=list)
+    queued: bytes | None = None
     asked: bytes | None = None
     asked_ms: int = 0
+    attempts: int = 0
+    """Questions that stayed without an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +82,17 @@ class Pull:
 class Puller:
     """Decides whom to ask for what: one question an id at a time, the next teller after a timeout.
 
-    `poll` returns the questions that are due; `failed` counts ids that no teller delivered.
+    A peer is asked for so much at once that it can answer in time, and what it told beyond waits
+    for that peer alone: a burst is pulled as fast as it comes, and ids that nobody has hold up
+    nothing else. `poll` returns the questions that are due; `failed` counts ids that no teller
+    delivered.
     """
 
     def __init__(self) -> None:
         self._wanted: dict[bytes, _Want] = {}
-        self._ready: dict[bytes, None] = {}  # wanted, not asked for: in the order they came
+        self._ready: dict[bytes, dict[bytes, None]] = {}  # by teller, in the order they came
         self._asked: OrderedDict[bytes, None] = OrderedDict()  # the longest without answer first
+        self._asking: Counter[bytes] = Counter()  # how many things each peer is asked for
         self._by_peer: dict[bytes, set[bytes]] = {}
         self.failed = 0
 
@@ -98,17 +103,27 @@ class Puller:
     def on_told(self, peer: bytes, things: Iterable[bytes]) -> None:
         """A peer told that it has these things, and the caller lacks them."""
         told = self._by_peer.setdefault(peer, set())
+        most = max(self._by_peer.values(), key=len)
         for thing in things:
             want = self._wanted.get(thing)
-            is_full = want is None and len(self._wanted) >= WANTED_MAX
-            if is_full or len(told) >= WANTED_PER_PEER_MAX:
+            if len(told) >= WANTED_PER_PEER_MAX:
                 return
             if want is None:
+                if len(self._wanted) >= WANTED_MAX:
+                    if len(most) <= len(told) + 1:
+                        return
+                    self._forget(most.pop())  # of the most talkative peer
+                    self.failed += 1
                 want = self._wanted[thing] = _Want()
-                self._ready[thing] = None
             if thing not in told and len(want.tellers) < TELLERS_MAX:
                 want.tellers.append(peer)
                 told.add(thing)
+                if want.asked is None:
+                    self._queue(thing, want)
+
+    def is_asked(self, thing: bytes) -> bool:
+        """Tell whether somebody was asked for a thing and may still answer."""
+        return thing in self._asked
 
     def on_received(self, things: Iterable[bytes]) -> None:
         """These things are here, whoever brought them."""
@@ -131,46 +146,69 @@ class Puller:
                 self._give_up(thing, want)
             else:
                 want.tellers.remove(peer)
-                if want.asked is None and not want.tellers:
-                    self._forget(thing)
-                    self.failed += 1
+                if want.queued == peer:
+                    self._queue(thing, want)
+        self._ready.pop(peer, None)
+        self._asking.pop(peer, None)
 
     def poll(self, now_ms: int) -> list[Pull]:
         """Return whom to ask for what now, and move on from those who did not answer."""
         while self._asked:
             thing = next(iter(self._asked))
-            if now_ms - self._wanted[thing].asked_ms < PULL_TIMEOUT_MS:
-                break
-            self._give_up(thing, self._wanted[thing])
-        due: dict[bytes, list[bytes]] = {}
-        for thing in self._ready:
             want = self._wanted[thing]
-            peer = min(want.tellers, key=lambda one: len(due.get(one, ())))
-            want.tellers.remove(peer)
-            want.asked, want.asked_ms = peer, now_ms
-            self._asked[thing] = None
-            due.setdefault(peer, []).append(thing)
-        self._ready.clear()
-        return [
-            Pull(peer, tuple(things[at : at + PULL_BATCH_MAX]))
-            for peer, things in due.items()
-            for at in range(0, len(things), PULL_BATCH_MAX)
-        ]
+            if now_ms - want.asked_ms < PULL_TIMEOUT_MS:
+                break
+            want.attempts += 1
+            self._give_up(thing, want, may_be_slow=want.attempts < ATTEMPTS_MAX)
+        pulls = []
+        for peer, queue in self._ready.items():
+            due = tuple(islice(queue, ASKED_PER_PEER_MAX - self._asking[peer]))
+            for thing in due:
+                del queue[thing]
+                want = self._wanted[thing]
+                want.tellers.remove(peer)
+                want.queued, want.asked, want.asked_ms = None, peer, now_ms
+                self._asked[thing] = None
+            self._asking[peer] += len(due)
+            pulls += [
+                Pull(peer, due[at : at + PULL_BATCH_MAX])
+                for at in range(0, len(due), PULL_BATCH_MAX)
+            ]
+        return pulls
 
-    def _give_up(self, thing: bytes, want: _Want) -> None:
-        """Whoever was asked does not deliver: another may, or the thing is wanted no more."""
-        assert want.asked is not None, "nobody was asked"
-        self._by_peer.get(want.asked, set()).discard(thing)
-        want.asked = None
-        del self._asked[thing]
-        self._ready[thing] = None
+    def _queue(self, thing: bytes, want: _Want) -> None:
+        """Let a thing wait for the teller who has the least to be asked for; or for nobody."""
+        if want.queued is not None:
+            self._ready[want.queued].pop(thing, None)
         if not want.tellers:
             self._forget(thing)
             self.failed += 1
+            return
+        want.queued = min(want.tellers, key=self._load)
+        self._ready.setdefault(want.queued, {})[thing] = None
+
+    def _load(self, peer: bytes) -> int:
+        return len(self._ready.get(peer, ())) + self._asking[peer]
+
+    def _give_up(self, thing: bytes, want: _Want, *, may_be_slow: bool = False) -> None:
+        """Whoever was asked does not deliver: another may, or the thing is wanted no more."""
+        peer = want.asked
+        assert peer is not None, "nobody was asked"
+        self._asking[peer] -= 1
+        want.asked = None
+        del self._asked[thing]
+        if may_be_slow and not want.tellers and peer in self._by_peer:
+            want.tellers.append(peer)
+        else:
+            self._by_peer.get(peer, set()).discard(thing)
+        self._queue(thing, want)
 
     def _forget(self, thing: bytes) -> None:
         want = self._wanted.pop(thing)
-        self._ready.pop(thing, None)
         self._asked.pop(thing, None)
+        if want.queued is not None:
+            self._ready[want.queued].pop(thing, None)
+        if want.asked is not None:
+            self._asking[want.asked] -= 1
         for peer in [*want.tellers, *([] if want.asked is None else [want.asked])]:
             self._by_peer.get(peer, set()).discard(thing)

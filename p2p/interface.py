@@ -121,6 +121,9 @@ class Network(Protocol):
     async def request(self, peer_id: bytes, topic: Topic, data: bytes, timeout_ms: int) -> bytes:
         """Ask one peer and return its answer; raises NotConnected, RequestFailed or QueueFull."""
 
+    def judge(self, peer_id: bytes, verdict: Verdict) -> None:
+        """Say what a peer's answer was worth; answers need no settling, so most are not judged."""
+
     def peers(self) -> list[PeerInfo]:
         """Return who is connected now."""
 

@@ -156,6 +156,13 @@ class MemoryNetwork:
             timer.cancel()
             self._waiting.discard(future)
 
+    def judge(self, peer_id: bytes, verdict: Verdict) -> None:
+        """Say what a peer's message or answer was worth."""
+        count(self.counters.verdicts, verdict.name.lower())
+        if self.scores.judge(peer_id, verdict, self._hub.now_ms):
+            self._banned.add(peer_id)
+            self._handler.on_peer_down(peer_id, "p2p.invalid")
+
     def peers(self) -> list[PeerInfo]:
         """Return who is connected now."""
         return [
@@ -200,13 +207,7 @@ class MemoryNetwork:
         self.counters.received_bytes[topic] += len(data)
         self.counters.received_messages[topic] += 1
 
-        def settle(verdict: Verdict) -> None:
-            count(self.counters.verdicts, verdict.name.lower())
-            if self.scores.judge(peer_id, verdict, self._hub.now_ms):
-                self._banned.add(peer_id)
-                self._handler.on_peer_down(peer_id, "p2p.invalid")
-
-        return settle
+        return lambda verdict: self.judge(peer_id, verdict)
 
     def _count(self, topic: Topic, data: bytes) -> None:
         self.counters.sent_bytes[topic] += len(data)

@@ -147,6 +147,13 @@ class SocketNetwork:
             raise NotConnected(f"Node {peer_id.hex()[:16]} is not connected; ask another peer.")
         return await session.request(topic, data, timeout_ms)
 
+    def judge(self, peer_id: bytes, verdict: Verdict) -> None:
+        """Say what a peer's answer was worth."""
+        count(self.counters.verdicts, verdict.name.lower())
+        session = self._sessions.get(peer_id)
+        if session is not None:
+            self._judge(session, verdict)
+
     def peers(self) -> list[PeerInfo]:
         """Return who is connected now."""
         now_ms = self._clock()

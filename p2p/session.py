@@ -66,6 +66,7 @@ class Session:
         self._abort = line.abort
         self._clock = clock
         self._deliver = deliver
+        self._is_telling = False
         self._wake = asyncio.Event()
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
         self._closing: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -174,9 +175,19 @@ class Session:
             self._wake.set()
 
     def _dispatch(self) -> None:
-        """Hand out what the connection has to tell."""
-        while (event := self.connection.next_event()) is not None:
-            self._tell(event)
+        """Hand out what the connection has to tell, one after the other.
+
+        Whoever is told may send at once, which comes here again: what is left has its turn then,
+        else a burst would nest as deep as it is long.
+        """
+        if self._is_telling:
+            return
+        self._is_telling = True
+        try:
+            while (event := self.connection.next_event()) is not None:
+                self._tell(event)
+        finally:
+            self._is_telling = False
 
     def _tell(self, event: Event) -> None:
         match event:

@@ -11,6 +11,7 @@ from typing import Any
 import click
 import msgspec
 
+from node.cli.campaign import campaign
 from node.cli.connection import EXIT_REFUSED, EXIT_UNREACHABLE, fail, show
 from node.clock import SystemClock
 from node.devnet.control import Request, ask
@@ -173,6 +174,9 @@ async def refresh(supervisor: Supervisor, view: View) -> None:
     while True:
         view.show(supervisor.nodes)
         await asyncio.sleep(REFRESH_SECONDS)
+
+
+devnet.add_command(campaign)
 
 
 @devnet.command("status")

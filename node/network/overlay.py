@@ -1,11 +1,12 @@
 """The overlay: consensus' messages to and from the nodes of validators and whoever else listens.
 
 Consensus names a validator by its key and any other node by its node id; the network knows nodes
-alone. Each message has one topic by its kind and length. What comes is decoded within its bounds
-and handed to the host in fair turns; then it gets its verdict. Only what no honest node sends is
-INVALID: bytes that decode to nothing, a wrong topic, and votes and certificates that somebody named
-in them did not sign, for honest nodes verify what they pass on. Everything else is neutral, for
-consensus does not tell what a message was worth.
+alone. Each message has one topic by its kind and length, and proposals travel as sketches. What
+comes is decoded within its bounds and handed to the host in fair turns; then it gets its verdict.
+Only what no honest node sends is INVALID: bytes that decode to nothing, a wrong topic, a proposal
+with its body, what contradicts itself, and votes and certificates that somebody named in them did
+not sign, for honest nodes verify what they pass on. Everything else is neutral, for consensus does
+not tell what a message was worth.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from typing import Final, Protocol
 
 from consensus.inputs import Peer
 from consensus.messages import (
+    MESSAGE_BYTES_MAX,
     BlockReply,
     BlockRequest,
     BoundaryRequest,
@@ -22,14 +24,17 @@ from consensus.messages import (
     JustifyRequest,
     Message,
     Propose,
-    decode,
-    encode,
+    Status,
 )
+from node.network import proposals, sketches
 from node.network.inbox import TURN_MESSAGES, Inbox
+from node.network.proposals import Proposals
+from node.network.sketches import Parts, PartsWanted, Piece, Sketch
 from p2p.interface import Delivery, Network, PeerInfo, Request
 from p2p.scores import Verdict
 from p2p.topics import Topic
 from state import crypto
+from state.codec import encode
 from state.crypto import SignatureClaim
 from state.errors import Malformed
 from state.finality import (
@@ -42,6 +47,7 @@ from state.finality import (
     Nullify,
     SignedVote,
 )
+from state.types import Hash
 
 URGENT_BYTES_MAX: Final = 2**16
 """What is longer travels as BLOCKS, where it holds up no vote."""
@@ -51,12 +57,8 @@ Asking = CertificateRequest | BlockRequest | JustifyRequest | BoundaryRequest
 log = logging.getLogger("sahara.network")
 
 
-class Receiver(Protocol):
+class Receiver(proposals.Receiver, Protocol):
     """The host, as the overlay sees it."""
-
-    def receive(self, peer: Peer, message: Message) -> None:
-        """Take in a message from a peer, in this turn of the loop or the next."""
-        ...
 
     def hello(self) -> Message | None:
         """Return what to tell a new peer, None before the start."""
@@ -69,6 +71,10 @@ class Receiver(Protocol):
 
 class Gossip(Protocol):
     """Transaction gossip, as the overlay sees it."""
+
+    def admitted(self, tx_id: Hash) -> None:
+        """Tell peers of a transaction that was admitted here."""
+        ...
 
     def on_message(self, delivery: Delivery) -> None:
         """Take a message on TRANSACTIONS; settle it, now or later."""
@@ -83,7 +89,27 @@ class Gossip(Protocol):
         ...
 
 
-def topic_of(message: Message, size: int) -> Topic:
+class Requests(Protocol):
+    """Whoever answers requests, as the overlay sees it."""
+
+    def on_request(self, request: Request) -> None:
+        """Take a request on SYNC; answer or refuse it, now or later."""
+        ...
+
+
+class Hints(Protocol):
+    """Whoever looks at what peers say of themselves, also while no engine runs."""
+
+    def on_status(self, peer_id: bytes, status: Status) -> None:
+        """A peer says where it stands."""
+        ...
+
+    def on_peer_down(self, peer_id: bytes) -> None:
+        """A peer is gone."""
+        ...
+
+
+def topic_of(message: Message | Piece, size: int) -> Topic:
     """Return the one topic on which a message of this length travels."""
     if isinstance(message, BlockReply) and len(message.blocks) > 1:
         return Topic.SYNC
@@ -102,10 +128,31 @@ class Overlay:
         self._network: Network | None = None
         self._host: Receiver | None = None
         self._gossip: Gossip | None = None
+        self._proposals: Proposals | None = None
+        self._requests: Requests | None = None
+        self._hints: Hints | None = None
 
-    def join(self, host: Receiver, network: Network, gossip: Gossip | None = None) -> None:
-        """Name both sides."""
+    def join(
+        self,
+        host: Receiver,
+        network: Network,
+        gossip: Gossip | None = None,
+        proposals: Proposals | None = None,
+        requests: Requests | None = None,
+        hints: Hints | None = None,
+    ) -> None:
+        """Name both sides; without `proposals` none is sent or taken in."""
         self._host, self._network, self._gossip = host, network, gossip
+        self._proposals, self._requests, self._hints = proposals, requests, hints
+        if proposals is not None:
+            proposals.join(host, network, self._post)
+
+    def admitted(self, tx_id: Hash) -> None:
+        """Note that a transaction was admitted: others hear of it, and a proposal may need it."""
+        if self._gossip is not None:
+            self._gossip.admitted(tx_id)
+        if self._proposals is not None:
+            self._proposals.on_admitted(tx_id)
 
     def peers(self) -> list[PeerInfo]:
         """Return who is connected now; nobody before the start."""
@@ -116,8 +163,7 @@ class Overlay:
     def send(self, to: Peer, message: Message) -> None:
         """Send a message to one validator or node; requests go to another if it is not there."""
         network = self._joined
-        data = encode(message)
-        topic = topic_of(message, len(data))
+        data, topic = self._packed(message)
         if network.send(network.node_of(to) or to, topic, data):
             return
         if isinstance(message, Asking):
@@ -128,8 +174,25 @@ class Overlay:
 
     def broadcast(self, message: Message) -> None:
         """Send a message to every peer: validators form a full mesh, and others listen."""
-        data = encode(message)
-        self._joined.broadcast(topic_of(message, len(data)), data)
+        data, topic = self._packed(message)
+        if isinstance(message, Propose) and self._proposals is not None:
+            for peer_id in self._proposals.order():
+                self._joined.send(peer_id, topic, data)
+        else:
+            self._joined.broadcast(topic, data)
+
+    def _post(self, peer_id: bytes, piece: Piece) -> None:
+        data = encode(piece)
+        self._joined.send(peer_id, topic_of(piece, len(data)), data)
+
+    def _packed(self, message: Message) -> tuple[bytes, Topic]:
+        """Return what is on the wire of a message, and on which topic."""
+        packed: Message | Piece = message
+        if isinstance(message, Propose):
+            assert self._proposals is not None, "who proposes has joined with proposals"
+            packed = self._proposals.sketch(message)
+        data = encode(packed)
+        return data, topic_of(packed, len(data))
 
     # --- in: see p2p.interface.Handler -----------------------------------------------------------
 
@@ -147,15 +210,18 @@ class Overlay:
             delivery.settle(Verdict.USELESS)
 
     def on_request(self, request: Request) -> None:
-        """Refuse: consensus asks by messages, and nothing else is answered here."""
-        request.refuse("node.no_such_request", Verdict.USELESS)
+        """Hand on what is asked on SYNC; consensus asks by messages, and nobody asks elsewhere."""
+        if request.topic is Topic.SYNC and self._requests is not None:
+            self._requests.on_request(request)
+        else:
+            request.refuse("node.no_such_request", Verdict.USELESS)
 
     def on_peer_up(self, peer_id: bytes) -> None:
         """Tell a new peer where this node stands, so that the one behind learns of it at once."""
         hello = None if self._host is None else self._host.hello()
         if hello is not None:
-            data = encode(hello)
-            self._joined.send(peer_id, topic_of(hello, len(data)), data)
+            data, topic = self._packed(hello)
+            self._joined.send(peer_id, topic, data)
         if self._gossip is not None:
             self._gossip.on_peer_up(peer_id)
         log.info("peer up", extra={"peer": peer_id.hex()})
@@ -164,6 +230,10 @@ class Overlay:
         """Note that a peer is gone; what it sent before still counts."""
         if self._gossip is not None:
             self._gossip.on_peer_down(peer_id)
+        if self._proposals is not None:
+            self._proposals.on_peer_down(peer_id)
+        if self._hints is not None:
+            self._hints.on_peer_down(peer_id)
         log.info("peer down", extra={"peer": peer_id.hex(), "code": code})
 
     def verify(self, claims: Sequence[SignatureClaim]) -> list[bool]:
@@ -194,7 +264,7 @@ class Overlay:
         assert host is not None, "joined before the start"
         for delivery in self._inbox.take(lambda peer: network.validator_of(peer) is not None):
             try:
-                message = decode(delivery.data)
+                message = sketches.decode(delivery.data, MESSAGE_BYTES_MAX)
             except Malformed as error:
                 log.warning(
                     "not a message",
@@ -202,13 +272,30 @@ class Overlay:
                 )
                 delivery.settle(Verdict.INVALID)
                 continue
-            if topic_of(message, len(delivery.data)) is not delivery.topic:
+            right_topic = topic_of(message, len(delivery.data)) is delivery.topic
+            if not right_topic or isinstance(message, Propose):
                 delivery.settle(Verdict.INVALID)
                 continue
+            if isinstance(message, Sketch | PartsWanted | Parts):
+                delivery.settle(self._on_piece(delivery.peer_id, message))
+                continue
+            if isinstance(message, Notarize | Finalize) and self._proposals is not None:
+                self._proposals.on_vote(delivery.peer_id, message.subject.block_id)
             peer = network.validator_of(delivery.peer_id) or delivery.peer_id
             self._batch.append((delivery, peer, message))
+            if self._hints is not None and isinstance(message, Status):
+                self._hints.on_status(delivery.peer_id, message)
             host.receive(peer, message)
         asyncio.get_running_loop().call_soon(self._settle)  # after the host's own step
+
+    def _on_piece(self, peer_id: bytes, piece: Piece) -> Verdict:
+        """Let a piece of a proposal have its effect, and say what it was worth."""
+        if self._proposals is None:
+            return Verdict.USELESS
+        verdict = self._proposals.on_piece(peer_id, piece)
+        if verdict is Verdict.INVALID:
+            log.warning("contradictory proposal", extra={"peer": peer_id.hex()})
+        return verdict
 
     def _settle(self) -> None:
         batch, self._batch = self._batch, []
@@ -221,12 +308,10 @@ class Overlay:
 
 
 def _signed(message: Message) -> SignedVote | Certificate | None:
-    """Return the vote or certificate that a message is, or the vote that a proposal carries."""
+    """Return the message if it is a vote or certificate."""
     match message:
         case Notarize() | Nullify() | Finalize():
             return message
         case Notarization() | Nullification() | Finalization():
             return message
-        case Propose(proposal, vote):
-            return Notarize(proposal, vote)
     return None

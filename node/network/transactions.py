@@ -7,7 +7,7 @@ its sender's fault; one that is refused by the state of the moment is nobody's.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Annotated, Any, Final, Protocol
 
@@ -68,8 +68,8 @@ _BYTES_MAX: Final = LIMITS[Topic.TRANSACTIONS].message_bytes_max
 class Pool(Protocol):
     """The mempool behind its admission, as gossip sees it."""
 
-    async def submit(self, wire: bytes) -> Hash:
-        """Admit a transaction and return its id; raises Rejected."""
+    async def admit(self, transactions: Sequence[Transaction]) -> list[Rejected | None]:
+        """Admit transactions together; return, for each, why it is refused, or None."""
         ...
 
     def read(self, wire: bytes) -> Transaction:
@@ -95,6 +95,8 @@ class TransactionGossip:
         self._puller = Puller()
         self._seen = Seen()
         """Transactions that were admitted, whatever became of them: not asked for again."""
+        self._entering: dict[Hash, list[bytes]] = {}
+        """What was brought and is being admitted, and who tells of it meanwhile."""
         self._news: dict[Hash, None] = {}
         self._knowing: dict[Hash, set[bytes]] = {}
         """Who has told or brought what is about to be told."""
@@ -109,6 +111,18 @@ class TransactionGossip:
         if self._news_timer is None:
             loop = asyncio.get_running_loop()
             self._news_timer = loop.call_later(NEWS_SECONDS, self._tell_news)
+
+    def is_coming(self, tx_id: Hash) -> bool:
+        """Tell whether a transaction was asked for, or is being admitted."""
+        return tx_id in self._entering or self._puller.is_asked(tx_id)
+
+    def is_untold(self, tx_id: Hash) -> bool:
+        """Tell whether a transaction was admitted and no peer can know of it."""
+        return tx_id in self._news and not self._knowing.get(tx_id)
+
+    def bring(self, peer_id: bytes, wires: tuple[bytes, ...]) -> None:
+        """Admit transactions that came with a proposal, and need not be asked for."""
+        self._spawn(self._admit_quietly(peer_id, wires))
 
     def stop(self) -> None:
         """Tell and ask nothing any more."""
@@ -157,39 +171,55 @@ class TransactionGossip:
         for tx_id in ids:
             if tx_id in self._news:
                 self._knowing.setdefault(tx_id, set()).add(peer_id)
-        self._puller.on_told(peer_id, [tx_id for tx_id in ids if tx_id not in self._seen])
+        lacking = []
+        for tx_id in ids:
+            if tx_id in self._entering:
+                self._entering[tx_id].append(peer_id)
+            elif tx_id not in self._seen:
+                lacking.append(tx_id)
+        self._puller.on_told(peer_id, lacking)
         self._poll()
 
     async def _admit(self, delivery: Delivery, wires: tuple[bytes, ...]) -> None:
         """Admit what was brought; verified together, as all that waits is."""
-        verdicts = await asyncio.gather(
-            *[self._admit_one(delivery.peer_id, wire) for wire in wires]
-        )
-        worst = min(verdicts, key=lambda verdict: verdict.value)
-        delivery.settle(worst if worst is Verdict.INVALID else max(verdicts, key=_worth))
+        delivery.settle(await self._admit_all(delivery.peer_id, wires))
 
-    async def _admit_one(self, peer_id: bytes, wire: bytes) -> Verdict:
-        try:
-            tx_id = self._pool.read(wire).id
-        except Rejected as error:
-            log.warning("never valid", extra={"peer": peer_id.hex(), "code": error.code})
-            return Verdict.INVALID
-        self._puller.on_received([tx_id])
-        if tx_id in self._seen:
-            return Verdict.DUPLICATE
-        self._knowing.setdefault(tx_id, set()).add(peer_id)
-        try:
-            await self._pool.submit(wire)
-        except BadSignature as error:
-            # under this id another may come whose signatures hold: ids do not cover them
-            log.warning("never valid", extra={"peer": peer_id.hex(), "code": error.code})
-            return Verdict.INVALID
-        except Rejected:
-            return Verdict.DUPLICATE
-        finally:
+    async def _admit_quietly(self, peer_id: bytes, wires: tuple[bytes, ...]) -> None:
+        """Admit transactions for which their proposal answers."""
+        await self._admit_all(peer_id, wires)
+
+    async def _admit_all(self, peer_id: bytes, wires: tuple[bytes, ...]) -> Verdict:
+        """Admit what a peer brought, and say what it was worth."""
+        verdict = Verdict.DUPLICATE
+        found: dict[Hash, Transaction] = {}
+        for wire in wires:
+            try:
+                transaction = self._pool.read(wire)
+            except Rejected as error:
+                log.warning("never valid", extra={"peer": peer_id.hex(), "code": error.code})
+                verdict = Verdict.INVALID
+                continue
+            if transaction.id not in self._seen:
+                found[transaction.id] = transaction
+            self._puller.on_received([transaction.id])
+        self._poll()  # there is room to ask for more
+        for tx_id in found:
+            self._entering.setdefault(tx_id, [])
+            self._knowing.setdefault(tx_id, set()).add(peer_id)
+        refused = await self._pool.admit(list(found.values()))
+        if verdict is not Verdict.INVALID and None in refused:
+            verdict = Verdict.USEFUL
+        for tx_id, refusal in zip(found, refused, strict=True):
+            tellers = self._entering.pop(tx_id, [])
             if tx_id not in self._news:
                 self._knowing.pop(tx_id, None)
-        return Verdict.USEFUL
+            if isinstance(refusal, BadSignature):
+                log.warning("never valid", extra={"peer": peer_id.hex(), "code": refusal.code})
+                verdict = Verdict.INVALID
+                # others may have another whose signatures hold: ids do not cover them
+                for teller in tellers:
+                    self._told(teller, (tx_id,))
+        return verdict
 
     # --- out -------------------------------------------------------------------------------------
 
@@ -229,10 +259,6 @@ class TransactionGossip:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _worth(verdict: Verdict) -> int:
-    return verdict.value
 
 
 def _parts(wires: list[bytes]) -> Iterator[list[bytes]]:

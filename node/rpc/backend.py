@@ -111,7 +111,8 @@ class NodeStatus(Struct):
     """The node at a glance; `state_root` is the root after `height`, not the one in its header.
 
     `epoch` and `view` are those that the node is in, the round of the block it waits for;
-    `memory_bytes` is what the node's process holds resident.
+    `memory_bytes` is what the node's process holds resident. While `is_syncing`, the node is far
+    behind, fetches final blocks up to `sync_target_height`, and does not vote.
     """
 
     chain_id: str
@@ -131,6 +132,9 @@ class NodeStatus(Struct):
     memory_bytes: Count
     implementation: str
     node_id: PublicKey
+    is_syncing: bool = False
+    sync_target_height: Height = 0
+    sync_blocks_per_second: Count = 0
 
 
 class PeerView(Struct):
@@ -164,6 +168,10 @@ class Backend(Protocol):
 
     def transaction_status(self, tx_id: Hash) -> TxStatus:
         """Return where a transaction is; raises NotFound when it was never seen."""
+        ...
+
+    def dropped(self, tx_id: Hash) -> TxStatus | None:
+        """Return why a transaction had to go, None if it has not; costs next to nothing."""
         ...
 
     def status(self) -> NodeStatus:

@@ -5,6 +5,7 @@ bounded queue a connection; a subscriber that lets it overflow is cut off rather
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Annotated, Any
@@ -58,12 +59,13 @@ class Subscription:
     name: str
     topic: Topic
     height: int
-    ids: dict[Hash, None] = field(default_factory=dict)
+    ids: dict[Hash, bool] = field(default_factory=dict)
+    """What is waited for, and whether it was said to be dropped: it may be sent again."""
     types: frozenset[str] = frozenset()
     address: str | None = None
     sequence: int = 0
 
-    def delta(self, block: "BlockForm") -> Any:
+    def delta(self, block: "BlockForm", dropped: Callable[[Hash], TxStatus | None]) -> Any:
         """Return what the block means to this subscription, or None when nothing."""
         match self.topic:
             case Topic.BLOCKS:
@@ -72,9 +74,20 @@ class Subscription:
                 found = [block.positions[tx_id] for tx_id in self.ids if tx_id in block.positions]
                 for position in found:
                     del self.ids[block.record.outcomes[position].tx_id]
-                return [block.status(position) for position in sorted(found)] or None
+                gone = self._gone(dropped)
+                return [block.status(position) for position in sorted(found)] + gone or None
             case Topic.EVENTS:
                 return [entry for entry in block.events if self._wants(entry["event"])] or None
+
+    def _gone(self, dropped: Callable[[Hash], TxStatus | None]) -> list[dict[str, Any]]:
+        """Return the statuses of what was dropped since the last block, each told once."""
+        found = []
+        for tx_id, was_told in self.ids.items():
+            status = dropped(tx_id)
+            if status is not None and not was_told:
+                found.append(_write_status(status))
+            self.ids[tx_id] = status is not None
+        return found
 
     def _wants(self, event: dict[str, Any]) -> bool:
         if self.types and event["type"] not in self.types:
@@ -142,7 +155,8 @@ class Subscriber:
         """Hear of finalized blocks, of transactions by id, or of events by type and address.
 
         The result is the snapshot, number 0; each delta comes as a notification `subscription`
-        with its number. Over WebSocket only.
+        with its number. A transaction that was dropped is told with the next block, and why. Over
+        WebSocket only.
         """
         if len(self._subscriptions) >= self._limits.subscriptions_max:
             raise LimitExceeded(
@@ -158,7 +172,7 @@ class Subscriber:
         name = str(self._numbered)
         statuses = tuple([self._status(tx_id) for tx_id in ids])
         waiting = {
-            tx_id: None
+            tx_id: known is not None and known.stage is Stage.DROPPED
             for tx_id, known in zip(ids, statuses, strict=True)
             if known is None or known.stage is not Stage.FINAL
         }
@@ -185,7 +199,7 @@ class Subscriber:
             if block.height <= subscription.height or self.overflowed.is_set():
                 continue
             subscription.height = block.height
-            delta = subscription.delta(block)
+            delta = subscription.delta(block, self._backend.dropped)
             if delta is not None:
                 subscription.sequence += 1
                 self._push(subscription, block.height, delta)

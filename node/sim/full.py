@@ -175,7 +175,7 @@ def full_machines(
     genesis = make_genesis(scenario, everyone, world.chance("latecomers"))
     genesis_hash = genesis.hash
     elections = Elections(scenario, everyone, world.chance("churn"))
-    signed = VerifiedWires(())
+    signed = VerifiedWires({})
     traffic = Traffic(scenario, scheme, elections, genesis_hash, signed)
     shared = Shared(genesis, genesis_hash, traffic, signed, ByScheme(scheme))
 

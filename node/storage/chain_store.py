@@ -233,6 +233,29 @@ class ChainStore:
             height -= 1
         return tuple(found)
 
+    def blocks_upwards(self, height: int, count: int, bytes_max: int) -> tuple[Block, ...]:
+        """Return final blocks of one epoch from a height on, as far as all of them is kept.
+
+        At most `bytes_max` in all, one block whatever its size. May be called in a thread.
+        """
+        found: list[Block] = []
+        size = 0
+        while height and len(found) < count:
+            row = self._store.get(b"h" + height.to_bytes(8, "big"))
+            body = self._store.get(b"b" + height.to_bytes(8, "big"))
+            header = None if row is None else _headers.trusted(row).header
+            if header is None or body is None or len(body) > BODY_BYTES_MAX:
+                break
+            justify, justify_bytes = self.finality.sized_justify(header.justify_hash)
+            size += len(body) + justify_bytes
+            if justify is None or (found and size > bytes_max):
+                break
+            if found and header.epoch != found[0].header.epoch:
+                break
+            found.append(Block(header, justify, body))
+            height += 1
+        return tuple(found)
+
     def result(self, height: int) -> Result:
         """Return what a final block's execution gave; raises NotFound when it is not kept."""
         result = self._results.get(height)

@@ -78,8 +78,16 @@ class FinalityStore:
         for proposal, justify in self._waiting.items():
             if proposal.justify_hash == digest:
                 return justify
+        return self.stored_justify(digest)
+
+    def stored_justify(self, digest: Hash) -> Justify | None:
+        """Return a justification that waits for no block any more; may be called in a thread."""
+        return self.sized_justify(digest)[0]
+
+    def sized_justify(self, digest: Hash) -> tuple[Justify | None, int]:
+        """Return a stored justification, and how many bytes it has; may be called in a thread."""
         data = self._store.get(b"j" + digest)
-        return None if data is None else _justifies.trusted(data)
+        return (None, 0) if data is None else (_justifies.trusted(data), len(data))
 
     def links(self, epoch: int, view: int, limit: int) -> list[tuple[Proposal, Justify]]:
         """Return certified proposals of an epoch from a view on, each with its justification."""

@@ -311,6 +311,13 @@ class Journal:
             self._file.rewrite([encode(first), *kept])
             self._floor_told = self._floor
 
+    def tell_floor(self) -> None:
+        """Make the floor durable now."""
+        if self._floor != self._floor_told:
+            self._step.append(_Floor(*self._floor))
+            self._floor_told = self._floor
+        self.sync()
+
     def close(self) -> None:
         """Let go of the file."""
         self._file.close()

@@ -91,6 +91,7 @@ class MemoryNode:
         self.records: list[BlockRecord] = []
         self._pending: dict[Hash, Transaction] = {}
         self._final: dict[Hash, tuple[int, int]] = {}
+        self.drops: dict[Hash, str] = {}
         self._queues: list[asyncio.Queue[BlockRecord]] = []
         self.is_ready = True
         self.automatic = True
@@ -189,6 +190,10 @@ class MemoryNode:
             ZERO_HASH,
         )
         return execute.apply_transaction(context, transaction)
+
+    def dropped(self, tx_id: Hash) -> TxStatus | None:
+        reason = self.drops.get(tx_id)
+        return None if reason is None else TxStatus(tx_id, Stage.DROPPED, reason=reason)
 
     def transaction_status(self, tx_id: Hash) -> TxStatus:
         if tx_id in self._pending:

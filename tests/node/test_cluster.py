@@ -86,21 +86,9 @@ class Member:
             known=known,
         )
         self.standing = take_stock(self.home, self.key, self.application, None)
-        driver = Driver(
-            Settings(
-                GENESIS.hash,
-                EPOCH_BLOCKS,
-                self.key.public_key,
-                crypto.verify_many,
-                self.application.bodies.judge,
-                self.application.judge_over_parent,
-                TIMEOUTS,
-                Pacing(5, 40),
-            )
-        )
-        self.driver = driver
+        self.driver = self.make_driver()
         self.host = Host(
-            driver,
+            self.driver,
             self.application,
             self.store,
             self.mempool,
@@ -115,6 +103,20 @@ class Member:
         )
         self.host.backend = self.backend
         self.host.start()
+
+    def make_driver(self) -> Driver:
+        return Driver(
+            Settings(
+                GENESIS.hash,
+                EPOCH_BLOCKS,
+                self.key.public_key,
+                crypto.verify_many,
+                self.application.bodies.judge,
+                self.application.judge_over_parent,
+                TIMEOUTS,
+                Pacing(5, 40),
+            )
+        )
 
     node_id = bytes(32)
 
@@ -236,6 +238,32 @@ async def test_each_restarts_and_catches_up(cluster: Cluster) -> None:
         assert not member.driver.core.is_lost
     await cluster.grow(4)
     cluster.agree()
+
+
+async def test_an_engine_gives_way_to_a_fresh_one_at_any_moment(cluster: Cluster) -> None:
+    """As after a crash, but the process lives: nothing is voted meanwhile, nor twice later."""
+    for turn in range(12):
+        member = cluster.members[turn % len(KEYS)]
+        assert member.host is not None
+        await cluster.grow(1)
+        member.host.pause()
+        member.host.set_pacing(5, 30)
+        height = member.height
+        if turn % 3 == 0:
+            others = [one for one in cluster.members if one is not member]
+            goal = max(one.height for one in others) + 2
+            await cluster.until(lambda goal=goal, up=others: min(o.height for o in up) >= goal)
+        else:
+            await asyncio.sleep(0.01)
+        assert member.height == height and member.host.hello() is None
+        assert member.host.round[0] == member.application.head.header.epoch
+        member.driver = member.make_driver()
+        member.host.resume(member.driver)
+        assert member.driver.core.pacing == Pacing(5, 30)
+    await cluster.grow(EPOCH_BLOCKS)
+    cluster.agree()
+    for member in cluster.members:
+        assert not list(member.store.finality.evidence()), "nobody voted twice"
 
 
 async def test_all_restart_at_once(cluster: Cluster) -> None:

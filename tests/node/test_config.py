@@ -119,6 +119,7 @@ PROFILE_CHANGES: dict[str, dict[str, Any]] = {
         "invariants_every_blocks": 1,
         "p2p_inbound_per_address_max": 40,
         "p2p_allow_private_hosts": True,
+        "mempool_per_sender_max": 256,
     },
     "testnet": {"p2p_host": "0.0.0.0", "timeouts": "devnet"},
     "validator": {"p2p_host": "0.0.0.0"},

@@ -33,3 +33,8 @@ def test_everybody_else_is_sent_to_once(data: st.DataObject) -> None:
         head += 1
     reached = stakes[sender] + sum(stakes[at] for at in order[:head])
     assert is_quorum(reached, sum(stakes))
+
+
+def test_a_sender_that_stands_alone_or_has_no_stake_sends_nothing_to_itself() -> None:
+    assert fan_out([0], [0], 0) == []
+    assert sorted(fan_out([0, 5, 3], [0, 0, 0], 0)) == [1, 2]

@@ -341,3 +341,35 @@ def _includable(pool: Pool, transaction: Transaction) -> bool:
     except Rejected:
         return False
     return True
+
+
+def test_no_block_costs_more_rechecks_than_its_budget(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything expires at once; it goes over several blocks, and none of it goes into one."""
+    monkeypatch.setattr("node.mempool.RECHECKS_MAX", 3)
+    for by in range(4):
+        pool.send(by, 1, until=1)
+    staying = pool.send(0, 2, until=50)
+    gone: list[Rejected] = []
+    for _ in range(2):
+        assert len(pool.mempool) > 1
+        dropped = [error for _, error in pool.block()]
+        assert 1 <= len(dropped) <= 3
+        gone += dropped
+        assert pool.take() == [staying]
+    assert {type(error) for error in gone} == {Expired}
+    assert (len(gone), len(pool.mempool)) == (4, 1)
+
+
+def test_what_became_too_cheap_goes_by_and_by(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.mempool.RECHECKS_MAX", 3)
+    for by in range(4):
+        pool.send(by, 1, fee_max=1_000)
+    dear = pool.send(0, 2)
+    risen = pool.with_base_fee(10)
+    params = pool.application.params
+    counts = [len(pool.mempool.recheck([], risen, pool.height, params)) for _ in range(4)]
+    assert counts == [3, 1, 0, 0]
+    assert pool.take(risen) == [dear]
+    assert not pool.mempool._doubtful

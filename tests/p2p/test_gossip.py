@@ -1,11 +1,11 @@
 """Gossip: each thing is asked for once at a time, nobody is waited for for ever, memory ends."""
 
-import random
-
 from hypothesis import given
 from hypothesis import strategies as st
 
 from p2p.gossip import (
+    ASKED_PER_PEER_MAX,
+    ATTEMPTS_MAX,
     PULL_BATCH_MAX,
     PULL_TIMEOUT_MS,
     WANTED_MAX,
@@ -13,7 +13,6 @@ from p2p.gossip import (
     Pull,
     Puller,
     Seen,
-    fan_out,
 )
 
 A, B, C = (bytes([name]) * 32 for name in b"ABC")
@@ -41,12 +40,6 @@ def test_seen_holds_the_last_half_of_its_size(numbers: list[int], size: int) -> 
         assert len(seen) <= size
 
 
-def test_fan_out_leaves_out_who_knows() -> None:
-    chance = random.Random(1)
-    assert fan_out([A, B, C], [B], 5, chance) == [A, C]
-    assert {tuple(fan_out([A, B, C], [], 1, chance)) for _ in range(50)} == {(A,), (B,), (C,)}
-
-
 def test_one_question_at_a_time_and_the_next_teller_after_a_timeout() -> None:
     puller = Puller()
     (thing,) = ids(1)
@@ -65,7 +58,9 @@ def test_what_nobody_has_is_given_up() -> None:
     (pull,) = puller.poll(0)
     puller.on_refused(A, pull.things[:1])
     assert (len(puller), puller.failed) == (2, 1)
-    assert puller.poll(PULL_TIMEOUT_MS) == []
+    for attempt in range(1, ATTEMPTS_MAX):
+        assert puller.poll(attempt * PULL_TIMEOUT_MS) == [Pull(A, pull.things[1:])]
+    assert puller.poll(ATTEMPTS_MAX * PULL_TIMEOUT_MS) == []
     assert (len(puller), puller.failed) == (0, 3)
     assert not any(puller._by_peer.values())
 
@@ -101,11 +96,47 @@ def test_questions_are_spread_and_cut_into_batches() -> None:
     ]
 
 
+def test_a_burst_of_one_peer_is_pulled_as_fast_as_it_answers() -> None:
+    puller = Puller()
+    things = ids(50_000)
+    puller.on_told(A, things)
+    got: list[bytes] = []
+    while len(puller):
+        pulls = puller.poll(0)
+        assert sum(len(pull.things) for pull in pulls) <= ASKED_PER_PEER_MAX
+        due = [thing for pull in pulls for thing in pull.things]
+        assert due
+        puller.on_received(due)
+        got += due
+    assert (got, puller.failed) == (things, 0)
+
+
+def test_what_nobody_has_holds_up_nothing_that_another_has() -> None:
+    """A liar told a lot, true ids among it; whoever else tells those is asked at once."""
+    puller = Puller()
+    junk, true = ids(30_000), ids(100, 10**6)
+    puller.on_told(A, [*junk, *true])
+    assert {pull.peer for pull in puller.poll(0)} == {A}
+    puller.on_told(B, true)
+    (pull,) = puller.poll(1)
+    assert (pull.peer, sorted(pull.things)) == (B, true)
+
+
+def test_who_tells_too_much_gives_way_to_others() -> None:
+    puller = Puller()
+    for at in range(WANTED_MAX // WANTED_PER_PEER_MAX):  # liars
+        puller.on_told(bytes([at]) * 32, ids(WANTED_PER_PEER_MAX, at * 10**6))
+    assert len(puller) == WANTED_MAX
+    puller.on_told(b"h" * 32, ids(10, 10**8))
+    assert len(puller) == WANTED_MAX
+    assert sum(len(pull.things) for pull in puller.poll(0) if pull.peer == b"h" * 32) == 10
+
+
 def test_nobody_fills_the_memory() -> None:
     puller = Puller()
     puller.on_told(A, ids(WANTED_PER_PEER_MAX + 100))
     assert len(puller) == WANTED_PER_PEER_MAX
-    for at in range(2, 60):
+    for at in range(2, 4):
         puller.on_told(bytes([at]) * 32, ids(WANTED_PER_PEER_MAX, at * 10**6))
     assert len(puller) == WANTED_MAX
 
@@ -140,4 +171,7 @@ def test_each_thing_has_one_question_at_most(steps: list[tuple[str, int, int]]) 
                         assert key not in open_pulls
                         open_pulls[key] = (pull.peer, now)
         assert set(puller._asked) == set(open_pulls)
-        assert set(puller._wanted) == set(puller._asked) | set(puller._ready)
+        ready = [thing for queue in puller._ready.values() for thing in queue]
+        assert len(ready) == len(set(ready))
+        assert set(puller._wanted) == set(puller._asked) | set(ready)
+        assert sum(puller._asking.values()) == len(puller._asked)

@@ -132,6 +132,17 @@ async def test_an_invalid_message_cuts_the_sender_off() -> None:
     assert not other.send(one.node_id, Topic.CONSENSUS, b"again")
 
 
+async def test_an_invalid_answer_cuts_the_answerer_off() -> None:
+    world = await World().start()
+    one, other, _ = world.nodes
+    one.judge(other.node_id, Verdict.USEFUL)
+    assert [peer.score for peer in one.peers() if peer.peer_id == other.node_id] == [1]
+    one.judge(other.node_id, Verdict.INVALID)
+    assert world.keepers[0].downs == [other.node_id]
+    with pytest.raises(NotConnected):
+        await one.request(other.node_id, Topic.SYNC, b"again", 1_000)
+
+
 async def test_announcements_reach_everybody_and_who_comes_later() -> None:
     world = World()
     for node in world.nodes[:2]:

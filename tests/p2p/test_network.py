@@ -155,6 +155,16 @@ async def test_a_provably_bad_message_bans(nodes: Any, until: Any) -> None:
     assert not one.peers
 
 
+async def test_a_provably_bad_answer_bans(nodes: Any, until: Any) -> None:
+    one, other = await nodes.pair()
+    one.network.judge(other.id, Verdict.USEFUL)
+    one.network.judge(b"nobody", Verdict.INVALID)
+    assert one.peers == {other.id}
+    one.network.judge(other.id, Verdict.INVALID)
+    await until(lambda: not one.peers)
+    await until(lambda: one.network.counters.refused.get("p2p.banned"))
+
+
 async def test_trusted_peers_are_dropped_but_not_banned(nodes: Any, until: Any) -> None:
     one, other = await nodes.pair()
     other.verdict = Verdict.INVALID

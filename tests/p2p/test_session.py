@@ -16,6 +16,8 @@ from p2p.channel import Channel
 from p2p.codec import encode
 from p2p.exchange import Records
 from p2p.handshake import Initiator, NodeKey
+from p2p.interface import Delivery
+from p2p.scores import Verdict
 from p2p.topics import LIMITS, MIB, Topic
 from p2p.wire import Credit, Item, Kind, More, Ping, Start, encode_frame
 
@@ -113,6 +115,24 @@ async def test_foreign_messages_end_it_without_a_ban(nodes: Any, until: Any, kin
         await eve.dropped()
     await until(lambda: any(down[0] == EVE.node_id for down in one.downs))
     assert not one.network.scores.is_banned(EVE.node_id, one.network._clock())
+
+
+async def test_a_burst_that_is_answered_at_once_is_told_one_by_one(
+    nodes: Any, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, _ = await nodes.pair()
+    answered: list[bytes] = []
+
+    def answer(delivery: Delivery) -> None:
+        delivery.settle(Verdict.DUPLICATE)
+        one.network.send(delivery.peer_id, Topic.TRANSACTIONS, b"answer")
+        answered.append(delivery.data)
+
+    monkeypatch.setattr(one, "on_message", answer)
+    async with intruding(one) as eve:
+        await eve.send(*[VOTE] * 1_000)
+        await until(lambda: len(answered) == 1_000)
+        assert EVE.node_id in one.peers
 
 
 async def test_a_peer_that_reads_nothing_is_left(

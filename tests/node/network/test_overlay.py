@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from consensus.inputs import Peer
-from consensus.messages import Message, Propose, encode
+from consensus.messages import Message, encode
 from node.client import Account
 from node.network.overlay import Overlay
 from p2p.interface import Delivery
@@ -15,12 +15,9 @@ from p2p.scores import Verdict
 from p2p.topics import Topic
 from state.crypto import SignatureClaim, Tag
 from state.finality import (
-    Header,
-    Notarize,
     Nullification,
     Nullified,
     Nullify,
-    Proposal,
     SignedVote,
     Validator,
     Vote,
@@ -54,8 +51,6 @@ class Host:
     def claims_of(self, signed: Any) -> list[SignatureClaim]:
         if isinstance(signed, Nullification):
             return certificate_claims(GENESIS, signed, MEMBERS)
-        if isinstance(signed, Propose):
-            return self.claims_of(Notarize(signed.proposal, signed.vote))
         claim = vote_claim(GENESIS, signed, MEMBERS)
         return [] if claim is None else [claim]
 
@@ -107,14 +102,6 @@ def nullification(forged: int | None = None) -> Nullification:
     return Nullification(Nullified(0, 7), tuple(votes))
 
 
-def propose(signer: int) -> Propose:
-    """A proposal in the name of validator 1."""
-    header = Header(1, 0, 1, 0, bytes(32), 1, bytes(20), *[bytes(32)] * 8)
-    subject = Proposal(0, 1, 0, header.id, header.justify_hash)
-    vote = Vote(1, KEYS[signer].sign(vote_digest(Tag.NOTARIZE, GENESIS, subject)))
-    return Propose(subject, vote, header, None, b"")
-
-
 FORGED = nullify(1, 7, signed_view=8)
 
 
@@ -129,12 +116,10 @@ FORGED = nullify(1, 7, signed_view=8)
         ([(STRANGER, nullify(1, 7)), (STRANGER, FORGED)], [0, 1]),
         ([(STRANGER, nullification()), (node_of(0), nullification())], []),
         ([(STRANGER, nullification(forged=1)), (node_of(1), nullification())], [0]),
-        ([(node_of(1), propose(1))], []),
-        ([(STRANGER, propose(2)), (node_of(1), nullify(1, 7))], [0]),
     ],
     ids=[
         *("own", "own-forged", "relayed", "forged", "another's", "among-others"),
-        *("certificates", "forged-certificate", "proposal", "forged-proposal"),
+        *("certificates", "forged-certificate"),
     ],
 )
 async def test_a_forged_vote_costs_its_sender(

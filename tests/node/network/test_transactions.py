@@ -1,7 +1,7 @@
 """Transactions between nodes in memory: told, pulled once; what is never valid costs a seat."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -22,6 +22,7 @@ COUNT = 4
 @dataclass(frozen=True)
 class Read:
     id: bytes
+    wire: bytes
 
 
 @dataclass
@@ -34,18 +35,21 @@ class Pool:
     def read(self, wire: bytes) -> Read:
         if wire.startswith(b"malformed"):
             raise Malformed("bytes")
-        return Read(wire[-32:])
+        return Read(wire[-32:], wire)
 
-    async def submit(self, wire: bytes) -> bytes:
+    async def admit(self, transactions: Sequence[Read]) -> list[Rejected | None]:
         await asyncio.sleep(0)
+        return [self._admit(transaction.wire) for transaction in transactions]
+
+    def _admit(self, wire: bytes) -> Rejected | None:
         if wire.startswith(b"forged"):
-            raise BadSignature("forged")
+            return BadSignature("forged")
         if wire.startswith(b"poor"):
-            raise Rejected("poor")
+            return Rejected("poor")
         self.found[wire[-32:]] = wire
         assert self.gossip is not None
         self.gossip.admitted(wire[-32:])
-        return wire[-32:]
+        return None
 
     def pending(self, tx_id: bytes) -> bytes | None:
         return self.found.get(tx_id)
@@ -108,7 +112,7 @@ def carried(nodes: Nodes, wire: bytes) -> int:
 async def test_everybody_has_it_and_its_bytes_reach_each_node_once(nodes: Nodes) -> None:
     wires = [b"valid" + bytes([at]) * 32 for at in range(40)]
     for at, wire in enumerate(wires):
-        await nodes[at % 2].pool.submit(wire)
+        await nodes[at % 2].pool.admit([Read(b"", wire)])
     await nodes.settle()
     for node in nodes:
         assert sorted(node.pool.found.values()) == sorted(wires)
@@ -118,7 +122,7 @@ async def test_everybody_has_it_and_its_bytes_reach_each_node_once(nodes: Nodes)
 async def test_who_comes_later_is_told_what_is_pending(nodes: Nodes) -> None:
     await nodes[3].network.stop()
     wire = b"valid" + b"w" * 32
-    await nodes[0].pool.submit(wire)
+    await nodes[0].pool.admit([Read(b"", wire)])
     await nodes.settle()
     assert nodes[3].pool.found == {}
     await nodes[3].network.start()
@@ -143,9 +147,37 @@ async def test_a_forged_copy_does_not_keep_the_true_one_out(nodes: Nodes) -> Non
     nodes[1].network.send(target, Topic.TRANSACTIONS, encode(Brought((b"forged" + tx_id,))))
     await nodes.settle()
     assert nodes[0].pool.found == {}
-    await nodes[2].pool.submit(b"valid" + tx_id)
+    await nodes[2].pool.admit([Read(b"", b"valid" + tx_id)])
     await nodes.settle()
     assert nodes[0].pool.found == {tx_id: b"valid" + tx_id}
+
+
+async def test_who_tells_of_what_a_forger_brought_meanwhile_is_asked(nodes: Nodes) -> None:
+    tx_id = b"w" * 32
+    given: list[Verdict] = []
+    forged = encode(Brought((b"forged" + tx_id,)))
+    forger, honest = nodes[1].network.node_id, nodes[2].network.node_id
+    nodes[0].gossip.on_message(Delivery(forger, Topic.TRANSACTIONS, forged, given.append))
+    await asyncio.sleep(0)
+    assert nodes[0].gossip.is_coming(tx_id)
+    nodes[2].pool.found[tx_id] = b"valid" + tx_id
+    told = encode(Told((tx_id,)))
+    nodes[0].gossip.on_message(Delivery(honest, Topic.TRANSACTIONS, told, given.append))
+    await nodes.settle()
+    assert nodes[0].pool.found == {tx_id: b"valid" + tx_id}
+    assert Verdict.INVALID in given
+
+
+async def test_what_came_with_a_proposal_is_not_asked_for(nodes: Nodes) -> None:
+    tx_id = b"w" * 32
+    leader = nodes[1]
+    leader.pool.found[tx_id] = b"valid" + tx_id
+    nodes[0].gossip.bring(leader.network.node_id, (b"valid" + tx_id,))
+    await asyncio.sleep(0)
+    leader.network.send(nodes[0].network.node_id, Topic.TRANSACTIONS, encode(Told((tx_id,))))
+    await nodes.settle()
+    assert nodes[0].pool.found == {tx_id: b"valid" + tx_id}
+    assert not any(b"valid" + tx_id in data for _, data in nodes[0].heard)
 
 
 @pytest.mark.parametrize(

@@ -200,3 +200,26 @@ async def test_a_gap_in_the_feed_cuts_subscribers_off_and_the_server_goes_on(
             await ask(socket, "subscribe", topic="blocks")
             memory_node.step()
             assert (await delta(socket))["sequence"] == 1
+
+
+async def test_a_dropped_transaction_is_told_once_and_why(memory_node: Any, serve: Any) -> None:
+    """And again, should it be dropped again after it was sent again."""
+    alice, bob, _ = memory_node.accounts
+    memory_node.automatic = False
+    async with serve(memory_node) as url, SaharaClient(url) as client, connect(url) as socket:
+        new = await client.build(alice, Transfer(bob.address, 2))
+        await ask(socket, "subscribe", topic="transactions", ids=[new.tx_id.hex()])
+        for _ in range(2):
+            memory_node.drops[new.tx_id] = "mempool.evicted: it was full"
+            memory_node.step()
+            memory_node.step()
+            (status,) = (await delta(socket))["result"]
+            assert (status["stage"], status["tx_id"]) == ("dropped", new.tx_id.hex())
+            assert status["reason"].startswith("mempool.evicted: ")
+            memory_node.drops.clear()
+            memory_node.step()
+            await ask(socket, "chain.status")  # and with this block it was not dropped
+        await client.submit(new.wire)
+        memory_node.step()
+        (status,) = (await delta(socket))["result"]
+        assert status["stage"] == "final"

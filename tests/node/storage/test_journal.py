@@ -118,6 +118,22 @@ def test_the_floor_forgets_and_never_falls(path: Path, monkeypatch: pytest.Monke
     journal.close()
 
 
+def test_a_floor_may_be_told_before_any_later_step(path: Path) -> None:
+    """Blocks that others made final are kept only once the journal says that it is beyond them."""
+    journal = opened(path)
+    journal.append([nullify(3)])
+    journal.sync()
+    journal.raise_floor(2, 7)
+    journal.tell_floor()
+    size = journal.size_bytes
+    journal.tell_floor()
+    assert journal.size_bytes == size, "it is told once"
+    journal.close()
+    again = opened(path)
+    assert again.round_highest == (2, 7) and not again.records
+    again.close()
+
+
 def test_a_step_that_a_crash_cuts_anywhere_is_gone_whole(path: Path) -> None:
     journal = opened(path)
     journal.append((nullify(1),))

@@ -1,0 +1,67 @@
+"""The one chain, as all nodes together tell it: whatever two tell differently is a fork."""
+
+from node.campaign.findings import Findings
+from state.types import Hash
+
+
+class ChainRecord:
+    """Block ids and state roots by height, and how far each node has told them."""
+
+    def __init__(self, findings: Findings) -> None:
+        self.times_ms: dict[int, int] = {}
+        """When each block was proposed, by its header."""
+        self._findings = findings
+        self._ids: dict[int, tuple[Hash, int]] = {}
+        self._roots: dict[int, tuple[Hash, int]] = {}
+        self._told: dict[int, int] = {}
+        self._final: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        """Return how many blocks are known."""
+        return len(self._ids)
+
+    def header(self, node: int, height: int, block_id: Hash, time_ms: int, root: Hash) -> None:
+        """Take in a final header as a node tells it, with the root after the block before."""
+        self.times_ms.setdefault(height, time_ms)
+        self._compare("block", self._ids, node, height, block_id)
+        self._compare("state", self._roots, node, height - 1, root)
+        self._told[node] = max(height, self._told.get(node, 0))
+
+    def head(self, node: int, height: int, block_id: Hash, root: Hash) -> None:
+        """Take in a node's last final block, and the root after it."""
+        before = self._final.get(node, 0)
+        if height < before:
+            self._findings.add(
+                "campaign.taken_back",
+                f"{node}:{before}",
+                f"Node {node} had height {before} final, and now has {height}.",
+            )
+        self._final[node] = height
+        if height:
+            self._compare("block", self._ids, node, height, block_id)
+        self._compare("state", self._roots, node, height, root)
+
+    def forget(self, node: int) -> None:
+        """Let a node tell everything anew: it has lost its disk."""
+        self._told.pop(node, None)
+        self._final.pop(node, None)
+
+    def next_of(self, node: int) -> int:
+        """Return the lowest height that a node has not told."""
+        return self._told.get(node, 0) + 1
+
+    def skip(self, node: int, height: int) -> None:
+        """Ask a node for nothing up to a height: it does not hold what is so old."""
+        self._told[node] = max(height, self._told.get(node, 0))
+
+    def _compare(
+        self, what: str, known: dict[int, tuple[Hash, int]], node: int, height: int, told: Hash
+    ) -> None:
+        first, by = known.setdefault(height, (told, node))
+        if first != told:
+            self._findings.add(
+                "campaign.fork",
+                f"{what}:{height}:{node}",
+                f"At height {height} node {node} tells {what} {told.hex()[:16]}, and node {by} "
+                f"{first.hex()[:16]}.",
+            )

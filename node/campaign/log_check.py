@@ -1,0 +1,51 @@
+"""What the logs of nodes hold that they must not: errors, tracebacks, secrets."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from node.campaign.findings import Findings
+from node.campaign.member import Member
+from node.home import NODE_KEY, PASSPHRASE_FILE, VALIDATOR_KEY
+from node.keystore import load_seed, read_passphrase
+
+LINE = re.compile(r"^\d\d:\d\d:\d\d\.\d{3} (\w+) +(.*)$")
+BAD_LEVELS = ("error", "critical")
+TRACEBACK = "Traceback (most recent call last)"
+FIELD = re.compile(r" \w+=.*$")
+SHOWN_MAX = 300
+
+
+def read_logs(members: Iterable[Member], findings: Findings) -> dict[str, int]:
+    """Find errors and secrets in all logs; return how often each warning stands in them."""
+    warnings: dict[str, int] = {}
+    for member in members:
+        text = member.log_file.read_text(errors="replace")
+        for line in text.splitlines():
+            matched = LINE.match(line)
+            if (matched and matched[1] in BAD_LEVELS) or TRACEBACK in line:
+                findings.add(
+                    "campaign.error_logged",
+                    f"{member.index}:{line[12:]}",
+                    f"Node {member.index} logged: {line[:SHOWN_MAX]}",
+                )
+            if matched and matched[1] == "warning":
+                words = FIELD.sub("", matched[2])
+                warnings[words] = warnings.get(words, 0) + 1
+        for name, secret in secrets_of(member.seat.home).items():
+            if secret in text:
+                findings.add(
+                    "campaign.secret_logged",
+                    f"{member.index}:{name}",
+                    f"The {name} of node {member.index} stands in its log.",
+                )
+    return dict(sorted(warnings.items()))
+
+
+def secrets_of(home: Path) -> dict[str, str]:
+    """Return what of a home must never be told, as it would be written."""
+    passphrase = read_passphrase(home / PASSPHRASE_FILE)
+    found = {"passphrase": (home / PASSPHRASE_FILE).read_text().strip()}
+    for name in (VALIDATOR_KEY, NODE_KEY):
+        found[f"{name} key"] = load_seed(home, name, passphrase).hex()
+    return found

@@ -1,0 +1,121 @@
+"""Each promise of a campaign is found broken when it is, and only then."""
+
+import pytest
+
+from node.campaign.chain_record import ChainRecord
+from node.campaign.findings import FINDINGS_MAX, Findings
+from node.campaign.ledger import Ledger
+from node.campaign.pace import SAMPLES_MIN, hold_pace, intervals_ms, spread_of
+from node.rpc.backend import Stage, TxStatus
+from state.block import Outcome, Status
+
+IDS = [bytes([number]) * 32 for number in range(8)]
+
+
+def codes(findings: Findings) -> list[str]:
+    return [finding.code for finding in findings.found]
+
+
+def final(tx_id: bytes, height: int = 3, index: int = 0, sentence: str = "") -> TxStatus:
+    outcome = Outcome(tx_id, Status.OK, "", sentence, 0, 0, ())
+    return TxStatus(tx_id, Stage.FINAL, height, index, outcome)
+
+
+def test_two_blocks_or_two_states_at_one_height_are_a_fork() -> None:
+    findings = Findings()
+    chain = ChainRecord(findings)
+    chain.header(0, 1, IDS[1], 100, IDS[5])
+    chain.header(1, 1, IDS[1], 100, IDS[5])
+    chain.head(1, 1, IDS[1], IDS[6])
+    assert codes(findings) == []
+    chain.header(2, 1, IDS[2], 100, IDS[5])
+    assert codes(findings) == ["campaign.fork"]
+    chain.header(2, 2, IDS[3], 200, IDS[7])  # the root after block 1, which node 1 told otherwise
+    assert codes(findings) == ["campaign.fork"] * 2
+    assert "state" in findings.found[1].sentence
+
+
+def test_a_height_that_was_final_is_not_taken_back_but_with_the_disk() -> None:
+    findings = Findings()
+    chain = ChainRecord(findings)
+    chain.header(0, 1, IDS[1], 100, IDS[5])
+    chain.head(0, 2, IDS[2], IDS[6])
+    assert chain.next_of(0) == 2
+    chain.forget(0)
+    assert chain.next_of(0) == 1
+    chain.head(0, 1, IDS[1], IDS[7])
+    assert codes(findings) == []
+    chain.head(0, 0, IDS[0], IDS[5])
+    assert codes(findings) == ["campaign.taken_back"]
+
+
+def test_what_is_acknowledged_stays_where_it_was_said_to_be() -> None:
+    findings = Findings()
+    ledger = Ledger(findings, 2)
+    sent = ledger.admitted(IDS[1], b"wire", 0)
+    ledger.told(0, TxStatus(IDS[1], Stage.PENDING))
+    assert ledger.acknowledged == []
+    ledger.told(1, final(IDS[1]))
+    ledger.told(2, final(IDS[1]))
+    assert ledger.acknowledged == [sent]
+    assert codes(findings) == [] and not ledger.waiting
+    for node, status in enumerate(
+        (final(IDS[1], height=4), final(IDS[1], index=1), final(IDS[1], sentence="other"))
+    ):
+        ledger.told(node, status)
+    assert codes(findings) == ["campaign.moved"] * 3
+    ledger.not_final_at(sent, 3)
+    assert codes(findings)[-1] == "campaign.acknowledged_lost"
+
+
+@pytest.mark.parametrize(
+    ("known", "blackout", "is_lost"),
+    [((0, 1), False, True), ((0,), False, False), ((0, 1), True, False)],
+)
+def test_only_what_more_than_a_minority_knew_must_live(
+    known: tuple[int, ...], blackout: bool, is_lost: bool
+) -> None:
+    findings = Findings()
+    ledger = Ledger(findings, 2)
+    sent = ledger.admitted(IDS[1], b"wire", 0)
+    for node in known:
+        ledger.told(node, TxStatus(IDS[1], Stage.PENDING))
+    ledger.told(3, TxStatus(IDS[1], Stage.DROPPED, reason="expired"))
+    ledger.blackouts += blackout
+    ledger.unknown_to_all(sent)
+    assert codes(findings) == ["campaign.spread_lost"] * is_lost
+    ledger.end()  # of one transaction it is said once
+    assert codes(findings) == ["campaign.spread_lost"] * is_lost
+
+
+def test_what_is_still_waiting_in_the_end_is_found() -> None:
+    findings = Findings()
+    ledger = Ledger(findings, 1)
+    ledger.admitted(IDS[1], b"wire", 0)
+    ledger.admitted(IDS[2], b"wire", 0)
+    ledger.told(0, final(IDS[2]))
+    ledger.end()
+    assert codes(findings) == ["campaign.spread_lost"]
+
+
+def test_findings_are_said_once_and_bounded() -> None:
+    findings = Findings()
+    for number in range(2 * FINDINGS_MAX):
+        findings.add("campaign.fork", str(number // 2), "It forked.")
+    assert len(findings.found) == FINDINGS_MAX
+
+
+def test_a_slow_pace_is_found_and_a_good_one_is_not() -> None:
+    findings = Findings()
+    good, slow = spread_of([500.0] * SAMPLES_MIN), spread_of([5_000.0] * SAMPLES_MIN)
+    hold_pace(findings, 50, 200, good, good)
+    hold_pace(findings, 50, 200, good, spread_of([5_000.0]))  # too few to say
+    assert codes(findings) == []
+    hold_pace(findings, 50, 200, slow, slow)
+    assert codes(findings) == ["campaign.slow"] * 2
+
+
+def test_intervals_are_between_neighbours_after_the_first_block() -> None:
+    assert intervals_ms({0: 0, 1: 900, 2: 1_000, 3: 1_150, 5: 9_000, 6: 9_001}, 5) == [100.0, 150.0]
+    assert spread_of([]).samples == 0
+    assert spread_of([float(value) for value in range(101)]).p90 == 90.0

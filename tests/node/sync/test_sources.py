@@ -1,0 +1,101 @@
+"""Whom to ask: claims, turns, rests, and who is never asked again."""
+
+from node.sync import sources as module
+from node.sync.sources import REST_MS, REST_MS_MAX, SLOW_BYTES_S, SLOW_MS, Sources
+
+
+def made(*peers: bytes, height: int = 100) -> Sources:
+    sources = Sources()
+    for peer in peers:
+        sources.claimed(peer, 1, height)
+    return sources
+
+
+def test_only_who_claims_enough_is_asked() -> None:
+    sources = made(b"a")
+    sources.claimed(b"b", 2, 200)
+    assert sources.choose(0, 99) in (b"a", b"b")
+    assert sources.choose(0, 100) == b"b" and sources.choose(0, 200) is None
+    assert sources.claimants(99) == [b"a", b"b"] and sources.claim_of(b"b") == (2, 200)
+    sources.claimed(b"b", 1, 50)
+    assert sources.choose(0, 100) is None, "the last word counts"
+    sources.proved(b"b", 150)
+    assert sources.choose(0, 100) == b"b", "what was shown counts more"
+    sources.gone(b"b")
+    assert sources.choose(0, 100) is None and sources.claim_of(b"b") == (0, 0)
+
+
+def test_questions_are_spread_and_few_at_a_time() -> None:
+    sources = made(b"a", b"b")
+    asked = []
+    while (peer := sources.choose(0, 0)) is not None:
+        sources.asked(peer)
+        asked.append(peer)
+    assert sorted(asked) == [b"a"] * 3 + [b"b"] * 3
+    assert {*asked[:2]} == {b"a", b"b"}
+    sources.answered(b"a", 100, 10, 10)
+    assert sources.choose(10, 0) == b"a" and sources.choose(10, 0, [b"a"]) is None
+
+
+def test_the_quick_are_asked_first() -> None:
+    sources = made(b"slow", b"quick")
+    for peer, took_ms in ((b"slow", 900), (b"quick", 20)):
+        sources.asked(peer)
+        sources.answered(peer, 100, took_ms, 1_000)
+    assert sources.choose(1_000, 0) == b"quick"
+
+
+def test_failures_give_a_rest_that_grows_and_ends() -> None:
+    sources = made(b"a")
+    now_ms = 0
+    rests = []
+    for _ in range(8):
+        sources.asked(b"a")
+        sources.failed(b"a", now_ms)
+        rest_ms = 0
+        while sources.choose(now_ms + rest_ms, 0) is None:
+            rest_ms += REST_MS
+        rests.append(rest_ms)
+        now_ms += rest_ms
+    assert rests == [500, 1_000, 2_000, 4_000, *[REST_MS_MAX] * 4]
+    sources.asked(b"a")
+    sources.failed(b"a", now_ms)
+    sources.wake()
+    assert sources.choose(now_ms, 0) == b"a"
+
+
+def test_slow_answers_count_as_failures() -> None:
+    enough = SLOW_BYTES_S * (SLOW_MS + 1) // 1_000 + 1
+    sources = made(b"long", b"short", b"quick")
+    for peer, size, took_ms in (
+        (b"long", enough, SLOW_MS + 1),
+        (b"short", enough // 2, SLOW_MS + 1),
+        (b"quick", 1, SLOW_MS),
+    ):
+        sources.asked(peer)
+        sources.answered(peer, size, took_ms, 5_000)
+    assert sources.choose(5_000, 0, [b"quick"]) == b"long"
+    assert sources.choose(5_000, 0, [b"quick", b"long"]) is None
+
+
+def test_who_lied_is_not_heard_again_and_all_is_bounded() -> None:
+    sources = made(b"liar")
+    sources.lied(b"liar")
+    sources.claimed(b"liar", 1, 10**9)
+    assert sources.choose(0, 0) is None
+    for number in range(module.PEERS_MAX + 10):
+        sources.claimed(number.to_bytes(32, "big"), 1, 5)
+    assert len(sources.claimants(0)) == module.PEERS_MAX
+    for number in range(2 * module.PEERS_MAX):
+        sources.lied(number.to_bytes(33, "big"))
+    assert len(sources._liars) == module.PEERS_MAX
+
+
+def test_strangers_are_no_matter() -> None:
+    sources = Sources()
+    for act in (sources.asked, sources.gone):
+        act(b"x")
+    sources.failed(b"x", 0)
+    sources.answered(b"x", 1, 1, 1)
+    sources.proved(b"x", 9)
+    assert sources.claimants(-1) == []
