@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SOURCES := pyproject.toml setup.py $(wildcard cython_ext/*.pyx cython_ext/*.pxd)
-BENCHES := $(filter-out measure load soak,$(basename $(notdir $(wildcard bench/*.py))))
+BENCHES := $(filter-out measure load soak hostile,$(basename $(notdir $(wildcard bench/*.py))))
 
 # Nothing of the caller's Python reaches into .venv.
 unexport PYTHONPATH PYTHONHOME PYTHONOPTIMIZE SAHARA_PURE_PYTHON

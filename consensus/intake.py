@@ -60,26 +60,45 @@ _BOUNDARY, _FINAL, _ENTRY, _STATUS, _ASK = range(5)
 def receive(core: Core, messages: tuple[tuple[Peer, Message], ...]) -> None:
     """Verify a batch of messages at once, and take in those that hold, in their order."""
     assert len(messages) <= MESSAGES_MAX, "batches are bounded by whoever makes them"
-    waiting: list[tuple[Peer, Message, int]] = []
-    claims: list[SignatureClaim] = []
+    waiting: list[tuple[Peer, Message, list[SignatureClaim]]] = []
     for peer, message in messages:
         sender = core.epoch.validators.index_of(peer)
         if sender is not None:
             core.epoch.activity.heard(sender)
         found = _claims(core, peer, message)
         if found is not None:
-            waiting.append((peer, message, len(found)))
-            claims += found
-    verdicts = core.settings.verify(claims) if claims else []
-    at = 0
-    for peer, message, count in waiting:
-        if all(verdicts[at : at + count]):
+            waiting.append((peer, message, found))
+    for (peer, message, _), verdicts in zip(waiting, _verified(core, waiting), strict=True):
+        if all(verdicts):
             _take_in(core, peer, message)
-        elif isinstance(message, Propose) and verdicts[at]:
+        elif isinstance(message, Propose) and verdicts[0]:
             _note_invalid(core, message)
         elif isinstance(message, BlockReply):
             _note_false(core, message.blocks[0].header)
-        at += count
+
+
+def _verified(
+    core: Core, waiting: list[tuple[Peer, Message, list[SignatureClaim]]]
+) -> list[list[bool]]:
+    """Return the verdicts on each message's claims, those of all messages verified at once.
+
+    What a proposal stands on is verified only once its leader's vote holds, and has no verdicts
+    otherwise: else whoever likes could have thousands of signatures verified by one message.
+    """
+    first = [found[:1] if isinstance(one, Propose) else found for _, one, found in waiting]
+    verdicts = _verify_each(core, first)
+    rest = [
+        found[len(claims) :] if all(held) else []
+        for (_, _, found), claims, held in zip(waiting, first, verdicts, strict=True)
+    ]
+    later = _verify_each(core, rest)
+    return [one + other for one, other in zip(verdicts, later, strict=True)]
+
+
+def _verify_each(core: Core, claims: list[list[SignatureClaim]]) -> list[list[bool]]:
+    joined = [claim for each in claims for claim in each]
+    verdicts = iter(core.settings.verify(joined) if joined else [])
+    return [[next(verdicts) for _ in each] for each in claims]
 
 
 # --- before verification --------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Run one fuzzer: `python -m fuzz TARGET [--seconds 600]`, or `make fuzz TARGET=... SECONDS=...`.
+"""Run one fuzzer: `make fuzz TARGET=frames SECONDS=600`, or `python -m fuzz frames --seconds 600`.
 
 Guided by the coverage of our own Python (atheris over libFuzzer). It begins with the seeds of the
 target and what earlier runs found worth keeping, under build/fuzz; an input that breaks an oracle

@@ -61,7 +61,14 @@ from node.metrics import NodeMetrics
 from node.storage.chain_store import ChainStore
 from state.crypto import SignatureClaim
 from state.errors import InvalidBlock, Malformed
-from state.finality import Notarization, SignedVote, boundary_height
+from state.finality import (
+    Certificate,
+    Finalization,
+    Notarization,
+    Nullification,
+    SignedVote,
+    boundary_height,
+)
 from state.modules import chain
 from state.types import ZERO_HASH, PublicKey
 
@@ -204,9 +211,13 @@ class Host:
         """Return where this node stands, to tell a new peer; None while it does not run."""
         return status_of(self._driver.core) if self._is_running else None
 
-    def claim_of(self, vote: SignedVote) -> SignatureClaim | None:
-        """Return what a vote of this epoch claims, None if the epoch has no such validator."""
-        return self._driver.core.epoch.claim_of(vote)
+    def claims_of(self, signed: SignedVote | Certificate) -> list[SignatureClaim]:
+        """Return what is still to be verified of a vote or certificate, nothing of useless ones."""
+        epoch = self._driver.core.epoch
+        if isinstance(signed, Notarization | Nullification | Finalization):
+            return epoch.claims_of(signed) or []
+        claim = epoch.claim_of(signed)
+        return [] if claim is None else [claim]
 
     def pending_changed(self) -> None:
         """Tell the engine, once a turn of the loop, that the mempool is not empty any more."""

@@ -26,6 +26,7 @@ from node.bodies import VerifiedWires
 from node.clock import Clock, SystemClock
 from node.config import NodeConfig
 from node.errors import ConsensusHalted
+from node.handles import for_clients, raise_limit
 from node.home import Home
 from node.host import Host
 from node.mempool import Mempool, MempoolLimits
@@ -37,7 +38,7 @@ from node.network.proposals import Proposals
 from node.network.transactions import TransactionGossip
 from node.pool_metrics import PoolCollector
 from node.rpc.catalogue import method_of
-from node.rpc.limits import RpcLimits
+from node.rpc.limits import CONNECTIONS_MAX, RpcLimits
 from node.rpc.server import RpcServer
 from node.signer import Signer, create_guard
 from node.snapshot.serving import snapshot_handlers
@@ -198,6 +199,7 @@ class Service:
         return RpcServer(
             self._backend,
             RpcLimits(
+                connections_max=for_clients(raise_limit(), CONNECTIONS_MAX),
                 requests_per_second=config.rpc_requests_per_second,
                 hosts=config.hosts,
                 origins=config.origins,

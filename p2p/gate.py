@@ -2,7 +2,8 @@
 
 A stranger is known by its address alone until the handshake ends, so the limits here are per
 address: connections at once, handshakes at once, and new ones a second. Hosts of the operator's own
-list pass freely; a peer that turns out to be exempt stops counting once the handshake says so.
+list are held to handshakes at once and nothing else, lest who shares such a host take all handles;
+a peer that turns out to be exempt stops counting once the handshake says so.
 Sans-I/O.
 """
 
@@ -16,6 +17,8 @@ from p2p.limits import TokenBucket
 PENDING_MAX: Final = 64
 """Handshakes of strangers at once."""
 PENDING_PER_HOLDER_MAX: Final = 4
+PENDING_PER_TRUSTED_MAX: Final = 32
+"""Handshakes at once of a host on the operator's list; they do not count among the strangers'."""
 OPENED_PER_S: Final = 4
 OPENED_BURST: Final = 16
 HOLDERS_MAX: Final = 1_024
@@ -29,14 +32,15 @@ class Place:
     holder: str
     is_pending: bool
     is_counted: bool
+    is_trusted: bool = False
 
 
 class Gate:
-    """Counts inbound connections by address; `exempt_hosts` are never held up."""
+    """Counts inbound connections by address; `trusted_hosts` are those of the operator's list."""
 
-    def __init__(self, per_holder_max: int, exempt_hosts: frozenset[str] = frozenset()) -> None:
+    def __init__(self, per_holder_max: int, trusted_hosts: frozenset[str] = frozenset()) -> None:
         self._per_holder_max = per_holder_max
-        self._exempt = frozenset(holder_of(host) for host in exempt_hosts)
+        self._trusted = frozenset(holder_of(host) for host in trusted_hosts)
         self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
         self._counted: dict[str, int] = {}
         self._pending: dict[str, int] = {}
@@ -45,8 +49,11 @@ class Gate:
     def enter(self, host: str, now_ms: int) -> Place | None:
         """Return the place of a new connection, or None when it is to be dropped unread."""
         holder = holder_of(host)
-        if holder in self._exempt:
-            return Place(holder, is_pending=False, is_counted=False)
+        if holder in self._trusted:
+            if self._pending.get(holder, 0) >= PENDING_PER_TRUSTED_MAX:
+                return None
+            _add(self._pending, holder, 1)
+            return Place(holder, is_pending=True, is_counted=False, is_trusted=True)
         if not self._has_pace(holder, now_ms):
             return None
         if (
@@ -65,7 +72,7 @@ class Gate:
         if place.is_pending:
             place.is_pending = False
             _add(self._pending, place.holder, -1)
-            self._pending_total -= 1
+            self._pending_total -= not place.is_trusted
         if is_exempt and place.is_counted:
             place.is_counted = False
             _add(self._counted, place.holder, -1)

@@ -13,6 +13,8 @@ from p2p.topics import LIMITS, MIB, Topic, TopicLimits
 
 POOL_BYTES: Final = 128 * MIB
 """What all peers together may hold of messages longer than a window."""
+STRANGERS_POOL_BYTES: Final = 64 * MIB
+"""The same for peers without a seat of their own, apart: they cannot fill what validators need."""
 
 
 class TokenBucket:

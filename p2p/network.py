@@ -20,7 +20,7 @@ from p2p.exchange import QUESTION, Exchange
 from p2p.gate import Gate, Place
 from p2p.handshake import Established, NodeKey
 from p2p.interface import Delivery, Handler, PeerInfo, Request
-from p2p.limits import Pool
+from p2p.limits import STRANGERS_POOL_BYTES, Pool
 from p2p.peerbook import ANCHORS_MAX, PeerBook
 from p2p.roster import Roster, Seat
 from p2p.scores import Scores, Verdict
@@ -67,7 +67,8 @@ class SocketNetwork:
         self._key = key
         self._handler = handler
         self._clock = clock
-        self._pool = Pool()
+        self._pools = {True: Pool(), False: Pool(STRANGERS_POOL_BYTES)}
+        """For peers that are exempt from limits of seats, and for strangers."""
         self._announcements = Announcements(genesis_hash, is_validator)
         self._exchange = Exchange(
             book,
@@ -207,7 +208,8 @@ class SocketNetwork:
 
     async def _run(self, line: Line, established: Established, seat: Seat) -> None:
         """Seat a connection, run it, and clear up behind it."""
-        connection = Connection(established, self._pool, self.counters, seat.since_ms)
+        pool = self._pools[seat.is_exempt]
+        connection = Connection(established, pool, self.counters, seat.since_ms)
         session = Session(line, connection, seat, self._clock, self._deliver)
         refusal = self._admit(session)
         if refusal is not None:

@@ -5,7 +5,8 @@ waits for itself alone. What is taken is settled afterwards; until then it holds
 sender's window, and more than a window a peer may not have waiting here either.
 """
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
 from typing import Final
 
 from p2p.interface import Delivery
@@ -13,6 +14,9 @@ from p2p.topics import LIMITS, Topic
 
 TURN_MESSAGES: Final = {Topic.CONSENSUS: 512, Topic.BLOCKS: 16, Topic.SYNC: 4}
 """Messages of each topic in one turn; 512 signatures take about 30 ms."""
+STRANGERS_MESSAGES: Final = 8
+"""How many of a topic's may be of one peer that is no validator: a certificate of a large set holds
+over a hundred signatures, and who forges them is known only after the turn."""
 
 
 class Inbox:
@@ -36,15 +40,21 @@ class Inbox:
         waiting.append(delivery)
         return True
 
-    def take(self) -> list[Delivery]:
+    def take(self, is_validator: Callable[[bytes], bool]) -> list[Delivery]:
         """Take one turn: the most urgent topic first, one message of each peer in rotation."""
         taken: list[Delivery] = []
         for topic, peers in self._waiting.items():
+            counts: Counter[bytes] = Counter()
+            satisfied: dict[bytes, deque[Delivery]] = {}
             for _ in range(TURN_MESSAGES[topic]):
                 if not peers:
                     break
                 peer_id, waiting = peers.popitem(last=False)
                 taken.append(waiting.popleft())
-                if waiting:
+                counts[peer_id] += 1
+                if waiting and counts[peer_id] >= STRANGERS_MESSAGES and not is_validator(peer_id):
+                    satisfied[peer_id] = waiting
+                elif waiting:
                     peers[peer_id] = waiting  # behind everybody else
+            peers.update(satisfied)
         return taken

@@ -4,8 +4,9 @@ Consensus names a validator by its key and any other node by its node id; the ne
 alone. Each message has one topic by its kind and length, and proposals travel as sketches. What
 comes is decoded within its bounds and handed to the host in fair turns; then it gets its verdict.
 Only what no honest node sends is INVALID: bytes that decode to nothing, a wrong topic, a proposal
-with its body, what contradicts itself, and a vote that its validator did not sign.
-Everything else is neutral, for consensus does not tell what a message was worth.
+with its body, what contradicts itself, and votes and certificates that somebody named in them did
+not sign, for honest nodes verify what they pass on. Everything else is neutral, for consensus does
+not tell what a message was worth.
 """
 
 import asyncio
@@ -36,7 +37,16 @@ from state import crypto
 from state.codec import encode
 from state.crypto import SignatureClaim
 from state.errors import Malformed
-from state.finality import Finalize, Notarize, Nullify, SignedVote
+from state.finality import (
+    Certificate,
+    Finalization,
+    Finalize,
+    Notarization,
+    Notarize,
+    Nullification,
+    Nullify,
+    SignedVote,
+)
 from state.types import Hash
 
 URGENT_BYTES_MAX: Final = 2**16
@@ -54,8 +64,8 @@ class Receiver(proposals.Receiver, Protocol):
         """Return what to tell a new peer, None before the start."""
         ...
 
-    def claim_of(self, vote: SignedVote) -> SignatureClaim | None:
-        """Return what a vote of this epoch claims, None if the epoch has no such validator."""
+    def claims_of(self, signed: SignedVote | Certificate) -> list[SignatureClaim]:
+        """Return what is still to be verified of a vote or certificate, nothing of useless ones."""
         ...
 
 
@@ -227,7 +237,7 @@ class Overlay:
         log.info("peer down", extra={"peer": peer_id.hex(), "code": code})
 
     def verify(self, claims: Sequence[SignatureClaim]) -> list[bool]:
-        """Verify signatures for the engine, and note who sent a vote that fails.
+        """Verify signatures for the engine, and note who sent a vote or certificate that fails.
 
         The whole claim is compared: a signature that holds for one vote fails under another that
         somebody else put it to, and is no fault of whoever sent the first.
@@ -238,12 +248,9 @@ class Overlay:
             assert host is not None, "joined before the start"
             failed = {claim for claim, holds in zip(claims, verdicts, strict=True) if not holds}
             for _, peer, message in self._batch:
-                match message:
-                    case Notarize() | Nullify() | Finalize():
-                        if host.claim_of(message) in failed:
-                            self._offenders.add(peer)
-                    case _:
-                        pass
+                signed = _signed(message)
+                if signed is not None and not failed.isdisjoint(host.claims_of(signed)):
+                    self._offenders.add(peer)
         return verdicts
 
     @property
@@ -255,7 +262,7 @@ class Overlay:
         """Hand the host a turn's messages; they are settled once it has handled them."""
         network, host = self._joined, self._host
         assert host is not None, "joined before the start"
-        for delivery in self._inbox.take():
+        for delivery in self._inbox.take(lambda peer: network.validator_of(peer) is not None):
             try:
                 message = sketches.decode(delivery.data, MESSAGE_BYTES_MAX)
             except Malformed as error:
@@ -298,3 +305,13 @@ class Overlay:
         self._has_turn = bool(self._inbox)
         if self._has_turn:
             asyncio.get_running_loop().call_soon(self._turn)
+
+
+def _signed(message: Message) -> SignedVote | Certificate | None:
+    """Return the message if it is a vote or certificate."""
+    match message:
+        case Notarize() | Nullify() | Finalize():
+            return message
+        case Notarization() | Nullification() | Finalization():
+            return message
+    return None

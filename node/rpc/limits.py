@@ -4,6 +4,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 ADDRESSES_TRACKED_MAX = 10_000
+CONNECTIONS_MAX = 900
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,7 @@ class RpcLimits:
     """A batch stops executing once its responses are this large."""
 
     batch_requests_max: int = 256
-    connections_max: int = 900
+    connections_max: int = CONNECTIONS_MAX
     websockets_max: int = 100
     subscriptions_max: int = 16
     """Subscriptions of one WebSocket."""

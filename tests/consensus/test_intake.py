@@ -84,6 +84,20 @@ def test_r3_what_is_no_proposal_of_the_leader_is_not_looked_at(rig: Any, break_i
     assert len(rig.node.core.blocks) == 0
 
 
+def test_a_forged_proposal_costs_one_verification_whatever_it_stands_on(rig: Any) -> None:
+    gap = tuple([rig.nullified(at, 1, 2, 3) for at in range(1, 40)])
+    view = next(at for at in range(40, 60) if rig.leader(at) != 0)
+    for at in range(1, view):
+        rig.send(1, rig.nullified(at, 1, 2, 3))
+    good = rig.propose(view, rig.net.genesis, Justify(None, gap))
+    forged = codec.replace(good, vote=Vote(good.vote.validator, bytes(64)))
+    before = rig.net.claims
+    rig.send(2, forged)
+    assert rig.net.claims == before + 1
+    rig.send(2, good)
+    assert rig.node.core.epoch.current.proposal == good.proposal
+
+
 def test_r4_a_signed_proposal_whose_link_does_not_hold_is_nullified_at_once(rig: Any) -> None:
     view = rig.node.core.epoch.view
     weak = Justify(None, tuple([rig.nullified(at, 0, 1) for at in range(1, view + 1)]))

@@ -4,7 +4,15 @@ import random
 
 import pytest
 
-from p2p.gate import HOLDERS_MAX, OPENED_BURST, PENDING_MAX, PENDING_PER_HOLDER_MAX, Gate, Place
+from p2p.gate import (
+    HOLDERS_MAX,
+    OPENED_BURST,
+    PENDING_MAX,
+    PENDING_PER_HOLDER_MAX,
+    PENDING_PER_TRUSTED_MAX,
+    Gate,
+    Place,
+)
 
 
 def test_one_address_has_few_handshakes_and_connections_at_once() -> None:
@@ -38,9 +46,17 @@ def test_all_strangers_together_are_bounded() -> None:
     assert len(gate._buckets) == HOLDERS_MAX
 
 
-def test_the_operators_hosts_pass_freely() -> None:
+def test_the_operators_hosts_pass_freely_but_cannot_take_all_handles() -> None:
     gate = Gate(1, frozenset({"127.0.0.2", "node.example.org"}))
-    assert all(gate.enter("127.0.0.2", 0) for _ in range(1_000))
+    for _ in range(1_000):
+        place = gate.enter("127.0.0.2", 0)
+        assert place
+        gate.introduce(place, is_exempt=False)
+    assert sum(gate.enter("127.0.0.2", 0) is not None for _ in range(1_000)) == (
+        PENDING_PER_TRUSTED_MAX
+    )
+    assert gate._pending_total == 0
+    assert gate.enter("1.1.1.1", 0), "strangers are counted by themselves"
 
 
 def test_one_ipv6_subscriber_is_one_stranger() -> None:
@@ -58,7 +74,7 @@ def test_an_exempt_peer_stops_counting() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_counts_come_back_to_nothing(seed: int) -> None:
-    chance, gate = random.Random(seed), Gate(3)
+    chance, gate = random.Random(seed), Gate(3, frozenset({"1.1.1.8"}))
     inside: list[Place] = []
     for now in range(2_000):
         place = gate.enter(f"1.1.1.{chance.randrange(9)}", now * 300)

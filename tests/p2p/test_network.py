@@ -10,6 +10,7 @@ from p2p.addresses import Address
 from p2p.announce import Announce, Announcement, sign_announce
 from p2p.errors import LocalError, NotConnected, RequestFailed
 from p2p.handshake import NodeKey
+from p2p.limits import Pool
 from p2p.scores import Verdict
 from p2p.topics import LIMITS, MIB, Topic
 
@@ -265,3 +266,21 @@ def test_the_network_runs_on_uvloop_too(make_nodes: Any, until: Any) -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(scenario())
+
+
+async def test_strangers_that_fill_their_pool_keep_no_friend_out(nodes: Any, until: Any) -> None:
+    friend = await nodes.start()
+    one = await nodes.start([friend])
+    one.network._pools = {True: Pool(3 * MIB), False: Pool(3 * MIB)}
+    strangers = [await nodes.start([one]) for _ in range(2)]
+    await until(lambda: {friend.id, *[other.id for other in strangers]} <= one.peers)
+    one.hold = True
+    long = bytes(5 * MIB // 2)
+    for other in strangers:
+        for topic in (Topic.BLOCKS, Topic.SYNC):
+            assert other.network.send(one.id, topic, long)
+    await until(lambda: one.held)
+    assert friend.network.send(one.id, Topic.BLOCKS, long)
+    await until(lambda: friend.id in [delivery.peer_id for delivery in one.held])
+    assert len(one.held) == 2, "the other strangers wait for the first"
+    assert sum(pool.held_bytes for pool in one.network._pools.values()) == 2 * len(long)

@@ -1,11 +1,20 @@
-"""The inbox: turns that are fair to every peer, and a bound for each of them."""
+"""The inbox: turns that are fair to every peer, a bound for each, and little for strangers."""
+
+from collections import Counter
 
 import pytest
 
-from node.network.inbox import TURN_MESSAGES, Inbox
+from node.network.inbox import STRANGERS_MESSAGES, TURN_MESSAGES, Inbox
 from p2p.interface import Delivery
 from p2p.scores import Verdict
 from p2p.topics import LIMITS, Topic
+
+MANY = 600
+
+
+def anybody(_: bytes) -> bool:
+    """Take everybody for a validator."""
+    return True
 
 
 def delivery(peer: int, topic: Topic, number: int = 0) -> Delivery:
@@ -13,7 +22,7 @@ def delivery(peer: int, topic: Topic, number: int = 0) -> Delivery:
 
 
 def taken(inbox: Inbox) -> list[tuple[int, Topic, int]]:
-    found = inbox.take()
+    found = inbox.take(anybody)
     return [(one.peer_id[0], one.topic, int.from_bytes(one.data, "big")) for one in found]
 
 
@@ -27,7 +36,7 @@ def test_a_turn_goes_round_the_peers_in_the_order_that_each_has_sent() -> None:
     found = [(peer, number) for peer, _, number in taken(inbox)]
     assert found == [(1, 0), (2, 7), (1, 1), (1, 2)]
     assert not inbox
-    assert inbox.take() == []
+    assert inbox.take(anybody) == []
 
 
 def test_the_most_urgent_topic_comes_first_and_none_takes_all() -> None:
@@ -64,7 +73,31 @@ def test_what_is_taken_is_not_settled_by_the_inbox() -> None:
     verdicts: list[Verdict] = []
     inbox = Inbox()
     inbox.add(Delivery(bytes(32), Topic.CONSENSUS, b"", verdicts.append))
-    (one,) = inbox.take()
+    (one,) = inbox.take(anybody)
     assert verdicts == []
     one.settle(Verdict.USEFUL)
     assert verdicts == [Verdict.USEFUL]
+
+
+def filled(**waiting: int) -> Inbox:
+    inbox = Inbox()
+    for name, count in waiting.items():
+        for _ in range(count):
+            delivery = Delivery(name.encode(), Topic.CONSENSUS, b"", lambda verdict: None)
+            assert inbox.add(delivery)
+    return inbox
+
+
+def turn(inbox: Inbox) -> dict[bytes, int]:
+    """How many messages of each peer one turn takes; names of validators begin with v."""
+    taken = inbox.take(lambda peer: peer.startswith(b"v"))
+    return dict(Counter(delivery.peer_id for delivery in taken))
+
+
+def test_a_stranger_gets_little_of_a_turn_even_alone() -> None:
+    inbox = filled(s=20, v=MANY)
+    most = TURN_MESSAGES[Topic.CONSENSUS]
+    assert turn(inbox) == {b"s": STRANGERS_MESSAGES, b"v": most - STRANGERS_MESSAGES}
+    assert turn(inbox) == {b"s": STRANGERS_MESSAGES, b"v": MANY - most + STRANGERS_MESSAGES}
+    assert turn(inbox) == {b"s": 20 - 2 * STRANGERS_MESSAGES}
+    assert not inbox

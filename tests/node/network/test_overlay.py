@@ -15,11 +15,13 @@ from p2p.scores import Verdict
 from p2p.topics import Topic
 from state.crypto import SignatureClaim, Tag
 from state.finality import (
+    Nullification,
     Nullified,
     Nullify,
     SignedVote,
     Validator,
     Vote,
+    certificate_claims,
     vote_claim,
     vote_digest,
 )
@@ -43,11 +45,14 @@ class Host:
             asyncio.get_running_loop().call_soon(self.step)
 
     def step(self) -> None:
-        claims = [self.claim_of(message) for _, message in self.heard]
-        self.overlay.verify([claim for claim in claims if claim is not None])
+        messages: list[Any] = [message for _, message in self.heard]
+        self.overlay.verify([claim for one in messages for claim in self.claims_of(one)])
 
-    def claim_of(self, vote: Any) -> SignatureClaim | None:
-        return vote_claim(GENESIS, vote, MEMBERS)
+    def claims_of(self, signed: Any) -> list[SignatureClaim]:
+        if isinstance(signed, Nullification):
+            return certificate_claims(GENESIS, signed, MEMBERS)
+        claim = vote_claim(GENESIS, signed, MEMBERS)
+        return [] if claim is None else [claim]
 
     def hello(self) -> None:
         return None
@@ -72,7 +77,7 @@ def nullify(validator: int, view: int, signed_view: int | None = None) -> Signed
     return Nullify(Nullified(0, view), Vote(validator, signature))
 
 
-async def verdicts(*sent: tuple[bytes, SignedVote]) -> list[Verdict]:
+async def verdicts(*sent: tuple[bytes, Message]) -> list[Verdict]:
     """What the overlay says of votes that come in one turn."""
     overlay = Overlay()
     network: Any = Network()
@@ -91,6 +96,12 @@ def _settler(given: dict[int, Verdict], at: int) -> Any:
     return lambda verdict: given.__setitem__(at, verdict)
 
 
+def nullification(forged: int | None = None) -> Nullification:
+    """A certificate of three votes, one of which may be for another view."""
+    votes = [nullify(at, 7, signed_view=8 if at == forged else None).vote for at in range(3)]
+    return Nullification(Nullified(0, 7), tuple(votes))
+
+
 FORGED = nullify(1, 7, signed_view=8)
 
 
@@ -103,11 +114,16 @@ FORGED = nullify(1, 7, signed_view=8)
         ([(STRANGER, FORGED)], [0]),
         ([(node_of(2), FORGED), (node_of(3), nullify(3, 7))], [0]),
         ([(STRANGER, nullify(1, 7)), (STRANGER, FORGED)], [0, 1]),
+        ([(STRANGER, nullification()), (node_of(0), nullification())], []),
+        ([(STRANGER, nullification(forged=1)), (node_of(1), nullification())], [0]),
     ],
-    ids=["own", "own-forged", "relayed", "forged", "another's", "among-others"],
+    ids=[
+        *("own", "own-forged", "relayed", "forged", "another's", "among-others"),
+        *("certificates", "forged-certificate"),
+    ],
 )
 async def test_a_forged_vote_costs_its_sender(
-    sent: Sequence[tuple[bytes, SignedVote]], offenders: list[int]
+    sent: Sequence[tuple[bytes, Message]], offenders: list[int]
 ) -> None:
     found = await verdicts(*sent)
     assert [at for at, one in enumerate(found) if one is Verdict.INVALID] == offenders

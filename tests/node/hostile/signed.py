@@ -1,0 +1,125 @@
+"""One of four validators gone bad: its process is stopped, and somebody speaks with its keys.
+
+Each function is one attack, for so long. Its peers know it as a validator and as persistent, so
+nothing keeps it out; what it signs twice is proof against it, and the rest must cost little.
+"""
+
+import contextlib
+import os
+from pathlib import Path
+
+from consensus.messages import (
+    BlockRequest,
+    BoundaryRequest,
+    CertificateRequest,
+    JustifyRequest,
+    Propose,
+    Status,
+    encode,
+)
+from node.home import PASSPHRASE_FILE, VALIDATOR_KEY
+from node.keystore import UnlockedKey, load_key, read_passphrase
+from node.network.identity import load_node_key
+from p2p.handshake import NodeKey
+from p2p.topics import Topic
+from state.crypto import Tag
+from state.finality import (
+    Finalize,
+    Header,
+    Justify,
+    Notarize,
+    Nullified,
+    Nullify,
+    Proposal,
+    SignedVote,
+    Vote,
+    justify_hash,
+    vote_digest,
+)
+from tests.node.hostile.peer import Refused, meeting
+from tests.node.hostile.strangers import lasting
+from tests.node.hostile.victim import Victim
+
+HOST = "127.0.4.1"
+FAR = 10**9
+BODY = bytes(15 * 2**20)
+AHEAD = 8
+"""Views ahead of the victim's for which something is signed."""
+
+
+class Traitor:
+    """A validator's keys, its number in the set, and what it can sign."""
+
+    def __init__(self, home: Path, genesis_hash: bytes, index: int) -> None:
+        passphrase = read_passphrase(home / PASSPHRASE_FILE)
+        self.key: UnlockedKey = load_key(home, VALIDATOR_KEY, passphrase)
+        self.node_key: NodeKey = load_node_key(home, passphrase)
+        self.genesis_hash = genesis_hash
+        self.index = index
+
+    def vote(self, kind: Tag, subject: Proposal | Nullified) -> Vote:
+        """A vote that holds."""
+        return Vote(self.index, self.key.sign(vote_digest(kind, self.genesis_hash, subject)))
+
+    def votes(self, epoch: int, view: int) -> list[SignedVote]:
+        """Everything that contradicts itself in one view: E1 to E4."""
+        first = Proposal(epoch, view, view - 1, os.urandom(32), os.urandom(32))
+        second = Proposal(epoch, view, view - 1, os.urandom(32), os.urandom(32))
+        gone = Nullified(epoch, view)
+        return [
+            *(Notarize(one, self.vote(Tag.NOTARIZE, one)) for one in (first, second)),
+            *(Finalize(one, self.vote(Tag.FINALIZE, one)) for one in (first, second)),
+            Nullify(gone, self.vote(Tag.NULLIFY, gone)),
+        ]
+
+    def proposal(self, epoch: int, view: int) -> Propose:
+        """A proposal over nothing that is there, with a body of fifteen megabytes."""
+        justify = Justify(None, ())
+        roots = [os.urandom(32) for _ in range(8)]
+        header = Header(view, epoch, view, view - 1, os.urandom(32), FAR, bytes(20), *roots)
+        subject = Proposal(epoch, view, view - 1, header.id, justify_hash(justify))
+        return Propose(subject, self.vote(Tag.NOTARIZE, subject), header, justify, BODY)
+
+
+async def signed_votes(victim: Victim, traitor: Traitor, seconds: float) -> None:
+    """Votes that hold, for views near and far, each against the other."""
+    await _speak(victim, traitor, seconds, huge=False)
+
+
+async def huge_proposals(victim: Victim, traitor: Traitor, seconds: float) -> None:
+    """Proposals of fifteen megabytes for every view."""
+    await _speak(victim, traitor, seconds, huge=True)
+
+
+async def _speak(victim: Victim, traitor: Traitor, seconds: float, *, huge: bool) -> None:
+    goes_on = lasting(seconds)
+    while goes_on():
+        status = await victim.status()
+        epoch, view = int(status["epoch"]), int(status["view"])
+        with contextlib.suppress(Refused):
+            async with meeting(victim, HOST, traitor.node_key) as peer:
+                for at in (*range(view - 2, view + AHEAD), FAR, FAR + view):
+                    if huge:
+                        wire = encode(traitor.proposal(epoch, at))
+                        await peer.tell(Topic.BLOCKS, wire)
+                    for vote in [] if huge else traitor.votes(epoch, at):
+                        await peer.tell(Topic.CONSENSUS, encode(vote))
+                    if not goes_on():
+                        return
+
+
+async def asking_without_end(victim: Victim, traitor: Traitor, seconds: float) -> None:
+    """Every kind of request and a lying status, as fast as the victim takes them."""
+    goes_on = lasting(seconds)
+    status = await victim.status()
+    head, epoch = bytes.fromhex(status["block_id"]), int(status["epoch"])
+    async with meeting(victim, HOST, traitor.node_key) as peer:
+        view = 0
+        while goes_on() and not peer.gone.is_set():
+            view += 1
+            for message in (
+                *(BlockRequest(head, 32), BlockRequest(os.urandom(32), 32)),
+                *(CertificateRequest(epoch, view), JustifyRequest(os.urandom(32))),
+                *(BoundaryRequest(epoch + view), Status(epoch, FAR, epoch, FAR, FAR, head)),
+            ):
+                await peer.tell(Topic.CONSENSUS, encode(message))
