@@ -5,7 +5,7 @@ id is the digest that is signed, H(transaction, genesis_hash || body); it does n
 signatures.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import msgspec
 from msgspec import Meta
@@ -95,6 +95,14 @@ class Transaction:
             raise BadSignature(
                 "The signing key is not the account's; sign with the key whose address it is."
             )
+
+
+class WireReader(Protocol):
+    """Whoever makes transactions of wire bytes."""
+
+    def decode(self, wire: bytes, *, bytes_max: int) -> "Transaction":
+        """Return the transaction; raises Malformed for what is not, or too long."""
+        ...
 
 
 class TransactionDecoder:
