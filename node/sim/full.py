@@ -64,7 +64,7 @@ class SignedByAll(VerifiedWires):
     """Transactions of a whole run, of which one node's final ones are still to come to others."""
 
     def forget(self, wire: bytes) -> None:
-        """Keep it: whoever has not executed it yet could not verify what the run's scheme signed."""
+        """Keep it: who has yet to execute it could not verify what the run's scheme signed."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The root command, keys and init, as a person or a script meets them."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
