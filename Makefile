@@ -9,6 +9,7 @@ MAKEFLAGS += --no-print-directory
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+WORKERS := 2
 SOURCES := pyproject.toml setup.py $(wildcard cython_ext/*.pyx cython_ext/*.pxd)
 BENCHES := $(filter-out measure load soak hostile,$(basename $(notdir $(wildcard bench/*.py))))
 
@@ -38,7 +39,7 @@ test: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(TESTS)
 
 demo: setup
 	$(BIN)/sahara demo $(DEMO)

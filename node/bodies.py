@@ -63,20 +63,17 @@ class VerifiedWires:
             self._bytes -= len(wire)
 
 
-class _Reader(TransactionDecoder):
+class _Reader:
     """Decodes what was not decoded before."""
 
-    __slots__ = ("_known",)
-
     def __init__(self, decoder: TransactionDecoder, known: VerifiedWires) -> None:
-        self._bodies = decoder._bodies
-        self._genesis_hash = decoder._genesis_hash
+        self._decoder = decoder
         self._known = known
 
     def decode(self, wire: bytes, *, bytes_max: int) -> Transaction:
         """Return the transaction; raises Malformed for what is not, or too long."""
         found = self._known.pending(wire) if len(wire) <= bytes_max else None
-        return super().decode(wire, bytes_max=bytes_max) if found is None else found
+        return self._decoder.decode(wire, bytes_max=bytes_max) if found is None else found
 
 
 class Bodies:

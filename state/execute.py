@@ -21,7 +21,7 @@ from state.modules import bank, chain, staking
 from state.modules.all import MODULES
 from state.params import FeeParams, Params
 from state.tables import Base, State
-from state.transaction import BadSignature, Transaction, TransactionDecoder
+from state.transaction import BadSignature, Transaction, WireReader
 from state.types import BPS, ZERO_ADDRESS, ZERO_HASH, Address, Hash
 
 
@@ -246,7 +246,7 @@ def assert_invariants(ctx: BlockContext, *, every: bool) -> None:
 
 
 def check_block(
-    wires: Sequence[bytes], decoder: TransactionDecoder, fees: FeeParams, known: Container[bytes]
+    wires: Sequence[bytes], decoder: WireReader, fees: FeeParams, known: Container[bytes]
 ) -> list[Transaction]:
     """Return the block's transactions; raises InvalidBlock when a static rule is broken.
 

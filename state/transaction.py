@@ -6,7 +6,7 @@ signatures.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import msgspec
 from msgspec import Meta
@@ -122,6 +122,14 @@ class Transaction:
             raise BadSignature(
                 "The signing key is not the account's; sign with the key whose address it is."
             )
+
+
+class WireReader(Protocol):
+    """Whoever makes transactions of wire bytes."""
+
+    def decode(self, wire: bytes, *, bytes_max: int) -> "Transaction":
+        """Return the transaction; raises Malformed for what is not, or too long."""
+        ...
 
 
 class TransactionDecoder:

@@ -76,6 +76,30 @@ def test_the_first_proof_of_each_counts_and_finality_overtakes_it(lost: Any) -> 
     assert not lost.node.core.is_lost
 
 
+def test_the_round_that_is_named_is_silent_and_the_one_after_it_votes(forge: Any) -> None:
+    rig = forge()
+    for view in (1, 2, 3):
+        rig.send(1, rig.nullified(view, 1, 2, 3))
+    rig.node.crash()
+    rig.node.effects.clear()
+    rig.node.start(lost=True, vote_after=(0, 4))
+
+    def nullified() -> list[int]:
+        votes = [one for one in rig.node.effects if isinstance(one, SignVote)]
+        return [one.subject.view for one in votes if one.kind is Tag.NULLIFY]
+
+    def wait() -> None:
+        rig.net.now += 1_000_000
+        rig.node.feed(TimerFired(rig.net.now))
+
+    wait()
+    assert rig.node.core.epoch.view == 4
+    assert nullified() == []
+    rig.send(1, rig.nullified(4, 1, 2, 3))
+    wait()
+    assert nullified() == [5]
+
+
 def test_it_asks_those_who_claim_a_view_for_what_let_them_in(lost: Any) -> None:
     claim(lost, 50)
     lost.net.now += 500

@@ -49,6 +49,41 @@ def view_of(rig: Any, start: int, *, mine: bool) -> int:
     raise AssertionError("every rotation has such a view")
 
 
+# --- entering -------------------------------------------------------------------------------------
+
+
+def test_r0_a_notarization_opens_the_next_view_only_once_its_block_was_executed(forge: Any) -> None:
+    rig = forge()
+    late: list[Any] = []
+    answer = rig.node.answer
+
+    def hold(effect: Any) -> list[Any]:
+        if not isinstance(effect, ExecuteBlock):
+            return list(answer(effect))
+        late.extend(answer(effect))
+        return []
+
+    rig.node.answer = hold
+    first = rig.propose(1, rig.net.genesis, FIRST)
+    notarized = rig.certificate(Tag.NOTARIZE, first.proposal, 1, 2, 3)
+    rig.send(1, notarized)
+    assert rig.node.core.epoch.view == 1, "its block is missing"
+    rig.send(1, first)
+    assert len(late) == 1
+    assert rig.node.core.epoch.view == 1, "its block was not executed"
+    assert signed(rig, Tag.FINALIZE) == []
+    rig.node.feed(late.pop())
+    assert rig.node.core.epoch.view == 2
+    assert signed(rig, Tag.FINALIZE) == [1]
+
+
+def test_r0_a_nullification_opens_the_next_view_at_once(forge: Any) -> None:
+    rig = forge()
+    rig.send(1, rig.propose(1, rig.net.genesis, FIRST))
+    rig.send(1, rig.nullified(1, 1, 2, 3))
+    assert rig.node.core.epoch.view == 2
+
+
 # --- gaps -----------------------------------------------------------------------------------------
 
 
