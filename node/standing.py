@@ -19,6 +19,7 @@ from node.storage.finality_store import Head
 from node.storage.journal import Journal, create_journal
 from state.crypto import Tag
 from state.finality import vote_digest
+from state.types import Hash
 
 log = logging.getLogger("sahara.standing")
 
@@ -71,13 +72,16 @@ def take_stock(
     guard_is_missing = not home.guard_file.exists()
     journal_is_missing = not home.journal_file.exists()
     if guard_is_missing and (vote_after is not None or not is_alone):
+        # first, for a crash between the two must not leave an empty guard that passes for whole
+        _mark_lost(home, key, genesis_hash)
         create_guard(home.guard_file, key.public_key, genesis_hash)
     with ExitStack() as on_error:
         signer = GuardedSigner(key, home.guard_file, genesis_hash)
         on_error.callback(signer.close)
         is_first = head.header.height == 0 and signer.round_highest == (0, 0)
         is_lost = guard_is_missing or (journal_is_missing and not is_first)
-        if journal_is_missing and (is_first or vote_after is not None or not is_alone):
+        is_wanted = is_first or vote_after is not None or not is_alone
+        if is_wanted and not home.journal_file.exists():
             create_journal(home.journal_file, key.public_key, genesis_hash)
         journal = Journal(home.journal_file, key.public_key, genesis_hash)
         on_error.callback(journal.close)
@@ -102,6 +106,17 @@ def take_stock(
             _require_whole(head, at, signer.parent_highest)
         on_error.pop_all()
     return Standing(signer, Keeper(journal, signer), vote_after)
+
+
+def _mark_lost(home: Home, key: Signer, genesis_hash: Hash) -> None:
+    """Note in the journal, made where there is none, that votes were lost."""
+    if not home.journal_file.exists():
+        create_journal(home.journal_file, key.public_key, genesis_hash)
+    journal = Journal(home.journal_file, key.public_key, genesis_hash)
+    try:
+        journal.mark(lost=True)
+    finally:
+        journal.close()
 
 
 def _next_round(application: Application) -> Round:

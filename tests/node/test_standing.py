@@ -173,6 +173,31 @@ def test_what_is_left_tells_of_rounds_above_the_head(
     among.stock((0, 5)).close()
 
 
+@pytest.mark.parametrize("blocks", [0, 2])
+@pytest.mark.parametrize("both", [False, True])
+def test_a_crash_right_after_a_guard_was_made_anew_does_not_make_it_whole(
+    among: Validator, monkeypatch: pytest.MonkeyPatch, blocks: int, both: bool
+) -> None:
+    class Crash(Exception):
+        pass
+
+    def made_and_crashed(*given: Any) -> None:
+        create_guard(*given)
+        raise Crash
+
+    among.make(blocks)
+    among.home.guard_file.unlink()
+    if both:
+        among.home.journal_file.unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr("node.standing.create_guard", made_and_crashed)
+        with pytest.raises(Crash):
+            among.stock()
+    standing = among.stock()
+    assert standing.keeper.journal.is_lost
+    standing.close()
+
+
 def test_an_operators_word_binds_the_next(among: Validator) -> None:
     among.make(2)
     among.home.journal_file.unlink()
