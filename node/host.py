@@ -459,8 +459,11 @@ class Host:
 
     def _note_regained(self) -> None:
         """Remember that a vote that was lost is regained (settled point 10)."""
-        if self._keeper.journal.is_lost and not self._driver.core.is_lost:
+        core = self._driver.core
+        if self._keeper.journal.is_lost and not core.is_lost:
             self._keeper.journal.mark(lost=False)
+            epoch, view = core.votes_above
+            log.info("votes again", extra={"above": f"{epoch}:{view}"})
 
     # --- time ------------------------------------------------------------------------------------
 

@@ -177,6 +177,12 @@ class GuardedSigner:
         """The highest round in which anything was signed, or the floor when that is higher."""
         return self._highest
 
+    @property
+    def round_passed(self) -> Round:
+        """The highest round in which something was signed, or right below the floor if none is."""
+        below = (self._floor[0], max(self._floor[1] - 1, 0))
+        return max(self._votes, default=below)
+
     def votes(self, validator: int) -> tuple[SignedVote, ...]:
         """Return the remembered votes, as those of the validator with this index."""
         return tuple(

@@ -19,6 +19,7 @@ from node.storage.finality_store import Head
 from node.storage.journal import Journal, create_journal
 from state.crypto import Tag
 from state.finality import vote_digest
+from state.types import Hash
 
 log = logging.getLogger("sahara.standing")
 
@@ -71,21 +72,26 @@ def take_stock(
     guard_is_missing = not home.guard_file.exists()
     journal_is_missing = not home.journal_file.exists()
     if guard_is_missing and (vote_after is not None or not is_alone):
+        # first, for a crash between the two must not leave an empty guard that passes for whole
+        _mark_lost(home, key, genesis_hash)
         create_guard(home.guard_file, key.public_key, genesis_hash)
     with ExitStack() as on_error:
         signer = GuardedSigner(key, home.guard_file, genesis_hash)
         on_error.callback(signer.close)
         is_first = head.header.height == 0 and signer.round_highest == (0, 0)
         is_lost = guard_is_missing or (journal_is_missing and not is_first)
-        if journal_is_missing and (is_first or vote_after is not None or not is_alone):
+        is_wanted = is_first or vote_after is not None or not is_alone
+        if is_wanted and not home.journal_file.exists():
             create_journal(home.journal_file, key.public_key, genesis_hash)
         journal = Journal(home.journal_file, key.public_key, genesis_hash)
         on_error.callback(journal.close)
         reason = "guard or journal were missing" if is_lost else _older(journal, signer, key, head)
         if vote_after is not None:
-            _begin_above(
-                journal, signer, head, vote_after, is_needed=bool(reason) or journal.is_lost
-            )
+            # alone it may know more, and goes on from the head all the same: the guard remembers
+            known = at if is_alone else max(at, signer.round_passed, journal.round_highest)
+            is_needed = bool(reason) or journal.is_lost
+            _require_fit(journal, vote_after, known, is_needed=is_needed)
+            _begin_above(journal, signer, head, vote_after)
         elif reason and is_alone:
             raise VotesLost(
                 f"This node may have sent votes that it does not know: {reason}. Restore the "
@@ -100,6 +106,17 @@ def take_stock(
             _require_whole(head, at, signer.parent_highest)
         on_error.pop_all()
     return Standing(signer, Keeper(journal, signer), vote_after)
+
+
+def _mark_lost(home: Home, key: Signer, genesis_hash: Hash) -> None:
+    """Note in the journal, made where there is none, that votes were lost."""
+    if not home.journal_file.exists():
+        create_journal(home.journal_file, key.public_key, genesis_hash)
+    journal = Journal(home.journal_file, key.public_key, genesis_hash)
+    try:
+        journal.mark(lost=True)
+    finally:
+        journal.close()
 
 
 def _next_round(application: Application) -> Round:
@@ -124,15 +141,29 @@ def _older(journal: Journal, signer: GuardedSigner, key: Signer, head: Head) -> 
     return ""
 
 
-def _begin_above(
-    journal: Journal, signer: GuardedSigner, head: Head, vote_after: Round, *, is_needed: bool
-) -> None:
-    """Let the operator's word stand for what is lost: nothing is signed up to that round."""
+def _require_fit(journal: Journal, vote_after: Round, known: Round, *, is_needed: bool) -> None:
+    """Refuse the operator's word where nothing is lost, or where what is left contradicts it.
+
+    `known` is the highest round that head, guard or journal tell of. Raises GuardExists or
+    RoundUnfit.
+    """
     if not is_needed:
         raise GuardExists(
             "The guard exists and so does the journal, and both know every vote: --vote-after-loss "
             "is for the one start after a loss. Leave it out."
         )
+    if vote_after < known:
+        # what was made anew for this start must not pass for whole in the next one
+        journal.mark(lost=True)
+        raise RoundUnfit(
+            f"This node knows of round {known[0]}:{known[1]}, where it may have voted: it cannot "
+            f"vote right above {vote_after[0]}:{vote_after[1]}. Give {known[0]}:{known[1]} at "
+            "least, and a round above every vote that this key can have sent."
+        )
+
+
+def _begin_above(journal: Journal, signer: GuardedSigner, head: Head, vote_after: Round) -> None:
+    """Let the operator's word stand for what is lost: nothing is signed up to that round."""
     signer.raise_floor(vote_after[0], vote_after[1] + 1)
     signer.sync()
     journal.raise_floor(head.header.epoch, head.header.view)

@@ -278,17 +278,10 @@ def verify_signatures(transactions: Sequence[Transaction]) -> list[BadSignature 
     """Return, per transaction, what is wrong with its signatures, or None."""
     claims = [transaction.claims() for transaction in transactions]
     verdicts = iter(crypto.verify_many([claim for group in claims for claim in group]))
-    found: list[BadSignature | None] = []
-    for group in claims:
-        valid = all([next(verdicts) for _ in group])
-        found.append(
-            None
-            if valid
-            else BadSignature(
-                "A signature does not verify; sign the id of this body for this network."
-            )
-        )
-    return found
+    return [
+        transaction.refusal([next(verdicts) for _ in group])
+        for transaction, group in zip(transactions, claims, strict=True)
+    ]
 
 
 def query_context(state: State, height: int, time_ms: int, genesis_hash: Hash) -> QueryContext:

@@ -5,6 +5,7 @@ id is the digest that is signed, H(transaction, genesis_hash || body); it does n
 signatures.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Protocol
 
 import msgspec
@@ -27,6 +28,12 @@ class BadSignature(Rejected):
     """No signature of the transaction proves the account's consent on this network."""
 
     code = "tx.bad_signature"
+
+
+class BadClaim(BadSignature):
+    """The account consents, but a signature inside a message does not prove what that claims."""
+
+    code = "tx.bad_claim"
 
 
 class KeySignature(Struct):
@@ -86,6 +93,26 @@ class Transaction:
         for message in self.body.messages:
             found += message.claims(self._genesis_hash)
         return found
+
+    def refusal(self, verdicts: Sequence[bool]) -> BadSignature | None:
+        """Return what is wrong by the verdicts on `claims()`, in their order, or None."""
+        if all(verdicts):
+            return None
+        at = len(self.signatures)
+        if not all(verdicts[:at]):
+            return BadSignature(
+                "A signature does not verify; sign the id of this body for this network."
+            )
+        for number, message in enumerate(self.body.messages):
+            end = at + len(message.claims(self._genesis_hash))
+            if not all(verdicts[at:end]):
+                return BadClaim(
+                    f"The transaction is signed, but a signature inside its message {number}, "
+                    f"{type(message).__name__}, does not verify; let the key that the message "
+                    "names sign what it states, for this network."
+                )
+            at = end
+        raise AssertionError("every claim is the envelope's or a message's")
 
     def check_signer(self) -> None:
         """Raise BadSignature unless the one signing key is the account's own."""

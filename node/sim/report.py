@@ -10,6 +10,9 @@ from rich.text import Text
 
 from node.sim.scenario import Options
 
+LISTED_MAX = 12
+"""Validators that the screen names one by one."""
+
 
 class Verdict(IntEnum):
     """How a run ended; the value is the exit code."""
@@ -213,7 +216,7 @@ def screen(report: Report) -> RenderableType:
 
 
 def _lines(report: Report) -> list[tuple[str, str]]:
-    byzantine = ", ".join(f"{row.validator} {row.kind}" for row in report.byzantine) or "none"
+    byzantine = _listed([f"{row.validator} {row.kind}" for row in report.byzantine]) or "none"
     share = sum(row.stake for row in report.byzantine) / sum(report.validators)
     lines = [
         ("seed", str(report.seed)),
@@ -278,13 +281,18 @@ def _application(row: ApplicationRow | None) -> list[tuple[str, str]]:
 def _evidence(report: Report) -> str:
     if not report.evidence:
         return "none"
-    rows = ", ".join(f"{row.offender} {row.kind}" for row in report.evidence[:12])
-    more = f" and {len(report.evidence) - 12} more" if len(report.evidence) > 12 else ""
-    return f"{rows}{more}; {report.evidence_stake_fraction:.1%} of stake"
+    rows = _listed([f"{row.offender} {row.kind}" for row in report.evidence])
+    return f"{rows}; {report.evidence_stake_fraction:.1%} of stake"
+
+
+def _listed(rows: list[str]) -> str:
+    """Join the first dozen, and count the rest."""
+    more = f" and {len(rows) - LISTED_MAX} more" if len(rows) > LISTED_MAX else ""
+    return f"{', '.join(rows[:LISTED_MAX])}{more}"
 
 
 def _liveness(liveness: Liveness) -> str:
-    who = f"healed {liveness.healed}"
+    who = f"healed {_listed([str(validator) for validator in liveness.healed])}"
     if liveness.needed_deltas is not None:
         took = f"{liveness.needed_deltas:.1f} of at most {liveness.bound_deltas:.0f} Δ"
         return f"{who}, final again after {took}"

@@ -160,6 +160,8 @@ def parse_byzantine(text: str, stakes: tuple[int, ...], seed: int) -> dict[int, 
         if found["kind"] in named:
             raise WrongUsage(f"--byzantine names {found['kind']} twice; add its shares up.")
         named.add(found["kind"])
+        if float(found["count"]) == 0:
+            raise WrongUsage(f"--byzantine {quoted(part)!r} asks for nobody; leave it out.")
         if found["percent"]:
             if float(found["count"]) > 100:
                 raise WrongUsage(f"--byzantine {part} is more than all of the stake.")

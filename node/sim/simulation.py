@@ -197,7 +197,8 @@ class Simulation:
         checks = ALWAYS + SAFETY if self.rotas.is_within_bound else ALWAYS
         found += [violation for check in checks for violation in check(evidence)]
         if liveness.expected and not liveness.progressed:
-            text = f"healed {liveness.healed}, nothing final within {liveness.bound_deltas:.0f} Δ"
+            who = f"{len(liveness.healed)} validators healed"
+            text = f"{who}, nothing final within {liveness.bound_deltas:.0f} Δ"
             found.append(Violation("progress", views, text))
         return found
 

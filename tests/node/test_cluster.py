@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -276,7 +277,10 @@ async def test_all_restart_at_once(cluster: Cluster) -> None:
     cluster.agree()
 
 
-async def test_who_lost_its_journal_follows_until_it_may_vote(cluster: Cluster) -> None:
+async def test_who_lost_its_journal_follows_until_it_may_vote(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "sahara")
     await cluster.grow(3)
     member = cluster.members[2]
     member.stop()
@@ -287,6 +291,13 @@ async def test_who_lost_its_journal_follows_until_it_may_vote(cluster: Cluster) 
     assert member.standing.keeper.journal.is_lost
     await cluster.until(lambda: not member.driver.core.is_lost)
     assert not member.standing.keeper.journal.is_lost, "and this is remembered"
+    told = [
+        row for row in caplog.records if row.message in ("follows without a vote", "votes again")
+    ]
+    assert [row.message for row in told] == ["follows without a vote", "votes again"]
+    epoch, view = member.driver.core.votes_above
+    assert vars(told[1])["above"] == f"{epoch}:{view}"
+    assert view > 0
     await cluster.grow(EPOCH_BLOCKS)
     cluster.agree()
 

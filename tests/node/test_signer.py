@@ -115,14 +115,17 @@ def test_the_floor_holds_and_never_falls(path: Path, monkeypatch: pytest.MonkeyP
     assert path.stat().st_size < full // 4
     for _ in range(2):
         assert guard.floor == (0, 38)
+        assert guard.round_passed == (0, 39)
         assert guard.round_highest == (0, 39)
         with pytest.raises(GuardRefused, match="below the floor"):
             guard.sign_vote(Tag.NOTARIZE, subject(Tag.NOTARIZE, 37))
         for view, kind in product((38, 39), (Tag.NOTARIZE, Tag.FINALIZE)):
             assert guard.sign_vote(kind, subject(kind, view)) == signatures[view, kind]
         guard = reopened(guard, path)
+    guard.raise_floor(0, 50)
+    assert (guard.round_highest, guard.round_passed) == ((0, 50), (0, 49))
     guard.raise_floor(1, 0)
-    assert guard.round_highest[1] == 0
+    assert guard.round_highest == guard.round_passed == (1, 0)
     with pytest.raises(GuardRefused):
         guard.sign_vote(Tag.NOTARIZE, subject(Tag.NOTARIZE, 100))
     guard.close()

@@ -12,12 +12,14 @@ from node.signer import GuardedSigner, GuardExists, GuardMissing, GuardRefused, 
 from node.standing import RoundUnfit, VotesLost, take_stock
 from node.storage.journal import JournalMissing
 from node.storage.kv import MemoryStore
+from state.codec import replace
 from state.crypto import Tag
-from state.finality import Header, Notarize, Nullified, Proposal, Vote
+from state.finality import Header, Notarize, Nullified, Nullify, Proposal, Vote
+from state.genesis import GenesisValidator
 
 
-class Alone:
-    """A validator that is alone, its home, and what it did."""
+class Validator:
+    """A validator of some network, its home, and what it did."""
 
     def __init__(self, chain: Any, path: Path) -> None:
         self.chain = chain
@@ -50,11 +52,22 @@ class Alone:
 
 
 @pytest.fixture
-def alone(local_chain: Any, tmp_path: Path) -> Alone:
-    return Alone(local_chain, tmp_path / "home")
+def alone(local_chain: Any, tmp_path: Path) -> Validator:
+    return Validator(local_chain, tmp_path / "home")
 
 
-def test_a_new_home_and_one_that_ran(alone: Alone) -> None:
+@pytest.fixture
+def among(local_chain: Any, tmp_path: Path) -> Validator:
+    """A validator that is not alone; the other one's votes are not needed here."""
+    members = [
+        GenesisValidator(account.public_key, account.address, 10**9)
+        for account in local_chain.accounts[:2]
+    ]
+    local_chain.genesis = replace(local_chain.genesis, validators=tuple(members))
+    return Validator(local_chain, tmp_path / "home")
+
+
+def test_a_new_home_and_one_that_ran(alone: Validator) -> None:
     alone.make(0)
     alone.make(3)
     standing = alone.stock()
@@ -64,7 +77,7 @@ def test_a_new_home_and_one_that_ran(alone: Alone) -> None:
     standing.close()
 
 
-def test_the_guard_learns_what_only_the_journal_knows(alone: Alone) -> None:
+def test_the_guard_learns_what_only_the_journal_knows(alone: Validator) -> None:
     """The power failed between the two syncs: nobody has heard of the vote, but it was signed."""
     alone.make(1)
     standing = alone.stock()
@@ -87,7 +100,7 @@ def test_the_guard_learns_what_only_the_journal_knows(alone: Alone) -> None:
     guard.close()
 
 
-def test_what_is_missing_is_named_and_the_operator_decides(alone: Alone) -> None:
+def test_what_is_missing_is_named_and_the_operator_decides(alone: Validator) -> None:
     alone.make(3)
     for file, error in (
         (alone.home.journal_file, JournalMissing),
@@ -107,7 +120,7 @@ def test_what_is_missing_is_named_and_the_operator_decides(alone: Alone) -> None
             alone.stock((0, 3))
 
 
-def test_what_is_older_than_the_chain_is_noticed(alone: Alone) -> None:
+def test_what_is_older_than_the_chain_is_noticed(alone: Validator) -> None:
     alone.make(2)
     old = {path: path.read_bytes() for path in (alone.home.journal_file, alone.home.guard_file)}
     alone.make(2)
@@ -120,7 +133,84 @@ def test_what_is_older_than_the_chain_is_noticed(alone: Alone) -> None:
     alone.stock().close()
 
 
-def test_a_database_that_lost_blocks_is_refused(alone: Alone) -> None:
+@pytest.mark.parametrize("lost", ["guard_file", "journal_file"])
+def test_among_others_no_round_below_what_is_known_is_taken(among: Validator, lost: str) -> None:
+    among.make(3)
+    getattr(among.home, lost).unlink()
+    for below in ((0, 0), (0, 2)):
+        with pytest.raises(RoundUnfit, match="Give 0:3 at least"):
+            among.stock(below)
+    standing = among.stock()
+    assert standing.keeper.journal.is_lost, "what was refused has let nothing through"
+    standing.close()
+    standing = among.stock((0, 3))
+    assert not standing.keeper.journal.is_lost
+    with pytest.raises(GuardRefused, match="below the floor"):
+        standing.signer.sign_vote(Tag.NULLIFY, Nullified(0, 3))
+    standing.signer.sign_vote(Tag.NULLIFY, Nullified(0, 4))
+    standing.close()
+
+
+@pytest.mark.parametrize("lost", ["guard_file", "journal_file"])
+@pytest.mark.parametrize("blocks", [0, 2])
+def test_what_is_left_tells_of_rounds_above_the_head(
+    among: Validator, lost: str, blocks: int
+) -> None:
+    """Guard and journal know of a vote; the one that is left still does."""
+    among.make(blocks)
+    standing = among.stock()
+    subject = Nullified(0, 5)
+    signature = standing.signer.sign_vote(Tag.NULLIFY, subject)
+    standing.keeper.keep((Nullify(subject, Vote(0, signature)),))
+    standing.keeper.sync()
+    standing.close()
+    getattr(among.home, lost).unlink()
+    with pytest.raises(RoundUnfit, match="Give 0:5 at least"):
+        among.stock((0, 4))
+    standing = among.stock()
+    assert standing.keeper.journal.is_lost, "a fresh file does not pass for the lost one"
+    standing.close()
+    among.stock((0, 5)).close()
+
+
+@pytest.mark.parametrize("blocks", [0, 2])
+@pytest.mark.parametrize("both", [False, True])
+def test_a_crash_right_after_a_guard_was_made_anew_does_not_make_it_whole(
+    among: Validator, monkeypatch: pytest.MonkeyPatch, blocks: int, both: bool
+) -> None:
+    class Crash(Exception):
+        pass
+
+    def made_and_crashed(*given: Any) -> None:
+        create_guard(*given)
+        raise Crash
+
+    among.make(blocks)
+    among.home.guard_file.unlink()
+    if both:
+        among.home.journal_file.unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr("node.standing.create_guard", made_and_crashed)
+        with pytest.raises(Crash):
+            among.stock()
+    standing = among.stock()
+    assert standing.keeper.journal.is_lost
+    standing.close()
+
+
+def test_an_operators_word_binds_the_next(among: Validator) -> None:
+    among.make(2)
+    among.home.journal_file.unlink()
+    among.stock((0, 9)).close()
+    among.home.journal_file.unlink()
+    with pytest.raises(RoundUnfit, match="Give 0:9 at least"):
+        among.stock((0, 8))
+    among.stock((0, 9)).close()
+    with pytest.raises(GuardExists):
+        among.stock((0, 0))
+
+
+def test_a_database_that_lost_blocks_is_refused(alone: Validator) -> None:
     alone.make(2)
     before = dict(alone.rows.scan(b"", None))
     alone.make(2)

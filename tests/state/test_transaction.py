@@ -13,8 +13,10 @@ from state import crypto
 from state.codec import encode
 from state.errors import Malformed, Rejected
 from state.execute import verify_signatures
+from state.finality import Conflict, Notarize, Proposal, Vote
 from state.modules.all import MESSAGES
 from state.modules.bank import Burn, Transfer
+from state.modules.staking import CreateValidator, SubmitEvidence
 from state.registry import Message
 from state.transaction import (
     MESSAGES_MAX,
@@ -181,6 +183,28 @@ def test_verdicts_name_the_transaction_that_is_wrong() -> None:
     good, bad = decode(signed(transfer())), decode(signed(transfer(), bytes(32)))
     verdicts = verify_signatures([good, bad, good])
     assert [verdict is None for verdict in verdicts] == [True, False, True]
+
+
+def test_what_a_message_claims_is_told_from_what_the_account_signs() -> None:
+    created = CreateValidator(ACCOUNT, PUBLIC, bytes(64), 10**12, 0, 0)
+    votes = [
+        Notarize(Proposal(0, 3, 2, bytes([n]) * 32, NETWORK), Vote(0, bytes(64))) for n in (1, 2)
+    ]
+    proof = SubmitEvidence(0, PUBLIC, Conflict(*votes))
+    verdicts = verify_signatures(
+        [
+            decode(signed(transfer())),
+            decode(signed(transfer(created))),
+            decode(signed(transfer(Burn(1), proof, created))),
+            decode(signed(transfer(created), bytes(32))),
+        ]
+    )
+    told = [(verdict.code, verdict.sentence) for verdict in verdicts[1:] if verdict is not None]
+    assert [code for code, _ in told] == ["tx.bad_claim", "tx.bad_claim", "tx.bad_signature"]
+    assert "message 0, CreateValidator" in told[0][1]
+    assert "message 1, SubmitEvidence" in told[1][1]
+    assert verdicts[0] is None
+    assert isinstance(verdicts[1], BadSignature), "never valid, whoever brings it"
 
 
 def test_weight_is_bytes_and_signatures_and_messages() -> None:

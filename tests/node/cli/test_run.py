@@ -14,6 +14,7 @@ import pytest
 
 from node import rooms
 from node.client import Account, SyncClient
+from node.guard_file import lock_guard
 from node.keystore import load_key, read_passphrase
 from node.service import read_run_file
 from node.storage.kv import LevelDb
@@ -143,6 +144,8 @@ def test_what_a_node_refuses_to_start_with(home: Path, tmp_path: Path) -> None:
     (other / "passphrase").chmod(0o644)
     assert refused("--passphrase-file", str(other / "passphrase")).startswith("keys.exposed")
 
+    with lock_guard(home / "guard"):
+        assert refused().startswith("guard.locked")
     (home / "guard").rename(home / "kept")
     assert refused().startswith("guard.missing")
     (home / "kept").rename(home / "guard")

@@ -31,6 +31,15 @@ def test_a_run_says_everything_on_one_screen_and_as_json(tmp_path: Path) -> None
     assert report["invariants"] == list(NAMES)
 
 
+def test_a_screen_stays_one_with_a_hundred_validators() -> None:
+    done = run("--validators", "100", "--byzantine", "silent:32", "--views", "1")
+    assert done.exit_code == 0, done.output
+    lines = done.output.splitlines()
+    (healed,) = [number for number, line in enumerate(lines) if "healed" in line]
+    assert " more, final again" in " ".join(lines[healed : healed + 2])
+    assert len(lines) <= 24
+
+
 def test_a_fork_with_evidence_is_exit_code_three(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     assert run("--byzantine", "equivocator:2", "--json", str(path)).exit_code == 3
@@ -68,6 +77,8 @@ def test_a_fork_with_evidence_is_exit_code_three(tmp_path: Path) -> None:
         ("--byzantine", "silent:" + "9" * 5_000),
         ("--byzantine", "silent:NaN%"),
         ("--byzantine", "silent:101%"),
+        ("--byzantine", "equivocator:0"),
+        ("--byzantine", "silent:1,twins:0.0%"),
         ("--byzantine", "silent:1,,twins:1"),
         ("--byzantine", "silent:20%,silent:20%"),
         ("--partition", ""),

@@ -13,7 +13,7 @@ from p2p.scores import Verdict
 from p2p.topics import Topic
 from state.codec import encode
 from state.errors import Malformed, Rejected
-from state.transaction import BadSignature
+from state.transaction import BadClaim, BadSignature
 
 GENESIS = b"g" * 32
 COUNT = 4
@@ -42,6 +42,8 @@ class Pool:
         return [self._admit(transaction.wire) for transaction in transactions]
 
     def _admit(self, wire: bytes) -> Rejected | None:
+        if wire.startswith(b"forged claim"):
+            return BadClaim("forged")
         if wire.startswith(b"forged"):
             return BadSignature("forged")
         if wire.startswith(b"poor"):
@@ -186,6 +188,7 @@ async def test_what_came_with_a_proposal_is_not_asked_for(nodes: Nodes) -> None:
         (b"\xff", Verdict.INVALID),
         (encode(Brought((b"valid" + b"a" * 32, b"malformed"))), Verdict.INVALID),
         (encode(Brought((b"forged" + b"b" * 32,))), Verdict.INVALID),
+        (encode(Brought((b"forged claim" + b"b" * 32,))), Verdict.INVALID),
         (encode(Brought((b"poor" + b"c" * 32,))), Verdict.DUPLICATE),
         (encode(Brought((b"valid" + b"d" * 32,))), Verdict.USEFUL),
         (encode(Told((b"e" * 32,))), Verdict.DUPLICATE),
