@@ -1,6 +1,8 @@
-"""Consensus' messages: what decodes encodes to the same bytes, and has one topic."""
+"""What nodes of validators, and who syncs, say: what decodes encodes to the same bytes."""
 
 import random
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import msgpack
@@ -8,18 +10,34 @@ import msgpack
 from consensus.messages import MESSAGE_BYTES_MAX, Propose, decode, encode
 from fuzz.mutation import mutated
 from fuzz.seeds import golden
+from node.network import sketches
 from node.network.overlay import topic_of
+from node.sync.messages import (
+    BlocksRequest,
+    FinalRequest,
+    HeadersRequest,
+    decode_answer,
+    decode_request,
+)
 from p2p.topics import LIMITS
+from state.codec import encode as encode_state
 from state.errors import Malformed
 from state.finality import fits, justify_hash
 
 EPOCH_BLOCKS: Final = 1_000
+READERS: Final[tuple[Callable[[bytes], object], ...]] = (
+    partial(sketches.decode, bytes_max=MESSAGE_BYTES_MAX),
+    decode_request,
+    decode_answer,
+)
 
 
 def seeds() -> list[bytes]:
     """The golden messages."""
     vectors = golden("consensus.txt")
-    return [data for name, data in vectors.items() if name.startswith("message")]
+    asked = (FinalRequest(1), HeadersRequest(b"h" * 32, 9), BlocksRequest(7, 3))
+    said = [data for name, data in vectors.items() if name.startswith("message")]
+    return [*said, *[encode_state(one) for one in asked]]
 
 
 def mutate(data: bytes, size_max: int, chance: random.Random) -> bytes:
@@ -29,6 +47,13 @@ def mutate(data: bytes, size_max: int, chance: random.Random) -> bytes:
 
 def check(data: bytes) -> None:
     """Decode a message, and read it as the independent reader does."""
+    for read in READERS:
+        try:
+            found = read(data)
+        except Malformed as error:
+            assert error.sentence.endswith("."), error
+        else:
+            assert encode_state(found) == data
     try:
         message = decode(data)
     except Malformed as error:

@@ -11,14 +11,15 @@ import random
 from collections.abc import Awaitable, Callable
 
 from consensus.messages import (
+    MESSAGE_BYTES_MAX,
     Block,
     BlockReply,
     BlockRequest,
     CertificateRequest,
     Status,
-    decode,
     encode,
 )
+from node.network.sketches import decode
 from node.network.transactions import Brought, Told, Wanted
 from p2p.addresses import Address
 from p2p.announce import Announcement, sign_announce
@@ -159,7 +160,7 @@ async def echoed_votes(victim: Victim, seconds: float) -> None:
 async def _echo(peer: Peer, goes_on: Callable[[], bool]) -> None:
     while goes_on() and not peer.gone.is_set():
         for wire in peer.heard[Topic.CONSENSUS]:
-            message = decode(wire)
+            message = decode(wire, MESSAGE_BYTES_MAX)
             if isinstance(message, Nullify | Notarize):
                 twisted = Nullify(
                     Nullified(message.subject.epoch, message.subject.view + 1), message.vote
