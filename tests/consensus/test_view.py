@@ -138,6 +138,17 @@ def test_settled_3_equivocation_is_seen_again_in_what_was_logged() -> None:
     assert view.wanted(Occurrence.CERTIFIED_VALID, is_current=False) is None
 
 
+def test_r6_a_certificate_of_another_proposal_than_the_leaders_first_stops_both_votes() -> None:
+    view = fresh()
+    view.propose(ONE)
+    view.certify(Notarization(OTHER, (VOTE,)))
+    assert view.proposal == OTHER
+    assert view.equivocated
+    assert view.wanted(Occurrence.PROPOSAL_VALID, is_current=True) is None
+    assert view.wanted(Occurrence.CERTIFIED_VALID, is_current=False) is None
+    assert view.wanted(Occurrence.VIEW_LATE, is_current=True) is Tag.NULLIFY
+
+
 def test_a_conflicting_vote_never_replaces_the_proposal_and_a_certificate_does() -> None:
     view = fresh()
     view.propose(ONE)
