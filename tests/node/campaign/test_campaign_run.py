@@ -66,18 +66,22 @@ def test_the_pace_is_kept_over_bad_links_and_a_late_node_joins(tmp_path: Path) -
 def test_an_interrupt_ends_everything(tmp_path: Path) -> None:
     home = tmp_path / "net"
     running = subprocess.Popen(
-        [*COMMAND, *QUICK, "--home", str(home), "--seconds", "60", "--kind", "none"],
+        [*COMMAND, *QUICK, "--home", str(home), "--seconds", "600", "--kind", "none"],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
-    assert running.stdout is not None
-    assert running.stdout.readline() == "4 nodes make blocks.\n"
-    nodes = [pid for pid in pids() if str(home) in words_of(pid)]
-    assert len(nodes) == 4
-    running.send_signal(signal.SIGINT)
-    running.communicate(timeout=60.0)
+    with running:
+        assert running.stdout is not None
+        try:
+            assert running.stdout.readline() == "4 nodes make blocks.\n"
+            nodes = [pid for pid in pids() if str(home) in words_of(pid)]
+            assert len(nodes) == 4
+            running.send_signal(signal.SIGINT)
+            running.communicate(timeout=150.0)
+        finally:
+            running.kill()
     assert running.returncode == 1
     assert not [pid for pid in pids() if str(home) in words_of(pid)]
 
