@@ -269,12 +269,18 @@ class Service:
             self._gossip.stop()
             self._proposals.stop()
             run_file.unlink(missing_ok=True)
-            await self._network.stop()
-            await self._sync_server.stop()
-            await self._upkeep.stop()
-            await self._server.stop()
+            # Peers and clients have a moment each to hear of it, and it is the same moment.
+            outcomes = await asyncio.gather(
+                self._network.stop(),
+                self._server.stop(),
+                self._upkeep.stop(),
+                self._sync_server.stop(),
+                return_exceptions=True,
+            )
             self.close()
             log.info("stopped")
+            for error in filter(None, outcomes):
+                raise error
 
     def close(self) -> None:
         """Let go of every file."""

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -60,7 +61,7 @@ class Upkeep:
         self._pruner = Pruner(store, application.genesis)
         self._lock = asyncio.Lock()
         self._begun: Making | None = None
-        self._is_stopped = False
+        self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._due = self._due_after(application.head.header.height)
 
@@ -89,7 +90,7 @@ class Upkeep:
 
     async def stop(self) -> None:
         """Finish the piece of work under way; the database is not touched once this returns."""
-        self._is_stopped = True
+        self._stopping.set()
         if self._task is not None:
             await asyncio.wait([self._task])
         async with self._lock:
@@ -104,12 +105,13 @@ class Upkeep:
             return await self._finish(begun)
 
     async def _run(self) -> None:
-        while not self._is_stopped:
+        while not self._stopping.is_set():
             if self._config.blocks_kept:
                 await asyncio.to_thread(self._prune)
             if self._begun is not None:
                 await self._make_due()
-            await asyncio.sleep(ROUND_SECONDS)
+            with suppress(TimeoutError):  # a node that is told to stop does not wait for the round
+                await asyncio.wait_for(self._stopping.wait(), ROUND_SECONDS)
 
     async def _make_due(self) -> None:
         """Make the snapshot that was begun; one that fails is missing, and nothing else."""
@@ -132,13 +134,13 @@ class Upkeep:
         window = window_blocks(self._config.blocks_kept, self._application.params.staking)
         floor = self._application.head.header.height - window
         is_more = floor > self._pruner.floor
-        while is_more and not self._is_stopped:
+        while is_more and not self._stopping.is_set():
             start = time.monotonic()
             is_more = self._pruner.step(floor)
             _rest(start)
         if self._pruner.compaction_due:
             for _ in self._pruner.compact():
-                if self._is_stopped:
+                if self._stopping.is_set():
                     break
 
     def _make(self, begun: Making | None) -> SnapshotFolder:
@@ -150,7 +152,7 @@ class Upkeep:
                 next(begun)
             except SnapshotNotNow:
                 tries += 1
-                if tries == NOT_NOW_TRIES or self._is_stopped:
+                if tries == NOT_NOW_TRIES or self._stopping.is_set():
                     raise
                 time.sleep(NOT_NOW_SECONDS)
                 begun = None
@@ -158,7 +160,7 @@ class Upkeep:
         for piece in begun:
             if piece is not None:
                 return piece
-            if self._is_stopped:
+            if self._stopping.is_set():
                 begun.close()
                 break
             _rest(start)

@@ -35,7 +35,7 @@ from state.errors import SaharaError
 SLOW_CONSUMER = 4008
 """The close code of a WebSocket whose subscriber did not keep up."""
 
-CLOSE_SECONDS = 2.0
+CLOSE_SECONDS = 1.0
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 _PORT = re.compile(r":[0-9]*$")

@@ -227,3 +227,14 @@ async def test_a_damaged_database_is_told(tmp_path: Path, long: Chain) -> None:
     await node.until(lambda: bool(node.errors))
     await node.upkeep.stop()
     node.store.close()
+
+
+async def test_a_stop_between_two_rounds_does_not_wait_for_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.upkeep.ROUND_SECONDS", 60.0)
+    node = Node(tmp_path, blocks=2)
+    async with node.running():
+        await asyncio.sleep(0.05)  # the first round is over
+        async with asyncio.timeout(30):
+            await node.upkeep.stop()
