@@ -5,6 +5,7 @@ when no answer comes. So a thing crosses each link at most once, and an id that 
 costs a bounded number of questions. What an id means is the caller's business.
 """
 
+from array import array
 from collections import Counter, OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -24,36 +25,34 @@ WANTED_PER_PEER_MAX: Final = 65_536
 """Ids of one peer that may be waiting; what it tells beyond them is not heard."""
 ASKED_PER_PEER_MAX: Final = 1_024
 """Things that one peer is asked for at once: as much as it can send before it seems silent."""
-SEEN_MAX: Final = 262_144
+SEEN_SLOTS: Final = 262_144
 
 
 class Seen:
-    """Remembers the last ids in two generations: between half of `entries_max` and all of it."""
+    """Remembers ids, each until another one needs its slot.
 
-    __slots__ = ("_half", "_new", "_old")
+    A table of the first 8 bytes of ids, which are hashes: 2 MiB from the start, however many ids
+    come. An id is forgotten with a chance of one in `slots` for every id that comes after it; that
+    one be taken for another takes 2**64 tries.
+    """
 
-    def __init__(self, entries_max: int = SEEN_MAX) -> None:
-        self._half = max(1, entries_max // 2)
-        self._new: set[bytes] = set()
-        self._old: set[bytes] = set()
+    __slots__ = ("_mask", "_table")
 
-    def add(self, thing: bytes) -> bool:
-        """Remember an id; tell whether it is new."""
-        if thing in self._new:
-            return False
-        is_new = thing not in self._old
-        self._new.add(thing)
-        if len(self._new) >= self._half:
-            self._old, self._new = self._new, set()
-        return is_new
+    def __init__(self, slots: int = SEEN_SLOTS) -> None:
+        assert slots > 0 and slots & (slots - 1) == 0, "a power of two"
+        self._mask = slots - 1
+        self._table = array("Q", bytes(8 * slots))
+        self._table[0] = 1  # what belongs into slot 1: an id of zeros is not remembered unseen
 
-    def __contains__(self, thing: object) -> bool:
+    def add(self, thing: bytes) -> None:
+        """Remember an id."""
+        start = int.from_bytes(thing[:8], "big")
+        self._table[start & self._mask] = start
+
+    def __contains__(self, thing: bytes) -> bool:
         """Whether an id is remembered."""
-        return thing in self._new or thing in self._old
-
-    def __len__(self) -> int:
-        """How many ids are remembered, at most `entries_max`."""
-        return len(self._new) + len(self._old)
+        start = int.from_bytes(thing[:8], "big")
+        return self._table[start & self._mask] == start
 
 
 @dataclass(slots=True)

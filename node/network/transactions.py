@@ -111,7 +111,7 @@ class TransactionGossip:
         self.counts = GossipCounts()
         self._puller = Puller()
         self._seen = Seen()
-        """Transactions that were admitted, whatever became of them: not asked for again."""
+        """Transactions that were admitted, whatever became of them: not soon asked for again."""
         self._entering: dict[Hash, list[bytes]] = {}
         """What was brought and is being admitted, and who tells of it meanwhile."""
         self._news: dict[Hash, None] = {}
@@ -199,7 +199,7 @@ class TransactionGossip:
         for tx_id in ids:
             if tx_id in self._entering:
                 self._entering[tx_id].append(peer_id)
-            elif tx_id not in self._seen:
+            elif tx_id not in self._seen and self._pool.pending(tx_id) is None:
                 lacking.append(tx_id)
         self._puller.on_told(peer_id, lacking)
         self._poll()

@@ -132,6 +132,20 @@ async def test_who_comes_later_is_told_what_is_pending(nodes: Nodes) -> None:
     assert nodes[3].pool.found == {b"w" * 32: wire}
 
 
+async def test_what_is_pending_is_not_asked_for_though_its_id_was_forgotten(nodes: Nodes) -> None:
+    first, second = (bytes([at]) + b"\0" * 7 + b"i" * 24 for at in (1, 2))
+    await nodes[0].pool.admit([Read(b"", b"valid" + first)])
+    await nodes.settle()
+    await nodes[0].pool.admit([Read(b"", b"valid" + second)])  # the same slot of what was seen
+    await nodes.settle()
+    assert first not in nodes[1].gossip._seen and first in nodes[1].pool.found
+    nodes[1].heard.clear()
+    told = encode(Told((first,)))
+    nodes[2].network.send(nodes[1].network.node_id, Topic.TRANSACTIONS, told)
+    await nodes.settle()
+    assert nodes[1].heard == [(nodes[2].network.node_id, told)]
+
+
 async def test_another_is_asked_when_the_first_has_it_no_more(nodes: Nodes) -> None:
     wire = b"valid" + b"w" * 32
     one, other = nodes[1].network, nodes[2].network
