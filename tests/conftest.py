@@ -3,6 +3,7 @@
 Tests that start real nodes wait for each other when tests run side by side: they count on time.
 """
 
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -19,11 +20,20 @@ WITH_NODES = (
     *("node/sync/test_processes.py", "node/test_metrics.py", "test_bench.py", "test_soak.py"),
 )
 """Files and folders whose tests start processes of nodes."""
+GROUP = "nodes"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)  # the marks are read by what runs inside
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Generator[None, None, None]:
     """Let one worker have all tests that start nodes, one after the other."""
-    for item in items:
-        path = item.path.relative_to(TESTS).as_posix()
-        if path.startswith(WITH_NODES):
-            item.add_marker(pytest.mark.xdist_group("nodes"))
+    with_nodes = [
+        item for item in items if item.path.relative_to(TESTS).as_posix().startswith(WITH_NODES)
+    ]
+    for item in with_nodes:
+        item.add_marker(pytest.mark.xdist_group(GROUP))
+    yield
+    if getattr(config.option, "loadgroup", False):  # in a worker that goes by groups
+        lone = [item.nodeid for item in with_nodes if not item.nodeid.endswith(f"@{GROUP}")]
+        assert not lone, f"this pytest-xdist does not group tests under this pytest: {lone[:3]}"
