@@ -84,14 +84,10 @@ def _basis(
     if head is None or height >= head.header.height:
         at = 0 if head is None else head.header.height
         raise RollbackRefused(f"The chain here ends at height {at}; give one below that.")
-    found = snapshots_for(store, snapshots, genesis, height)
-    if height < 1 or (store.floor > 1 and not found):
-        raise RollbackRefused(
-            f"Height {height} cannot be reached: {_lowest(store, snapshots, genesis)}. Give a "
-            "height above that, or sync this node anew."
-        )
-    row = store.header(height)
-    if row.finalization is None:
+    lowest = _lowest(store, snapshots, genesis)
+    if lowest is None or height < lowest:
+        raise RollbackRefused(_too_low(store, height, lowest))
+    if store.header(height).finalization is None:
         raise RollbackRefused(
             f"Block {height} is final through a descendant, which would go; give height "
             f"{_certified_below(store, height)}, which has a certificate of its own."
@@ -102,22 +98,44 @@ def _basis(
             "This node is the only validator: nobody else has the blocks above, and its guard "
             "rightly lets it make no others in their place. Restore a backup of the whole home."
         )
+    found = snapshots_for(store, snapshots, genesis, height)
     return found[0] if found else None
 
 
-def _lowest(store: ChainStore, snapshots: Path, genesis: Genesis) -> str:
-    """Say how far back the blocks and snapshots that are kept here lead."""
+def _lowest(store: ChainStore, snapshots: Path, genesis: Genesis) -> int | None:
+    """Return the lowest height that can be reached from what is kept here, None for none at all.
+
+    To reach a height takes a state at or below it, every block between, and a certificate.
+    """
     assert store.head is not None, "told of a chain"
-    found = snapshots_for(store, snapshots, genesis, store.head.header.height)
+    head_height = store.head.header.height
+    found = snapshots_for(store, snapshots, genesis, head_height)
     if store.floor <= 1:
-        return "before the first block there is genesis alone"
-    if not found:
-        return f"blocks are kept from {store.floor} on, and no snapshot of a state before them"
-    lowest = found[-1].manifest(genesis.hash).crown.height
-    return f"the oldest snapshot here leads to {lowest} and what follows"
+        first = 1
+    elif found:
+        first = max(store.floor, found[-1].manifest(genesis.hash).crown.height)
+    else:
+        return None
+    certified = (h for h in range(first, head_height) if store.header(h).finalization is not None)
+    return next(certified, None)
+
+
+def _too_low(store: ChainStore, height: int, lowest: int | None) -> str:
+    """Say why a height below the lowest one cannot be reached, and which one can."""
+    if lowest is not None:
+        return (
+            f"Height {height} cannot be reached: the lowest that the blocks and snapshots kept "
+            f"here lead to is {lowest}. Give that or one above it, or sync this node anew."
+        )
+    return (
+        f"Height {height} cannot be reached, and no other: blocks are kept from {store.floor} on, "
+        "but no snapshot of a state from which they lead on to a certified block below the head. "
+        "Sync this node anew: move data/ away and start it."
+    )
 
 
 def _certified_below(store: ChainStore, height: int) -> int:
-    while height > store.floor and store.header(height).finalization is None:
+    """Return the next height below with a certificate of its own; the lowest one has it."""
+    while store.header(height).finalization is None:
         height -= 1
     return height

@@ -104,12 +104,21 @@ def test_back_and_forward_again(home: Home, height: int) -> None:
 def test_what_cannot_be_reached_is_refused_and_nothing_changes(home: Home) -> None:
     home.refused(HEIGHT, "ends at height 27")
     home.refused(HEIGHT + 5, "ends at height 27")
-    home.refused(0, "genesis alone")
+    home.refused(0, "lead to is 1. ")
     home.refused(12, "give height 11")
     home.prune(EPOCH_BLOCKS + 2)
-    home.refused(EPOCH_BLOCKS + 2, f"leads to {EPOCH_BLOCKS + 3}")
+    home.refused(EPOCH_BLOCKS + 2, f"lead to is {EPOCH_BLOCKS + 3}. ")
     home.prune(EPOCH_BLOCKS + 6)
-    home.refused(EPOCH_BLOCKS + 7, f"kept from {EPOCH_BLOCKS + 6} on")
+    home.refused(EPOCH_BLOCKS + 7, f"and no other: blocks are kept from {EPOCH_BLOCKS + 6} on")
+
+
+def test_the_height_that_a_refusal_names_is_the_lowest_that_goes(home: Home) -> None:
+    """The snapshot's own block is pruned, and the one above has no certificate of its own."""
+    crown = EPOCH_BLOCKS + 3
+    home.prune(crown + 1)
+    for height in (crown - 1, crown, crown + 1):
+        home.refused(height, f"lead to is {crown + 2}. ")
+    assert home.roll_back(crown + 2)[-1] == crown + 2
 
 
 def test_a_pruned_home_goes_back_to_its_snapshot_and_no_further(home: Home) -> None:
