@@ -40,6 +40,7 @@ from node.pool_metrics import PoolCollector
 from node.rpc.catalogue import method_of
 from node.rpc.limits import CONNECTIONS_MAX, RpcLimits
 from node.rpc.server import RpcServer
+from node.run_file import write_run_file
 from node.signer import Signer, create_guard
 from node.snapshot.serving import snapshot_handlers
 from node.standing import Standing, take_stock
@@ -55,9 +56,6 @@ from p2p.handshake import NodeKey
 from state.errors import InvariantBroken, SaharaError
 from state.genesis import Genesis
 from state.types import Hash, PublicKey, Signature
-
-RUN_FILE = "run.json"
-"""While a node runs, its process id and the address of its RPC server stand here."""
 
 DATABASE_FOLDER = "data"
 
@@ -244,10 +242,7 @@ class Service:
         )
         port = await self._server.start(self._config.rpc_host, self._config.rpc_port)
         url = f"http://{self._config.rpc_host}:{port}"
-        run_file = self._config.home / RUN_FILE
-        draft = run_file.with_suffix(".draft")
-        draft.write_text(json.dumps({"pid": os.getpid(), "rpc": url}) + "\n")
-        draft.replace(run_file)  # whoever waits for it never reads half of it
+        run_file = write_run_file(self._config.home, url)
         serving = asyncio.create_task(self._server.wait())
         serving.add_done_callback(lambda task: _end(ended, {"exception": task.exception()}))
         try:
@@ -434,13 +429,3 @@ def _watch_stdin(
 def _set_pacing(node: Host, block_interval_ms_min: int, idle_interval_ms: int) -> bool:
     """Change how long blocks wait, busy and idle, in milliseconds; for devnets."""
     return node.set_pacing(block_interval_ms_min, idle_interval_ms)
-
-
-def read_run_file(home: Path) -> dict[str, Any] | None:
-    """Return process id and RPC address of the node that runs in a home, or None."""
-    path = home / RUN_FILE
-    try:
-        found: dict[str, Any] = json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
-    return found

@@ -18,6 +18,7 @@ from rich.table import Table
 from node.client import ClientError, OutcomeNotOk, SyncClient, Unreachable
 from node.client.asynchronous import DEFAULT_URL
 from state.errors import SaharaError
+from state.types import Hash
 
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -43,10 +44,15 @@ def node_options(function: C) -> C:
 
 
 @contextmanager
-def connected(url: str, *, as_json: bool) -> Iterator[SyncClient]:
-    """Give a client to a block, and turn what it raises into a sentence and an exit code."""
+def connected(
+    url: str, *, as_json: bool, genesis_hash: Hash | None = None
+) -> Iterator[SyncClient]:
+    """Give a client to a block, and turn what it raises into a sentence and an exit code.
+
+    With `genesis_hash` it signs for that network and no other.
+    """
     try:
-        with SyncClient(url) as client:
+        with SyncClient(url, genesis_hash=genesis_hash) as client:
             yield client
     except Unreachable as error:
         fail(error.code, error.sentence, as_json=as_json, exit_code=EXIT_UNREACHABLE)

@@ -12,7 +12,7 @@ from node.cli.answers import answering
 from node.client import Refused, SyncClient, Unreachable
 from node.errors import NodeError
 from node.home import Home, open_home
-from node.service import read_run_file
+from node.run_file import read_run_file
 from node.snapshot.folder import SnapshotFolder, snapshots_in
 from node.snapshot.make import make_snapshot
 from node.snapshot.restore import restore as restore_home

@@ -10,6 +10,7 @@ from node.cli import fields
 from node.cli.answers import ask_passphrase
 from node.cli.connection import connected, default_home, node_options, show
 from node.cli.fields import Field
+from node.cli.home_node import either, home_node_option, network_of, node_for, require_network
 from node.client import Account
 from node.keystore import key_info, load_key, read_passphrase
 from node.rpc.backend import TxStatus
@@ -34,7 +35,8 @@ def _signing_options() -> list[click.Option]:
             ["--home"],
             type=click.Path(path_type=Path, file_okay=False),
             default=default_home,
-            help="Folder with the keys. [default: $SAHARA_HOME or ~/.sahara]",
+            help="Folder with the keys; its node is asked where --node names none, and its network "
+            "is the one that is signed for. [default: $SAHARA_HOME or ~/.sahara]",
         ),
         click.Option(
             ["--passphrase-file"],
@@ -72,7 +74,9 @@ def _command(module: str, message: type[Message]) -> click.Command:
     ]
 
     @node_options
+    @click.pass_context
     def send(
+        ctx: click.Context,
         url: str,
         *,
         as_json: bool,
@@ -85,7 +89,12 @@ def _command(module: str, message: type[Message]) -> click.Command:
     ) -> None:
         instruction = message(**fields.values(taken, given))
         fee_max = fields.values([_FEE], given).get("fee_max")
-        with connected(url, as_json=as_json) as client:
+        home = home.expanduser()
+        url = node_for(ctx, home, url, as_json=as_json)
+        network = network_of(home, as_json=as_json)
+        with connected(url, as_json=as_json, genesis_hash=network) as client:
+            if network is not None:
+                require_network(client, url, home, as_json=as_json)
             account = _account(home, key_name, passphrase_file)
             if dry_run:
                 show(_outcome(client.simulate(account, instruction)), as_json=as_json)
@@ -108,20 +117,24 @@ def _outcome(outcome: Outcome) -> Any:
 
 @GROUP.command("status")
 @click.argument("tx_id", metavar="ID")
+@home_node_option
 @node_options
-def status(tx_id: str, url: str, *, as_json: bool) -> None:
+@click.pass_context
+def status(ctx: click.Context, tx_id: str, url: str, home: Path | None, *, as_json: bool) -> None:
     """Show how far a transaction has come, and its outcome once it is final."""
     digest = fields.values([_HASH], {_HASH.key: tx_id})["tx_id"]
-    with connected(url, as_json=as_json) as client:
+    with connected(either(ctx, home, url, as_json=as_json), as_json=as_json) as client:
         show(client.call("tx.status", tx_id=digest.hex()), as_json=as_json)
 
 
 @GROUP.command("submit")
 @click.argument("wire", metavar="HEX")
+@home_node_option
 @node_options
-def submit(wire: str, url: str, *, as_json: bool) -> None:
+@click.pass_context
+def submit(ctx: click.Context, wire: str, url: str, home: Path | None, *, as_json: bool) -> None:
     """Submit a transaction that was signed elsewhere, as hexadecimal wire bytes."""
-    with connected(url, as_json=as_json) as client:
+    with connected(either(ctx, home, url, as_json=as_json), as_json=as_json) as client:
         show({"tx_id": client.call("tx.submit", wire=wire)}, as_json=as_json)
 
 

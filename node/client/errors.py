@@ -50,6 +50,8 @@ class WrongNetwork(ClientError):
             "client.wrong_network",
             f"The node's genesis hash is {found.hex()}, expected {expected.hex()}; use its node.",
         )
+        self.found = found
+        self.expected = expected
 
 
 class NotFinal(ClientError):

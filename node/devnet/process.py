@@ -20,7 +20,7 @@ from node.config import ENVIRONMENT_PREFIX
 from node.devnet.errors import NodeDied, NodeSilent, PortInUse
 from node.devnet.layout import Seat, free_port, p2p_host
 from node.home import HomeWishes, create_homes
-from node.service import read_run_file
+from node.run_file import read_run_file
 from state.genesis import Allocation
 from state.types import Hash
 

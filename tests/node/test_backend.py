@@ -14,6 +14,7 @@ from node.rpc.backend import Stage
 from state.block import Status
 from state.codec import encode
 from state.errors import Malformed, NotFound
+from state.execute import Expired
 from state.modules.bank import BALANCES, Balance, Transfer
 from state.modules.chain import NonceUsed
 from state.transaction import BadSignature, KeySignature, assemble
@@ -46,6 +47,27 @@ async def test_a_transaction_from_pending_to_final(local_node: Make) -> None:
     record = backend.block(1)
     assert record.transactions == (wire,)
     assert record.outcomes == (found.outcome,)
+
+
+async def test_the_last_valid_height_is_that_of_the_block_with_the_transaction(
+    local_node: Make,
+) -> None:
+    """Valid until height 1 means in block 1; only the proof speaks of the header after it."""
+    node = local_node(busy_ms=50, idle_ms=50)
+    backend = node.backend
+    last = node.chain.wire(0, 1, Transfer(RECIPIENT, 5), until=1)
+    tx_id = await backend.submit(last)
+    node.host.start()
+    await node.until(lambda: node.height >= 2)
+    found = backend.transaction_status(tx_id)
+    assert (found.stage, found.height) == (Stage.FINAL, 1)
+    assert found.outcome is not None and found.outcome.status is Status.OK
+    assert backend.block(1).transactions == (last,) and backend.block(2).transactions == ()
+    proof = backend.prove_outcome(1, 0)
+    assert (proof.height, proof.header.height) == (1, 2)
+    over = node.chain.wire(0, 2, Transfer(RECIPIENT, 5), until=node.height)
+    with pytest.raises(Expired, match=f"until height {node.height} and the next block"):
+        await backend.submit(over)
 
 
 async def test_proofs_lead_to_a_final_header(local_node: Make) -> None:

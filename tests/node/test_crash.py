@@ -19,7 +19,7 @@ from node.client import Account, SyncClient
 from node.client.errors import ClientError
 from node.keystore import load_key, read_passphrase
 from node.rpc.backend import Stage
-from node.service import read_run_file
+from node.run_file import read_run_file
 from state.modules.bank import Transfer
 from state.types import Hash
 

@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from node.addresses import format_address
 from node.cli import query, status, tx
 from node.cli.fields import Field, as_json, dashed
+from node.genesis_file import write_genesis
 from node.keystore import LIGHT_COST, Passphrase, create_key
 from node.rpc.jsonform import FORMS
 from state.modules.all import MESSAGES, MODULES
@@ -120,6 +121,38 @@ async def test_a_transfer_from_the_command_line(memory_node: Any, serve: Any, ho
     assert (sent.exit_code, json.loads(sent.output)["stage"]) == (0, "final")
     assert json.loads(told.output) == json.loads(sent.output)
     assert after.amount == 14
+
+
+async def test_a_home_names_its_node_and_its_network(
+    memory_node: Any, make_node: Any, serve: Any, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever answers on the default port is not asked, and no foreign network is signed for."""
+    from node.client import SaharaClient
+
+    foreign = make_node(accounts=4)
+    line = ["tx", "bank", "transfer", "--recipient", BOB, "--amount", "7", "--json", *signing(home)]
+    (home / "genesis.toml").write_text(write_genesis(memory_node.genesis))
+    async with serve(memory_node) as url, serve(foreign) as other, SaharaClient(url) as client:
+        await fund(memory_node, client, home)
+        idle = await run(*line)
+        (home / "run.json").write_text(json.dumps({"pid": 1, "rpc": url}))
+        sent = await run(*line)
+        told = await run("tx", "status", json.loads(sent.output)["tx_id"], "--home", str(home))
+        strange = await run(*line, "--node", other)
+        monkeypatch.setenv("SAHARA_NODE", other)
+        set_apart = await run(*line)
+    assert (idle.exit_code, code_of(idle)) == (3, "node.not_running")
+    assert (sent.exit_code, json.loads(sent.output)["stage"]) == (0, "final")
+    assert told.exit_code == 0 and "final" in told.output
+    for refused in (strange, set_apart):
+        assert (refused.exit_code, code_of(refused)) == (1, "client.wrong_network")
+        assert memory_node.genesis.hash.hex() in refused.stderr and other in refused.stderr
+        assert "Nothing was signed" in refused.stderr
+    assert foreign.height == 1, "nothing was sent to it"
+
+
+def code_of(failed: Result) -> str:
+    return str(json.loads(failed.stderr)["error"]["code"])
 
 
 async def test_exit_codes(memory_node: Any, serve: Any, home: Path) -> None:

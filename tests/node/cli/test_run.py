@@ -16,7 +16,7 @@ from node import rooms
 from node.client import Account, SyncClient
 from node.guard_file import lock_guard
 from node.keystore import load_key, read_passphrase
-from node.service import read_run_file
+from node.run_file import read_run_file
 from node.storage.kv import LevelDb
 from state.modules.bank import Transfer
 

@@ -17,7 +17,7 @@ from node import rooms
 from node.client import Account, SyncClient, Unreachable
 from node.home import NODE_KEY, HomeWishes, create_homes
 from node.keystore import key_info
-from node.service import read_run_file
+from node.run_file import read_run_file
 from state.genesis import Allocation
 from state.modules.bank import Transfer
 
