@@ -196,9 +196,9 @@ class UnlockedKey:
 
 
 def create_key(home: Path, name: str, passphrase: Passphrase, cost: ScryptCost = COST) -> PublicKey:
-    """Make a new key under `home` and return its public key.
+    """Make a new key under `home`, which is made for its owner alone where it is not there yet.
 
-    Raises KeyExists, KeyNameInvalid and PassphraseUnusable; nothing is written then.
+    Returns the public key. Raises KeyExists, KeyNameInvalid and PassphraseUnusable; nothing is written then.
     """
     path = key_path(home, name)
     if path.exists():
@@ -225,6 +225,7 @@ def create_key(home: Path, name: str, passphrase: Passphrase, cost: ScryptCost =
     sealed = cipher.encrypt(nonce, seed, unsealed.associated())
     fields = msgspec.to_builtins(msgspec.structs.replace(unsealed, sealed=sealed.hex()))
     text = json.dumps(fields, indent=2) + "\n"
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)  # `mkdir` gives it to the last one only
     write_secret(path, text.encode())
     return key.public_key
 

@@ -250,7 +250,7 @@ class ChainStore:
         """Return a final header; raises NotFound above the head."""
         row = self.header_kept(height)
         if row is None:
-            raise self._no_header(height)
+            raise self._missing("header", height)
         return row
 
     def header_kept(self, height: int) -> HeaderRow | None:
@@ -258,16 +258,21 @@ class ChainStore:
         data = self._store.get(b"h" + height.to_bytes(8, "big"))
         return None if data is None else headers.trusted(data)
 
-    def _no_header(self, height: int) -> NotFound:
+    def _missing(self, what: str, height: int) -> NotFound:
+        """Return the error of a part of a block that is asked for and not here."""
         if height < self.floor:
-            return NotFound(f"The header of block {height} is not kept here; ask an archive node.")
+            return NotFound(
+                f"The {what} of block {height} was pruned; blocks from {self.floor} on are kept "
+                "here. Ask an archive node, one that keeps every block (blocks_kept = 0): give its "
+                "RPC address, with --node or to the client."
+            )
         return NotFound(f"There is no final block of height {height} here; ask for a lower one.")
 
     def body_data(self, height: int) -> bytes:
         """Return a final block's body as bytes; raises NotFound when it is not kept."""
         data = self._store.get(b"b" + height.to_bytes(8, "big"))
         if data is None:
-            raise NotFound(f"The body of block {height} is not kept here; ask an archive node.")
+            raise self._missing("body", height)
         return data
 
     def body(self, height: int) -> Body:
@@ -328,7 +333,7 @@ class ChainStore:
         if result is None:
             data = self._store.get(b"o" + height.to_bytes(8, "big"))
             if data is None:
-                raise NotFound(f"The outcomes of block {height} are not kept here; ask an archive.")
+                raise self._missing("result", height)
             result = results.trusted(data)
             self._cache(height, result)
         return result

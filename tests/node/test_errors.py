@@ -3,7 +3,9 @@
 import re
 from pathlib import Path
 
+import node.cli.rollback
 import node.cli.run
+import node.cli.snapshot
 import node.rpc.server
 from state.errors import SaharaError
 
@@ -16,6 +18,7 @@ def leaves(kind: type[SaharaError]) -> set[type[SaharaError]]:
 
 def test_what_the_operations_page_says_of_codes() -> None:
     assert node.cli.run and node.rpc.server  # whatever can keep a node from starting is imported
+    assert node.cli.rollback and node.cli.snapshot  # and what else works on a home
     page = (ROOT / "docs" / "operations.md").read_text()
     table = page[page.index("## When it will not start") :]
     rows = [row for row in table.splitlines() if row.startswith("| `")]
@@ -23,7 +26,7 @@ def test_what_the_operations_page_says_of_codes() -> None:
     known = {kind.code for kind in leaves(SaharaError)}
     assert len(told) >= 18
     assert told <= known, told - known
-    families = ("guard.", "storage.")
-    abstract = {"guard.error", "storage.error"}
+    families = ("guard.", "storage.", "snapshot.")
+    abstract = {"guard.error", "storage.error", "snapshot.error"}
     elsewhere = {"guard.exists", "guard.refused", "storage.exists", "storage.missing"}
     assert {code for code in known if code.startswith(families)} - told == abstract | elsewhere

@@ -2,6 +2,7 @@
 
 import json
 import re
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -115,6 +116,8 @@ def test_keys(tmp_path: Path, words: Path, monkeypatch: pytest.MonkeyPatch) -> N
     home = ["--home", str(tmp_path / "home")]
     made = invoke("keys", "create", "alice", "--passphrase-file", str(words), "--json", *home)
     alice = json.loads(made.stdout)
+    folders = (tmp_path / "home", tmp_path / "home" / "keys")
+    assert [stat.S_IMODE(folder.stat().st_mode) for folder in folders] == [0o700, 0o700]
     typed = invoke("keys", "create", "bob", *home, text="correct bob\ncorrect bob\n")
     assert typed.exit_code == 0
     listed = json.loads(invoke("keys", "list", "--json", *home).stdout)

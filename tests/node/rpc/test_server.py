@@ -3,12 +3,16 @@
 import asyncio
 import itertools
 import json
+import re
 from collections.abc import Callable
+from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
+from node.rpc import server
 from node.rpc.limits import RpcLimits
 from node.rpc.server import HostUnusable, PortInUse, RpcServer
 
@@ -210,6 +214,15 @@ async def test_paths_and_verbs(memory_node: Any, serve: Any) -> None:
         status, metrics = await get(f"{url}/metrics")
     assert status == 200
     assert 'sahara_rpc_requests_total{method="chain.status",outcome="ok"} 1.0' in metrics
+
+
+def test_every_status_stands_on_the_page() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
+    told = page[page.index("HTTP statuses other than") :].split("\n\n")[0]
+    source = Path(server.__file__).read_text()
+    used = {HTTPStatus[name].value for name in re.findall(r"HTTPStatus\.([A-Z_]+)", source)}
+    assert len(used) >= 7
+    assert {int(number) for number in re.findall(r"\b[2-5]\d\d\b", told)} == used | {200, 400}
 
 
 async def test_web_pages_cannot_call(memory_node: Any, serve: Any) -> None:

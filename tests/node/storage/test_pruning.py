@@ -58,9 +58,9 @@ def test_what_lies_below_the_floor_goes_and_nothing_else(floor: int) -> None:
                 place = store.place(outcome.tx_id)
                 assert place is not None and place.height == height
         else:
-            with pytest.raises(NotFound, match="archive"):
+            with pytest.raises(NotFound, match="kept here. Ask an archive node, .* --node"):
                 store.body_data(height)
-            with pytest.raises(NotFound, match="archive"):
+            with pytest.raises(NotFound, match=f"blocks from {floor} on are kept here"):
                 store.result(height)
             for outcome in whole.store.result(height).outcomes:
                 assert store.place(outcome.tx_id) is None
