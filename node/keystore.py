@@ -198,7 +198,8 @@ class UnlockedKey:
 def create_key(home: Path, name: str, passphrase: Passphrase, cost: ScryptCost = COST) -> PublicKey:
     """Make a new key under `home`, which is made for its owner alone where it is not there yet.
 
-    Returns the public key. Raises KeyExists, KeyNameInvalid and PassphraseUnusable; nothing is written then.
+    Returns the public key. Raises KeyExists, KeyNameInvalid and PassphraseUnusable; nothing is
+    written then.
     """
     path = key_path(home, name)
     if path.exists():

@@ -1,4 +1,4 @@
-"""HOME/run.json: while a node runs, its process id and the address of its RPC server stand there."""
+"""HOME/run.json: while a node runs, its process id and the address of its RPC server."""
 
 import json
 import os

@@ -11,7 +11,6 @@ import logging
 import os
 import signal
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import uvloop
@@ -41,9 +40,9 @@ from node.rpc.catalogue import method_of
 from node.rpc.limits import CONNECTIONS_MAX, RpcLimits
 from node.rpc.server import RpcServer
 from node.run_file import write_run_file
-from node.signer import Signer, create_guard
+from node.signer import Signer
 from node.snapshot.serving import snapshot_handlers
-from node.standing import Standing, take_stock
+from node.standing import Standing, follow, take_stock
 from node.storage.chain_store import ChainStore
 from node.storage.finality_store import FinalityView
 from node.storage.kv import LevelDb
@@ -55,7 +54,7 @@ from node.upkeep import MAKE_SNAPSHOT, Upkeep
 from p2p.handshake import NodeKey
 from state.errors import InvariantBroken, SaharaError
 from state.genesis import Genesis
-from state.types import Hash, PublicKey, Signature
+from state.types import PublicKey
 
 DATABASE_FOLDER = "data"
 
@@ -211,12 +210,12 @@ class Service:
         )
 
     def _take_stock(self, key: Signer | None, node_key: NodeKey) -> Standing:
-        """Open journal and guard, and see what they are worth beside the database."""
+        """Open journal and, of a validator, guard; see what they are worth beside the database."""
         home = Home(self._config.home)
-        if key is None and not home.guard_file.exists():  # it has no votes to remember
-            create_guard(home.guard_file, node_key.node_id, self._application.genesis_hash)
-        keeper_key = _Follower(node_key) if key is None else key
-        return take_stock(home, keeper_key, self._application, self._config.loss_round)
+        vote_after = self._config.loss_round
+        if key is None:
+            return follow(home, node_key.node_id, self._application, vote_after)
+        return take_stock(home, key, self._application, vote_after)
 
     def _make_driver(self, public_key: PublicKey | None, overlay: Overlay) -> Driver:
         config, application = self._config, self._application
@@ -334,18 +333,6 @@ def _make_mempool(config: NodeConfig) -> Mempool:
             config.mempool_per_sender_max,
         )
     )
-
-
-class _Follower:
-    """Under what name a node without a validator's key keeps its journal; it is asked no vote."""
-
-    def __init__(self, node_key: NodeKey) -> None:
-        self.public_key: PublicKey = node_key.node_id
-        self._node_key = node_key
-
-    def sign(self, digest: Hash) -> Signature:
-        """Sign with the node key."""
-        return self._node_key.sign(digest)
 
 
 def run(

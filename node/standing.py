@@ -3,6 +3,11 @@
 Whoever has lost guard or journal, or has older ones than the chain, may have sent votes that it
 does not know. Among others such a node follows until finality has passed them; alone, or where not
 all others answer, it votes only where its operator says so (settled point 10).
+
+A node without a validator's key has no votes, so it has no guard and nothing to regain. It keeps a
+journal all the same: blocks that are not final yet, with which it goes on at once after a crash,
+and justifications of certified proposals, of which a snapshot's walk from genesis may need one that
+nobody sends again.
 """
 
 import logging
@@ -13,13 +18,13 @@ from typing import ClassVar
 from node.application import Application
 from node.errors import NodeError, StorageCorrupt
 from node.home import Home
-from node.keeper import Keeper
-from node.signer import GuardedSigner, GuardExists, Round, Signer, create_guard
+from node.keeper import Keeper, VoteSigner
+from node.signer import GuardedSigner, GuardExists, GuardRefused, Round, Signer, create_guard
 from node.storage.finality_store import Head
 from node.storage.journal import Journal, create_journal
 from state.crypto import Tag
-from state.finality import vote_digest
-from state.types import Hash
+from state.finality import Nullified, Proposal, SignedVote, vote_digest
+from state.types import Hash, PublicKey, Signature
 
 log = logging.getLogger("sahara.standing")
 
@@ -40,14 +45,58 @@ class RoundUnfit(NodeError):
 class Standing:
     """A node's signer and keeper, and above which round an operator lets it vote."""
 
-    signer: GuardedSigner
+    signer: GuardedSigner | None
+    """None without a validator's key."""
+
     keeper: Keeper
     vote_after: Round | None
 
     def close(self) -> None:
         """Let go of guard and journal."""
         self.keeper.close()
-        self.signer.close()
+        if self.signer is not None:
+            self.signer.close()
+
+
+class _NoVotes(VoteSigner):
+    """Who signs for a node without a validator's key: the engine asks it for no vote."""
+
+    def votes(self, validator: int) -> tuple[SignedVote, ...]:
+        """Return that there are none."""
+        return ()
+
+    def sign_vote(self, kind: Tag, subject: Proposal | Nullified, *, sync: bool) -> Signature:
+        """Refuse."""
+        raise GuardRefused("This node has no validator's key; it casts no vote.")
+
+    def sync(self) -> None:
+        """Do nothing: there is nothing to remember."""
+
+    def raise_floor(self, epoch: int, view: int) -> None:
+        """Do nothing, as above."""
+
+
+def follow(
+    home: Home, node_id: PublicKey, application: Application, vote_after: Round | None
+) -> Standing:
+    """Open the journal of a node without a validator's key, kept under its node id.
+
+    Raises JournalError, and RoundUnfit for whoever wants it to vote.
+    """
+    if vote_after is not None:
+        raise RoundUnfit(
+            "This node has no validator's key, so it has lost no votes. Leave --vote-after-loss "
+            "out, or set `key_name`."
+        )
+    head, genesis_hash = application.head.header, application.genesis_hash
+    if not home.journal_file.exists():
+        create_journal(home.journal_file, node_id, genesis_hash)
+    journal = Journal(home.journal_file, node_id, genesis_hash)
+    if journal.round_highest < (head.epoch, head.view):  # the head came by a snapshot or a backup
+        journal.raise_floor(head.epoch, head.view)
+    if journal.is_lost:
+        journal.mark(lost=False)
+    return Standing(None, Keeper(journal, _NoVotes()), None)
 
 
 def take_stock(

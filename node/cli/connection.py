@@ -44,9 +44,7 @@ def node_options(function: C) -> C:
 
 
 @contextmanager
-def connected(
-    url: str, *, as_json: bool, genesis_hash: Hash | None = None
-) -> Iterator[SyncClient]:
+def connected(url: str, *, as_json: bool, genesis_hash: Hash | None = None) -> Iterator[SyncClient]:
     """Give a client to a block, and turn what it raises into a sentence and an exit code.
 
     With `genesis_hash` it signs for that network and no other.

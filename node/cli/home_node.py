@@ -16,7 +16,6 @@ from node.run_file import read_run_file
 from state.errors import SaharaError
 from state.types import Hash
 
-
 home_node_option = click.option(
     "--home",
     type=click.Path(path_type=Path, file_okay=False),

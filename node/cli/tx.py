@@ -77,6 +77,7 @@ def _command(module: str, message: type[Message]) -> click.Command:
     @click.pass_context
     def send(
         ctx: click.Context,
+        /,
         url: str,
         *,
         as_json: bool,

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
+from consensus.inputs import VoteRefused
 from node.application import Application
 from node.errors import StorageCorrupt
 from node.home import Home
 from node.signer import GuardedSigner, GuardExists, GuardMissing, GuardRefused, create_guard
-from node.standing import RoundUnfit, VotesLost, take_stock
+from node.standing import RoundUnfit, VotesLost, follow, take_stock
 from node.storage.journal import JournalMissing
 from node.storage.kv import MemoryStore
 from state.codec import replace
@@ -208,6 +209,30 @@ def test_an_operators_word_binds_the_next(among: Validator) -> None:
     among.stock((0, 9)).close()
     with pytest.raises(GuardExists):
         among.stock((0, 0))
+
+
+def test_without_a_validators_key_nothing_is_lost_and_nothing_guarded(
+    among: Validator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its database may come from a snapshot or a backup, beside no journal or an old one."""
+    among.make(3)
+    node_id = among.chain.accounts[2].public_key
+    home = Home(among.home.path.with_name("follower"))
+    home.path.mkdir()
+    for _ in range(2):
+        standing = follow(home, node_id, among.open(), None)
+        assert not standing.keeper.journal.is_lost
+        assert standing.keeper.guarded() == ()
+        subject = Nullified(0, 4)
+        assert isinstance(standing.keeper.sign(0, Tag.NULLIFY, subject), VoteRefused)
+        standing.keeper.raise_floor(0, 4)
+        standing.keeper.sync()
+        standing.keeper.journal.mark(lost=True)  # as one was marked that passed for a voter's
+        standing.close()
+    assert {path.name for path in home.path.iterdir()} == {"journal"}
+    assert not caplog.records
+    with pytest.raises(RoundUnfit, match="no validator's key"):
+        follow(home, node_id, among.open(), (0, 3))
 
 
 def test_a_database_that_lost_blocks_is_refused(alone: Validator) -> None:

@@ -58,7 +58,7 @@ def test_what_lies_below_the_floor_goes_and_nothing_else(floor: int) -> None:
                 place = store.place(outcome.tx_id)
                 assert place is not None and place.height == height
         else:
-            with pytest.raises(NotFound, match="kept here. Ask an archive node, .* --node"):
+            with pytest.raises(NotFound, match=r"kept here\. Ask an archive node, .* --node"):
                 store.body_data(height)
             with pytest.raises(NotFound, match=f"blocks from {floor} on are kept here"):
                 store.result(height)
