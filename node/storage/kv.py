@@ -68,6 +68,10 @@ class KeyValueStore(Reader, Protocol):
         """Give back the room of what was deleted in a range; takes long for a large one."""
         ...
 
+    def size_of(self, prefix: bytes) -> int:
+        """Return about how many bytes the rows under a one-byte prefix take."""
+        ...
+
     def close(self) -> None:
         """Let go of the database; nothing may be called afterwards."""
         ...
@@ -274,6 +278,11 @@ class MemoryStore:
 
     def compact(self, start: bytes, stop: bytes) -> None:
         """Do nothing: what is deleted is gone."""
+
+    def size_of(self, prefix: bytes) -> int:
+        """Return the bytes of the rows under a one-byte prefix."""
+        rows = self.scan(prefix, bytes([prefix[0] + 1]))
+        return sum([len(key) + len(value) for key, value in rows])
 
     def close(self) -> None:
         """Keep the rows: a test opens the store again by using it."""

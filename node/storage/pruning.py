@@ -24,8 +24,18 @@ STEP_BYTES: Final = 2**21
 """A step ends with the block that passes this."""
 COMPACT_BYTES: Final = 2**25
 """So much is pruned between two compactions: each costs a rewrite of what it touches."""
+COMPACT_BYTES_MIN: Final = 2**20
+"""A small database is compacted after less, but never after less than this."""
+COMPACT_SHARE: Final = 4
+"""After less it is once what was pruned is so great a share (1/n) of the blocks that are left: then
+what is rewritten stays within some times what is given back."""
 SLICES: Final = 64
 """Rows under hashes are spread over all their keys; one slice of them is compacted at a time."""
+SLICE_BYTES: Final = 2**22
+"""Fewer and wider slices where there is less: LevelDB rewrites whole files of 2 MiB anyway."""
+
+_BY_HEIGHT: Final = (b"b", b"o", b"h")
+_BY_HASH: Final = (b"x", b"i", b"j")
 
 _floors: Decoder[int] = Decoder(int)
 _proposals: Decoder[Proposal] = Decoder(Proposal)
@@ -46,9 +56,13 @@ class Pruner:
         self._store = store
         self._genesis_hash = genesis.hash
         self._epoch_blocks = genesis.params.staking.epoch_blocks
-        self._compacted_to = self.floor
+        self._compacted_to = 0  # what was pruned before the last stop may not be compacted yet
         self._pruned_bytes = 0
-        self._slice = 0
+        self._slice_start = 0
+        self.blocks = 0
+        """Blocks that were pruned since the start."""
+        self.pruned_bytes = 0
+        """About their bytes."""
 
     @property
     def floor(self) -> int:
@@ -67,12 +81,17 @@ class Pruner:
         if height > first:
             self._store.write([(FLOOR, encode(height))], deletes, sync=False)
             self._pruned_bytes += size
+            self.blocks += height - first
+            self.pruned_bytes += size
         return height < floor_wanted
 
     @property
     def compaction_due(self) -> bool:
         """Whether enough was pruned for a compaction to be worth its cost."""
-        return self._pruned_bytes >= COMPACT_BYTES
+        if self._pruned_bytes < COMPACT_BYTES_MIN:
+            return False
+        left = sum([self._store.size_of(prefix) for prefix in _BY_HEIGHT + _BY_HASH])
+        return self._pruned_bytes >= min(COMPACT_BYTES, left // COMPACT_SHARE)
 
     def compact(self) -> Iterator[None]:
         """Give back the room of pruned blocks, and that of a slice of what stands under hashes.
@@ -80,15 +99,17 @@ class Pruner:
         Goes on piece by piece, so that whoever has to stop need not wait for the end.
         """
         start, stop = _number(self._compacted_to), _number(self.floor)
-        for prefix in (b"b", b"o", b"h"):
+        for prefix in _BY_HEIGHT:
             self._store.compact(prefix + start, prefix + stop)
             yield
-        low = bytes([256 // SLICES * self._slice])
-        high = bytes([256 // SLICES * (self._slice + 1) - 1]) + b"\xff" * 32
-        for prefix in (b"x", b"i", b"j"):
-            self._store.compact(prefix + low, prefix + high)
+        size = sum([self._store.size_of(prefix) for prefix in _BY_HASH])
+        slices = min(SLICES, size // SLICE_BYTES + 1)
+        first = self._slice_start
+        last = min(255, first + 256 // slices - 1)
+        for prefix in _BY_HASH:
+            self._store.compact(prefix + bytes([first]), prefix + bytes([last]) + b"\xff" * 32)
             yield
-        self._slice = (self._slice + 1) % SLICES
+        self._slice_start = (last + 1) % 256
         self._compacted_to, self._pruned_bytes = self.floor, 0
 
     def _prune(self, height: int, deletes: list[bytes]) -> int:

@@ -198,6 +198,7 @@ async def test_blocks_go_down_to_the_window_and_no_further(
     tmp_path: Path, long: Chain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pruning, "STEP_BLOCKS", 3)
+    monkeypatch.setattr(pruning, "COMPACT_BYTES_MIN", 1)
     monkeypatch.setattr(pruning, "COMPACT_BYTES", 1)
     node = Node(tmp_path, store=copy_of(long), blocks_kept=1)
     async with node.running():

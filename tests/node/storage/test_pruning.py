@@ -154,9 +154,56 @@ def disk_bytes(folder: Path) -> int:
     return sum([path.stat().st_size for path in folder.iterdir()])
 
 
+def test_a_small_database_gets_its_room_back_too(tmp_path: Path) -> None:
+    """Outcomes of 64 kB: nothing near what a large one is pruned of between two compactions."""
+    store = LevelDb(tmp_path / "data", create=True)
+    Chain(store).grow(HEIGHT)
+    chance = random.Random(3)
+    for height in range(1, HEIGHT):
+        store.write([(b"o" + height.to_bytes(8, "big"), chance.randbytes(2**16))], (), sync=False)
+    store.compact(b"", b"\xff")
+    before = disk_bytes(tmp_path / "data")
+    pruner = Pruner(store, GENESIS)
+    floors = []
+    for floor in range(2, HEIGHT - 4):
+        pruner.step(floor)
+        if pruner.compaction_due:
+            floors.append(floor)
+            assert len([*pruner.compact()]) == 6
+    assert 1 <= len(floors) <= 2, "a mebibyte at least lies between two of them"
+    assert disk_bytes(tmp_path / "data") < before - (floors[-1] - 1) * 2**16 + 2**17
+    store.close()
+
+
+def test_a_large_one_is_not_compacted_for_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = Chain().grow(HEIGHT)
+    monkeypatch.setattr(pruning, "COMPACT_BYTES_MIN", 1)
+    pruner = Pruner(chain.rows, GENESIS)
+    pruner.step(3)
+    assert not pruner.compaction_due, "two of 35 blocks"
+    pruner.step(HEIGHT // 2)
+    assert pruner.compaction_due
+    monkeypatch.setattr(pruning, "COMPACT_SHARE", 1)
+    assert not Pruner(chain.rows, GENESIS).compaction_due
+
+
+def test_the_slices_are_as_many_as_the_rows_are_worth(monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = Chain().grow(HEIGHT)
+    ranges: list[tuple[bytes, bytes]] = []
+    monkeypatch.setattr(chain.rows, "compact", lambda *given: ranges.append(given))
+    monkeypatch.setattr(pruning, "SLICE_BYTES", 1)
+    pruner = Pruner(chain.rows, GENESIS)
+    for _ in range(65):
+        assert len([*pruner.compact()]) == 6
+    by_id = [(start[1], stop[1]) for start, stop in ranges if start.startswith(b"x")]
+    assert by_id == [(4 * at, 4 * at + 3) for at in (*range(64), 0)]
+    monkeypatch.setattr(pruning, "SLICE_BYTES", 2**30)
+    assert len([*pruner.compact()]) == 6
+    assert (ranges[-1][0][1], ranges[-1][1][1]) == (4, 255), "the rest, at once"
+
+
 def test_the_size_on_disk_falls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Outcomes of half a megabyte each, of which four stay."""
-    monkeypatch.setattr(pruning, "SLICES", 4)
     store = LevelDb(tmp_path / "data", create=True)
     chain = Chain(store).grow(HEIGHT)
     chance = random.Random(3)
