@@ -16,6 +16,7 @@ from node.config import NodeConfig
 from node.home import Home
 from node.network.node_network import BOOK_FILE, open_book, start_sockets, write_book
 from node.snapshot.errors import SnapshotError, SnapshotNotNow, SnapshotRefused
+from node.snapshot.progress import StateSync
 from node.snapshot.restore import restore
 from node.snapshot.state_sync import Silent, fetch_newest
 from node.snapshot.walk import read_checkpoint
@@ -43,13 +44,16 @@ async def begin_with_snapshot(
     node_key: NodeKey,
     clock: Clock,
     told: "asyncio.Future[BaseException | None]",
+    state_sync: StateSync,
 ) -> bool:
     """Fill an empty home from its peers, if they can; tell whether the node is to go on.
 
-    `told` is done when the node is told to stop. Raises AddressUnusable.
+    `told` is done when the node is told to stop; `state_sync` says meanwhile where it is. Raises
+    AddressUnusable.
     """
+    state_sync.enter("asks")
     stopping = threading.Event()
-    work = asyncio.create_task(_begin(config, genesis, node_key, clock, stopping))
+    work = asyncio.create_task(_begin(config, genesis, node_key, clock, stopping, state_sync))
     await asyncio.wait((work, told), return_when=asyncio.FIRST_COMPLETED)
     if not told.done():
         await work
@@ -66,6 +70,7 @@ async def _begin(
     node_key: NodeKey,
     clock: Clock,
     stopping: threading.Event,
+    state_sync: StateSync,
 ) -> None:
     home = Home(config.home)
     validators = {validator.public_key for validator in genesis.validators}
@@ -84,12 +89,14 @@ async def _begin(
     await start_sockets(sockets, config)
     log.info("asking peers for a snapshot", extra={"wait_ms": config.state_sync_wait_ms})
     try:
-        folder = await fetch_newest(sockets, genesis, config, home.snapshots, clock)
+        folder = await fetch_newest(sockets, genesis, config, home.snapshots, clock, state_sync)
     finally:
         await sockets.stop()
         write_book(path, sockets.book)
     if folder is None:
+        state_sync.enter("failed")
         return
+    state_sync.enter("restores")
     try:
         checkpoint = read_checkpoint(config.state_sync_trust)
         progress = partial(_go_on, stopping)
@@ -97,8 +104,10 @@ async def _begin(
     except SnapshotError as error:
         if isinstance(error, SnapshotRefused):
             folder.remove()
+        state_sync.enter("failed")
         log.error("snapshot not restored", extra={"code": error.code, "reason": error.sentence})
         return
+    state_sync.enter("done")
     log.info(
         "began with a snapshot",
         extra={"height": head.header.height, "state_root": head.state_root.hex()},

@@ -4,7 +4,7 @@ What is counted comes with final blocks alone, so every node that follows the ch
 """
 
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -15,7 +15,28 @@ from node.clock import Clock
 from state.finality import Finalization, Header, Justify, ValidatorSet
 
 FINALITY_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0)
-MODES: Final = ("votes", "follows", "behind", "lost")
+MODES: Final = ("votes", "follows", "behind", "lost", "syncs")
+
+
+class Watched(Protocol):
+    """Whoever runs an engine."""
+
+    @property
+    def engine(self) -> Core | None:
+        """What the engine knows; None while it does not run."""
+        ...
+
+    @property
+    def round(self) -> tuple[int, int]:
+        """The epoch and the view of the engine; of the head while it does not run."""
+        ...
+
+
+class Nowhere:
+    """A node that has no chain yet, nor an engine."""
+
+    engine: Final = None
+    round: Final = (0, 0)
 
 
 def mode_of(core: Core) -> str:
@@ -69,29 +90,37 @@ class ConsensusMetrics:
                 missed.inc(place not in came)
 
     def watch(
-        self, core: Callable[[], Core | None], members: Callable[[int], ValidatorSet | None]
+        self,
+        engine: Watched,
+        is_syncing: Callable[[], bool],
+        members: Callable[[int], ValidatorSet | None],
     ) -> None:
-        """Show where an engine stands whenever somebody looks; None while it does not run."""
+        """Show where an engine stands whenever somebody looks, and whether it waits for a sync."""
         self.members = members
-        self._registry.register(StandingCollector(core))
+        self._registry.register(StandingCollector(engine, is_syncing))
 
 
 class StandingCollector(Collector):
     """Epoch, view and mode of an engine, as they are when somebody looks."""
 
-    def __init__(self, core: Callable[[], Core | None]) -> None:
-        self._core = core
+    def __init__(self, engine: Watched, is_syncing: Callable[[], bool]) -> None:
+        self._watched = engine
+        self._is_syncing = is_syncing
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every family; of the modes one is 1, and none while the engine does not run."""
-        core = self._core()
-        epoch, view = (0, 0) if core is None else (core.epoch.number, core.epoch.view)
+        """Yield every family; of the modes one is 1, and none right before the start.
+
+        Round and mode are always there: an engine that stands still while blocks or a snapshot come
+        from others is at the head's round, and syncs.
+        """
+        core = self._watched.engine
+        epoch, view = self._watched.round
         yield GaugeMetricFamily("sahara_consensus_epoch", "Epoch of the engine.", value=epoch)
         yield GaugeMetricFamily("sahara_consensus_view", "View of the engine.", value=view)
         modes = GaugeMetricFamily(
             "sahara_consensus_mode", "1 for how the node takes part now.", labels=["mode"]
         )
-        now = None if core is None else mode_of(core)
+        now = "syncs" if self._is_syncing() else None if core is None else mode_of(core)
         for mode in MODES:
             modes.add_metric([mode], mode == now)
         yield modes

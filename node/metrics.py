@@ -33,14 +33,20 @@ STORAGE_PARTS = {
 """The parts of the database by their key prefixes (chain_store.py, finality_store.py)."""
 
 
+def about_process() -> CollectorRegistry:
+    """Return a registry that tells of this program and its process, and nothing of a chain yet."""
+    registry = CollectorRegistry()
+    about = Gauge("sahara_build_info", "1.", ["version", "kernels"], registry=registry)
+    about.labels(VERSION, cython_ext.IMPLEMENTATION).set(1)
+    ProcessCollector(namespace="sahara", registry=registry)
+    return registry
+
+
 class NodeMetrics:
     """The node's own metrics; the registry is what `/metrics` shows."""
 
     def __init__(self, clock: Clock) -> None:
-        self.registry = own = CollectorRegistry()
-        about = Gauge("sahara_build_info", "1.", ["version", "kernels"], registry=own)
-        about.labels(VERSION, cython_ext.IMPLEMENTATION).set(1)
-        ProcessCollector(namespace="sahara", registry=own)
+        self.registry = own = about_process()
         self._clock = clock
         self._height = Gauge("sahara_height", "Height of the last final block.", registry=own)
         self._blocks = Counter("sahara_blocks", "Blocks made final.", registry=own)

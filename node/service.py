@@ -24,12 +24,13 @@ from node.beginning import begin_with_snapshot, is_needed
 from node.bodies import VerifiedWires
 from node.clock import Clock, SystemClock
 from node.config import NodeConfig
+from node.consensus_metrics import Nowhere, StandingCollector
 from node.errors import ConsensusHalted
 from node.handles import for_clients, raise_limit
 from node.home import Home
 from node.host import Host
 from node.mempool import Mempool, MempoolLimits
-from node.metrics import NodeMetrics
+from node.metrics import NodeMetrics, about_process
 from node.network.metrics import GossipCollector, NetworkCollector
 from node.network.node_network import NodeNetwork
 from node.network.overlay import Overlay
@@ -39,8 +40,11 @@ from node.pool_metrics import PoolCollector
 from node.rpc.catalogue import method_of
 from node.rpc.limits import CONNECTIONS_MAX, RpcLimits
 from node.rpc.server import RpcServer
+from node.rpc.waiting import WaitingRoom
 from node.run_file import write_run_file
 from node.signer import Signer
+from node.snapshot.metrics import StateSyncCollector
+from node.snapshot.progress import StateSync
 from node.snapshot.serving import snapshot_handlers
 from node.standing import Standing, follow, take_stock
 from node.storage.chain_store import ChainStore
@@ -51,6 +55,7 @@ from node.sync.metrics import SyncCollector
 from node.sync.server import SyncServer
 from node.sync.syncer import Syncer
 from node.upkeep import MAKE_SNAPSHOT, Upkeep
+from node.upkeep_metrics import PruningCollector
 from p2p.handshake import NodeKey
 from state.errors import InvariantBroken, SaharaError
 from state.genesis import Genesis
@@ -74,8 +79,10 @@ class Service:
         key: Signer | None,
         node_key: NodeKey,
         clock: Clock,
+        state_sync: StateSync,
     ) -> None:
         self._config = config
+        self._state_sync = state_sync
         self._clock = clock
         self._metrics = NodeMetrics(clock)
         database = LevelDb(config.home / DATABASE_FOLDER, create=True)
@@ -170,11 +177,14 @@ class Service:
     def _show(self, mempool: Mempool) -> None:
         """Let `/metrics` show every part of the node."""
         registry = self._metrics.registry
-        self._metrics.consensus.watch(lambda: self._host.engine, self._store.finality.members)
+        syncer, finality = self._syncer, self._store.finality
+        self._metrics.consensus.watch(self._host, lambda: syncer.is_syncing, finality.members)
         registry.register(PoolCollector(mempool, self._backend.counts))
         registry.register(NetworkCollector(self._network.sockets, self._clock.now_ms))
         registry.register(GossipCollector(self._gossip))
-        registry.register(SyncCollector(self._syncer, self._sync_server))
+        registry.register(SyncCollector(syncer, self._sync_server))
+        registry.register(StateSyncCollector(self._state_sync))
+        registry.register(PruningCollector(self._upkeep))
 
     def _make_sync_server(self, database: LevelDb, clock: Clock) -> SyncServer:
         genesis_hash, snapshots = self._application.genesis_hash, Home(self._config.home).snapshots
@@ -349,11 +359,14 @@ def run(
     a home, database or port that cannot serve.
     """
     clock = SystemClock()
+    state_sync = StateSync()
     if is_needed(config, genesis, clock):
-        begin = _begin(config, genesis, node_key, clock, stop_with_stdin=stop_with_stdin)
+        begin = _begin(
+            config, genesis, node_key, clock, state_sync, stop_with_stdin=stop_with_stdin
+        )
         if not uvloop.run(begin):
             return 0
-    service = Service(config, genesis, key, node_key, clock)
+    service = Service(config, genesis, key, node_key, clock, state_sync)
     gc.freeze()
     return uvloop.run(service.run(stop_with_stdin=stop_with_stdin))
 
@@ -363,15 +376,24 @@ async def _begin(
     genesis: Genesis,
     node_key: NodeKey,
     clock: Clock,
+    state_sync: StateSync,
     *,
     stop_with_stdin: bool,
 ) -> bool:
     """Begin with a snapshot of the peers; tell whether the node is to go on."""
     loop = asyncio.get_running_loop()
     ended = _until_told(loop, stop_with_stdin=stop_with_stdin)
+    registry = about_process()
+    registry.register(StateSyncCollector(state_sync))
+    registry.register(StandingCollector(Nowhere(), lambda: state_sync.is_active))
+    room = WaitingRoom(state_sync, registry, RpcLimits(hosts=config.hosts))
+    port = await room.start(config.rpc_host, config.rpc_port)
+    run_file = write_run_file(config.home, f"http://{config.rpc_host}:{port}")
     try:
-        return await begin_with_snapshot(config, genesis, node_key, clock, ended)
+        return await begin_with_snapshot(config, genesis, node_key, clock, ended, state_sync)
     finally:
+        run_file.unlink(missing_ok=True)
+        await room.stop()
         loop.remove_reader(STDIN)
 
 

@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -42,6 +43,14 @@ class Syncing(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class Spent:
+    """Seconds that pruning has taken since the start."""
+
+    pruning: float = 0.0
+    compacting: float = 0.0
+
+
 class Upkeep:
     """Keeps one node's disk as its settings say."""
 
@@ -58,7 +67,8 @@ class Upkeep:
         self._config = config
         self._folder = folder
         self._syncing = syncing
-        self._pruner = Pruner(store, application.genesis)
+        self.pruner = Pruner(store, application.genesis)
+        self.spent = Spent()
         self._lock = asyncio.Lock()
         self._begun: Making | None = None
         self._stopping = asyncio.Event()
@@ -133,15 +143,18 @@ class Upkeep:
         """Prune down to the window and, now and then, give back the room."""
         window = window_blocks(self._config.blocks_kept, self._application.params.staking)
         floor = self._application.head.header.height - window
-        is_more = floor > self._pruner.floor
+        is_more = floor > self.pruner.floor
         while is_more and not self._stopping.is_set():
             start = time.monotonic()
-            is_more = self._pruner.step(floor)
+            is_more = self.pruner.step(floor)
             _rest(start)
-        if self._pruner.compaction_due:
-            for _ in self._pruner.compact():
+            self.spent.pruning += time.monotonic() - start
+        if self.pruner.compaction_due:
+            start = time.monotonic()
+            for _ in self.pruner.compact():
                 if self._stopping.is_set():
                     break
+            self.spent.compacting += time.monotonic() - start
 
     def _make(self, begun: Making | None) -> SnapshotFolder:
         """Finish a snapshot, or make one of the next moment that allows it."""

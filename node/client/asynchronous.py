@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Self, cast
 
 import aiohttp
@@ -143,7 +144,10 @@ class SaharaClient:
             async with session.post(
                 self.url, data=body, headers={"Content-Type": "application/json"}
             ) as response:
-                return await response.read()
+                answer = await response.read()
+                if response.status == HTTPStatus.SERVICE_UNAVAILABLE:
+                    raise protocol.not_serving(self.url, answer)
+                return answer
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unreachable(
                 f"No answer from {self.url} ({error or type(error).__name__}); is the node running?"

@@ -112,6 +112,11 @@ def results_of(body: bytes, count: int) -> list[Any | Refused]:
     return [found[index] for index in range(count)]
 
 
+def not_serving(url: str, body: bytes) -> Unreachable:
+    """Return the error of a node that has no chain yet to ask about, with what it says of that."""
+    return Unreachable(f"{url} does not serve yet. {_error_of(_parsed(body)).sentence}")
+
+
 def _parsed(body: bytes) -> Any:
     try:
         return _decode(body)

@@ -8,8 +8,8 @@ import asyncio
 import errno
 import ipaddress
 import re
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from socket import gaierror
 from typing import Any, ClassVar
@@ -55,6 +55,25 @@ class HostUnusable(SaharaError):
     code: ClassVar[str] = "rpc.host_unusable"
 
 
+@contextmanager
+def naming_address(host: str, port: int) -> Iterator[None]:
+    """Turn what the system says of an address into HostUnusable or PortInUse."""
+    try:
+        yield
+    except gaierror as error:
+        raise HostUnusable(
+            f"rpc_host is '{host}', which is no address of this machine ({error.strerror}); "
+            "use 127.0.0.1, 0.0.0.0, or an address that this machine has."
+        ) from error
+    except OSError as error:
+        if error.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
+            raise
+        raise PortInUse(
+            f"Cannot listen on {host}:{port} ({error.strerror}); stop what listens there or "
+            "choose another rpc_port or rpc_host."
+        ) from error
+
+
 class RpcServer:
     """Serves one backend; `start` returns the port, `wait` raises what broke it, `stop` ends it."""
 
@@ -84,7 +103,7 @@ class RpcServer:
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
         """Listen, and return the port; raises PortInUse."""
-        self._on_loopback = host in LOOPBACK_NAMES or _is_loopback(host)
+        self._on_loopback = host in LOOPBACK_NAMES or is_loopback(host)
         loop = asyncio.get_running_loop()
         self._server = _Listening(
             self._handle,
@@ -95,20 +114,8 @@ class RpcServer:
             access_log=None,
             logger=LOGGER,
         )
-        try:
+        with naming_address(host, port):
             self._listener = await loop.create_server(self._protocol, host, port, backlog=1_024)
-        except gaierror as error:
-            raise HostUnusable(
-                f"rpc_host is '{host}', which is no address of this machine ({error.strerror}); "
-                "use 127.0.0.1, 0.0.0.0, or an address that this machine has."
-            ) from error
-        except OSError as error:
-            if error.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
-                raise
-            raise PortInUse(
-                f"Cannot listen on {host}:{port} ({error.strerror}); stop what listens there or "
-                "choose another rpc_port or rpc_host."
-            ) from error
         self._following = asyncio.create_task(self._hub.run())
         bound: int = self._listener.sockets[0].getsockname()[1]
         return bound
@@ -241,7 +248,7 @@ class RpcServer:
             return _failed(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._too_large())
         headers = dict(_JSON)
         caller = self._caller(request)
-        if not _is_loopback(request.remote):
+        if not is_loopback(request.remote):
             left = self._take(request.remote or "", body)
             headers["X-RateLimit-Remaining"] = str(max(0, left))
             if left < 0:
@@ -271,11 +278,11 @@ class RpcServer:
         return None
 
     def _accepts_host(self, host: str) -> bool:
-        name = _PORT.sub("", host)
+        name = host_name(host)
         return name in LOOPBACK_NAMES or name in self._limits.hosts
 
     def _caller(self, request: web.BaseRequest, subscriber: Subscriber | None = None) -> Caller:
-        trusted = self._limits.unsafe_from_anywhere or _is_loopback(request.remote)
+        trusted = self._limits.unsafe_from_anywhere or is_loopback(request.remote)
         return Caller(trusted, subscriber)
 
     def _take(self, address: str, body: bytes) -> int:
@@ -330,7 +337,7 @@ class RpcServer:
         self, socket: web.WebSocketResponse, request: web.BaseRequest, subscriber: Subscriber
     ) -> None:
         caller = self._caller(request, subscriber)
-        limited = not _is_loopback(request.remote)
+        limited = not is_loopback(request.remote)
         async for message in socket:
             if message.type is not WSMsgType.TEXT:
                 await socket.close(code=WSCloseCode.UNSUPPORTED_DATA, message=b"send text")
@@ -396,7 +403,13 @@ class _Refusal(asyncio.Protocol):
         transport.close()
 
 
-def _is_loopback(address: str | None) -> bool:
+def host_name(host: str) -> str:
+    """Return a header `Host` without its port."""
+    return _PORT.sub("", host)
+
+
+def is_loopback(address: str | None) -> bool:
+    """Tell whether an address is one of this machine alone."""
     if address == "127.0.0.1":
         return True
     try:

@@ -25,6 +25,7 @@ from node.snapshot.form import (
     Steps,
     check_manifest,
 )
+from node.snapshot.progress import StateSync
 from node.snapshot.sources import NoSource, Sources
 from node.snapshot.walk import Checkpoint, Walk
 from node.snapshot.wire import (
@@ -71,16 +72,19 @@ class Fetch:
         checkpoint: Checkpoint | None,
         folder: Path,
         age_blocks_max: int,
+        progress: StateSync,
     ) -> None:
         self._sources = sources
         self._genesis = genesis
         self._checkpoint = checkpoint
         self._folder = folder
         self._age_blocks_max = age_blocks_max
+        self._progress = progress
 
     async def run(self, crown_id: bytes) -> SnapshotFolder:
         """Return the snapshot of a crown, whole and checked; raises SnapshotError."""
         peer_id, manifest = await self._manifest(crown_id)
+        self._progress.choose(manifest.height, len(manifest.marks))
         draft = SnapshotFolder(self._folder / f"{manifest.height}{FETCHING_SUFFIX}")
         if not draft.path.is_dir():  # otherwise its chunks are good for as much as they prove
             draft.begin()
@@ -172,6 +176,8 @@ class Fetch:
     async def _chunks(self, manifest: Manifest, crown_id: bytes, draft: SnapshotFolder) -> None:
         """Fetch what is missing, from all who have it at once; each chunk is checked alone."""
         missing = deque(await asyncio.to_thread(_missing, manifest, draft))
+        self._progress.enter("fetches")
+        self._progress.chunks_here = len(manifest.marks) - len(missing)
         log.info(
             "fetching snapshot",
             extra={
@@ -217,6 +223,8 @@ class Fetch:
                 await asyncio.sleep(RETRY_SECONDS * self._sources.failures(peer_id))
             else:
                 await asyncio.to_thread(draft.write, chunk_name(index), data)
+                self._progress.chunks_here += 1
+                self._progress.chunk_bytes += len(data)
 
 
 def _read_manifest(crown_id: bytes, genesis: Genesis, data: bytes) -> Manifest:

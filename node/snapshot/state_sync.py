@@ -14,6 +14,7 @@ from node.history_settings import HistorySettings
 from node.snapshot.errors import SnapshotError
 from node.snapshot.fetch import Fetch
 from node.snapshot.folder import SnapshotFolder
+from node.snapshot.progress import StateSync
 from node.snapshot.sources import Sources
 from node.snapshot.walk import read_checkpoint
 from p2p.interface import Delivery, Network, Request
@@ -48,7 +49,12 @@ class Silent:
 
 
 async def fetch_newest(
-    network: Network, genesis: Genesis, config: HistorySettings, folder: Path, clock: Clock
+    network: Network,
+    genesis: Genesis,
+    config: HistorySettings,
+    folder: Path,
+    clock: Clock,
+    progress: StateSync,
 ) -> SnapshotFolder | None:
     """Return the newest snapshot of the connected peers, whole and checked; None to fall back."""
     sources = Sources(network)
@@ -58,10 +64,12 @@ async def fetch_newest(
         read_checkpoint(config.state_sync_trust),
         folder,
         config.state_sync_age_blocks_max,
+        progress,
     )
     failed: set[bytes] = set()
     reason = "no peer has one"
     for _ in range(TRIES_MAX):
+        progress.enter("asks")
         crown_id = await _choose(sources, failed, config.state_sync_wait_ms, clock)
         if crown_id is None:
             break

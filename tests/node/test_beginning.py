@@ -18,6 +18,7 @@ from node.config import NodeConfig
 from node.network.node_network import BOOK_FILE, AddressUnusable
 from node.snapshot.errors import SnapshotRefused
 from node.snapshot.folder import snapshots_in
+from node.snapshot.progress import StateSync
 from node.snapshot.serving import snapshot_handlers
 from node.snapshot.state_sync import Silent
 from node.storage.finality_store import FinalityView
@@ -75,11 +76,18 @@ def config(home: Path, **settings: Any) -> NodeConfig:
     return replace(made, **settings)
 
 
-async def begun(found: NodeConfig, told: "asyncio.Future[Any] | None" = None) -> bool:
+async def begun(
+    found: NodeConfig,
+    told: "asyncio.Future[Any] | None" = None,
+    state_sync: StateSync | None = None,
+) -> bool:
     """Begin, within a deadline; nobody tells the node to stop unless `told` says so."""
     told = asyncio.get_running_loop().create_future() if told is None else told
     async with asyncio.timeout(60):
-        return await begin_with_snapshot(found, GENESIS, NodeKey(b"\x09" * 32), CLOCK, told)
+        key = NodeKey(b"\x09" * 32)
+        return await begin_with_snapshot(
+            found, GENESIS, key, CLOCK, told, state_sync or StateSync()
+        )
 
 
 def test_who_has_blocks_or_nobody_to_ask_does_not_ask(tmp_path: Path) -> None:
@@ -105,7 +113,10 @@ async def test_a_home_begins_with_the_snapshot_of_a_peer(tmp_path: Path) -> None
     taken(peer.chain.rows, tmp_path / "shelf")
     async with peer.running() as address:
         found = config(tmp_path / "home", p2p_persistent_peers=address)
-        assert await begun(found)
+        state_sync = StateSync()
+        assert await begun(found, None, state_sync)
+    assert (state_sync.stage, state_sync.height) == ("done", 2 * EPOCH_BLOCKS + 1)
+    assert state_sync.chunks_here == state_sync.chunks > 0 < state_sync.chunk_bytes
     store = LevelDb(tmp_path / "home" / "data", create=False)
     assert Chain(store).application.head == peer.chain.application.head
     store.close()
@@ -117,7 +128,9 @@ async def test_without_a_snapshot_the_home_stays_empty(tmp_path: Path) -> None:
     peer = Peer(tmp_path / "shelf")
     async with peer.running() as address:
         found = config(tmp_path / "home", p2p_persistent_peers=address, state_sync_wait_ms=500)
-        assert await begun(found)
+        state_sync = StateSync()
+        assert await begun(found, None, state_sync)
+    assert (state_sync.stage, state_sync.is_active) == ("failed", False)
     assert not (tmp_path / "home" / "data").exists()
 
 

@@ -93,8 +93,9 @@ def test_the_engine_is_shown_as_it_stands(
         **{"is_lost": False, "is_behind": False, "awaits_epoch": False, **engine}, epoch=epoch
     )
     assert mode_of(core) == mode
-    running: list[Any] = [None]
-    ConsensusMetrics(Clock(), registry).watch(lambda: running[0], lambda _: None)
+    host: Any = SimpleNamespace(engine=None, round=(4, 16))
+    syncing: list[bool] = []
+    ConsensusMetrics(Clock(), registry).watch(host, lambda: bool(syncing), lambda _: None)
 
     def modes() -> dict[str, float | None]:
         return {
@@ -102,7 +103,12 @@ def test_the_engine_is_shown_as_it_stands(
         }
 
     assert {*modes().values()} == {0.0}, "it does not run"
-    running[0] = core
+    syncing.append(True)
+    assert [one for one, is_now in modes().items() if is_now] == ["syncs"]
+    assert registry.get_sample_value("sahara_consensus_epoch") == 4, "that of the head"
+    assert registry.get_sample_value("sahara_consensus_view") == 16
+    syncing.clear()
+    host.engine, host.round = core, (5, 17)
     assert [one for one, is_now in modes().items() if is_now] == [mode]
     assert registry.get_sample_value("sahara_consensus_epoch") == 5
     assert registry.get_sample_value("sahara_consensus_view") == 17

@@ -63,7 +63,10 @@ def test_what_is_counted_and_timed(tmp_path: Path) -> None:
     }
 
 
-GROUPS = ("consensus", "p2p", "mempool", "gossip", "stage", "storage", "rpc", "process")
+GROUPS = (
+    *("consensus", "p2p", "mempool", "gossip", "stage", "storage", "rpc", "process"),
+    *("sync", "state_sync", "pruning"),
+)
 """What a node has to tell of, by the first word of the names."""
 
 
@@ -111,7 +114,7 @@ def test_names_begin_alike_and_end_in_their_unit(families: dict[str, Metric]) ->
     nouns = {
         *("height", "blocks", "transactions", "requests", "websockets", "epoch", "view", "mode"),
         *("views", "votes", "admitted", "refused", "dropped", "wanted", "peers", "messages"),
-        *("drops", "bans", "verdicts", "endings", "active"),
+        *("drops", "bans", "verdicts", "endings", "active", "stage", "chunks"),
     }
     for name, family in families.items():
         assert name.startswith("sahara_"), name
@@ -182,5 +185,5 @@ def test_alerts_ask_for_metrics_that_exist(samples: set[str]) -> None:
         assert asked or expression.startswith("up{")
         assert {"severity:", "summary:", "action:"} <= {*re.findall(r"\w+:", rule)}
         assert f"`{rule.split()[0]}`" in page
-    for group in ("consensus", "p2p", "mempool", "storage", "process"):
+    for group in ("consensus", "p2p", "mempool", "storage", "process", "sync", "state_sync"):
         assert any(name.startswith(f"sahara_{group}_") for name in of_all), group

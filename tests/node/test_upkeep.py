@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from node import upkeep
 from node.history_settings import HistorySettings
@@ -17,6 +18,7 @@ from node.snapshot.restore import restore_into
 from node.storage import pruning
 from node.storage.kv import KeyValueStore, LevelDb, MemoryStore
 from node.upkeep import Upkeep
+from node.upkeep_metrics import PruningCollector
 from tests.node.sync.chains import EPOCH_BLOCKS, GENESIS, Chain
 
 WINDOW = GENESIS.params.staking.evidence_blocks + EPOCH_BLOCKS
@@ -207,8 +209,14 @@ async def test_blocks_go_down_to_the_window_and_no_further(
         node.chain.nonce = long.nonce
         node.grow(5)
         await node.until(lambda: node.chain.store.floor == 17)
-        await node.until(lambda: not node.upkeep._pruner.compaction_due)
+        await node.until(lambda: not node.upkeep.pruner.compaction_due)
         assert node.chain.store.floor == 17
+    registry = CollectorRegistry()
+    registry.register(PruningCollector(node.upkeep))
+    value = registry.get_sample_value
+    assert value("sahara_pruning_height") == 17 and value("sahara_pruning_blocks_total") == 16
+    for name in ("bytes", "seconds", "compaction_seconds"):
+        assert (value(f"sahara_pruning_{name}_total") or 0) > 0, name
 
 
 async def test_an_archive_keeps_everything(tmp_path: Path, long: Chain) -> None:

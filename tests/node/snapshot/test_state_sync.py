@@ -15,6 +15,7 @@ from node.history_settings import HistorySettings
 from node.snapshot import cutting, fetch, make, serving, sources, state_sync
 from node.snapshot.folder import BLOCK, SnapshotFolder, snapshots_in
 from node.snapshot.form import Manifest, Offer
+from node.snapshot.progress import StateSync
 from node.snapshot.restore import restore_into
 from node.snapshot.serving import snapshot_handlers
 from node.snapshot.state_sync import Silent, fetch_newest
@@ -124,7 +125,7 @@ class World:
     async def begin(self, **settings: Any) -> SnapshotFolder | None:
         config = changed(HistorySettings(state_sync_wait_ms=400), **settings)
         async with asyncio.timeout(30), self.running():
-            return await fetch_newest(self.network, GENESIS, config, self.home, CLOCK)
+            return await fetch_newest(self.network, GENESIS, config, self.home, CLOCK, StateSync())
 
     async def until(self, condition: Callable[[], bool]) -> None:
         while True:
@@ -402,7 +403,8 @@ async def test_what_was_fetched_before_is_not_fetched_again(world: World) -> Non
     name = world.add()
     config = HistorySettings(state_sync_wait_ms=400)
     async with asyncio.timeout(30), world.running():
-        work = asyncio.create_task(fetch_newest(world.network, GENESIS, config, world.home, CLOCK))
+        fetching = fetch_newest(world.network, GENESIS, config, world.home, CLOCK, StateSync())
+        work = asyncio.create_task(fetching)
         await world.until(lambda: world.asked_of(name, ChunkRequest) >= 5)
         work.cancel()
         with suppress(asyncio.CancelledError):
