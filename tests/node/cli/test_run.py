@@ -128,6 +128,19 @@ def test_a_node_lives_through_kill_and_replays_to_the_same_roots(home: Path) -> 
     assert compiled["height"] > before["height"]
 
 
+def test_a_full_node_has_no_guard_and_says_nothing_of_votes(home: Path, tmp_path: Path) -> None:
+    full = tmp_path / "full"
+    joined = ("--profile", "full", "--genesis", str(home / "genesis.toml"))
+    assert sahara("init", "--home", str(full), *joined)[0] == 0
+    for _ in range(2):
+        code, logged = Node(full).end(signal.SIGTERM)
+        assert (code, "vote" in logged) == (0, False), logged
+        (full / "journal").unlink()
+    assert not [path.name for path in full.iterdir() if path.name.startswith("guard")]
+    code, _, said = sahara("run", "--home", str(full), "--vote-after-loss", "0:0")
+    assert (code, said.splitlines()[-1].split(":")[0]) == (1, "node.round_unfit")
+
+
 def test_what_a_node_refuses_to_start_with(home: Path, tmp_path: Path) -> None:
     def refused(*flags: str, **more: str) -> str:
         code, _, said = sahara("run", "--home", str(home), *flags, **more)
