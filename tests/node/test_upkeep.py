@@ -183,7 +183,7 @@ async def test_a_stop_leaves_no_draft_and_does_not_wait(
     node.store.close()
 
     node = Node(tmp_path / "other", snapshot_every_blocks=5)
-    monkeypatch.setattr(upkeep, "_rest", lambda _: node.upkeep.__setattr__("_is_stopped", True))
+    monkeypatch.setattr(upkeep, "_rest", lambda _: node.upkeep._stopping.set())
     async with node.running():
         node.grow(6)
         await node.until(lambda: node.upkeep._begun is None)
