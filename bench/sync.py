@@ -1,14 +1,16 @@
 """Block sync from genesis over loopback: full blocks of transfers from several peers at once.
 
-Run as `python -m bench.sync [--block N] [--blocks N] [--accounts N] [--peers N]`. A chain, its
-blocks full of signed transfers between random accounts, is made once. Another process serves it on
-several addresses of loopback. Then this process takes it over into an empty database: everything
-counts, from the first question to the last synced commit. The limit is what no node avoids that
-believes nobody: in the same run the same blocks are executed and committed with their bodies
-checked beforehand (`bare`), and `over_bare` says how much longer the sync takes. Where processors
-are shared, seconds of processors say more: `cpu_over_both` compares those of the sync with those of
-the bare execution and of the checks of bodies, signatures most of all, which a validator does, too.
-`slowest_turn_ms` is how long the event loop of the serving process stood still at most.
+Run as `python -m bench.sync [--block N] [--blocks N] [--accounts N] [--peers N] [--epoch N]
+[--round-trip-ms N]`. A chain, its blocks full of signed transfers between random accounts, is made
+once. Another process serves it on several addresses of loopback. Then this process takes it over
+into an empty database: everything counts, from the first question to the last synced commit. The
+limit is what no node avoids that believes nobody: in the same run the same blocks are executed and
+committed with their bodies checked beforehand (`bare`), and `over_bare` says how much longer the
+sync takes. Where processors are shared, seconds of processors say more: `cpu_over_both` compares
+those of the sync with those of the bare execution and of the checks of bodies, signatures most of
+all, which a validator does, too. `slowest_turn_ms` is how long the event loop of the serving
+process stood still at most. `--epoch` is how many heights an epoch has, and `--round-trip-ms` how
+long each question is held back besides, as if peers were far away.
 """
 
 import argparse
@@ -47,6 +49,8 @@ from node.sync.server import SyncServer
 from node.sync.syncer import Syncer
 from p2p import NetworkSettings, NodeKey, PeerBook, SocketNetwork, Target
 from p2p.addresses import Address
+from p2p.interface import Request
+from state.codec import replace
 from state.crypto import Tag
 from state.finality import (
     Finalization,
@@ -61,6 +65,7 @@ from state.finality import (
     vote_digest,
 )
 from state.genesis import Genesis
+from state.params import StakingParams
 
 Seconds = tuple[float, float]
 """Of the clock, and of all threads of this process."""
@@ -70,6 +75,12 @@ HOST = "127.0.0.1"
 TICK_S = 0.002
 BEHIND = 1
 """Whoever is further behind syncs here, so that a short chain will do."""
+
+
+def with_epochs(genesis: Genesis, epoch_blocks: int) -> Genesis:
+    """Return a network whose epochs have so many heights."""
+    staking = replace(genesis.params.staking, epoch_blocks=epoch_blocks)
+    return replace(genesis, params=replace(genesis.params, staking=staking))
 
 
 def open_chain(folder: Path, genesis: Genesis) -> tuple[ChainStore, Application]:
@@ -86,17 +97,19 @@ def make_chain(folder: Path, genesis: Genesis, key: SigningKey, batches: list[li
     store, application = open_chain(folder, genesis)
     for wires in batches:
         head, info = application.head, application.epoch_info()
+        is_first = head.header.height % application.epoch_blocks == 0
+        parent_view = 0 if is_first else head.header.view
         found = [application.decoder.decode(wire, bytes_max=2**17) for wire in wires]
         built = application.build(head.block_id, found)
-        view = head.header.height + 1
+        view = parent_view + 1
         justify = Justify(head.finalization, ())
         header = Header(
-            height=view,
+            height=head.header.height + 1,
             epoch=info.epoch,
             view=view,
-            parent_view=view - 1,
+            parent_view=parent_view,
             parent_id=head.block_id,
-            time_ms=view * 1_000,
+            time_ms=(head.header.height + 1) * 1_000,
             proposer=info.validators[0].account,
             tx_root=built.tx_root,
             evidence_root=built.evidence_root,
@@ -169,14 +182,25 @@ class Quiet:
         return self._status
 
 
-async def serve(folder: Path, genesis: Genesis, peers: int, pipe: Connection) -> None:
+class FarServer(SyncServer):
+    """Hears every question late, as if it were far away."""
+
+    late_ms = 0
+
+    def on_request(self, request: Request) -> None:
+        """Take the question once it would have come and its answer gone."""
+        asyncio.get_running_loop().call_later(self.late_ms / 1e3, super().on_request, request)
+
+
+async def serve(folder: Path, genesis: Genesis, peers: int, late_ms: int, pipe: Connection) -> None:
     """Serve a chain on several sockets until the other side is done; tell the slowest turn."""
     store, _ = open_chain(folder, genesis)
     head = store.head
     assert head is not None, "made before"
     header = head.header
     status = Status(*(header.epoch, header.view) * 2, header.height, head.block_id)
-    server = SyncServer(chain_handlers(store), SystemClock().now_ms)
+    server = FarServer(chain_handlers(store), SystemClock().now_ms)
+    server.late_ms = late_ms
     networks = []
     for number in range(1, peers + 1):
         overlay = Overlay()
@@ -198,9 +222,11 @@ async def serve(folder: Path, genesis: Genesis, peers: int, pipe: Connection) ->
     store.close()
 
 
-def serve_in_process(folder: Path, genesis: Genesis, peers: int, pipe: Connection) -> None:
+def serve_in_process(
+    folder: Path, genesis: Genesis, peers: int, late_ms: int, pipe: Connection
+) -> None:
     """Serve as a process of its own."""
-    uvloop.run(serve(folder, genesis, peers, pipe))
+    uvloop.run(serve(folder, genesis, peers, late_ms, pipe))
 
 
 class NoVotes:
@@ -287,9 +313,11 @@ def main() -> None:
     parser.add_argument("--block", type=int, default=2_000)
     parser.add_argument("--blocks", type=int, default=24)
     parser.add_argument("--peers", type=int, default=3)
+    parser.add_argument("--epoch", type=int, default=StakingParams().epoch_blocks)
+    parser.add_argument("--round-trip-ms", type=int, default=0)
     given = parser.parse_args()
     keys = [SigningKey(number.to_bytes(32, "big")) for number in range(1, given.accounts + 1)]
-    genesis = genesis_of(keys)
+    genesis = with_epochs(genesis_of(keys), given.epoch)
     batches = transfers(genesis, keys, given.block, given.blocks)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -297,7 +325,8 @@ def main() -> None:
         bare, checking = run_bare(folder / "chain", folder / "bare", genesis)
         here, there = multiprocessing.Pipe()
         process = multiprocessing.Process(
-            target=serve_in_process, args=(folder / "chain", genesis, given.peers, there)
+            target=serve_in_process,
+            args=(folder / "chain", genesis, given.peers, given.round_trip_ms, there),
         )
         process.start()
         seconds, height = uvloop.run(sync(folder, genesis, here.recv()))
@@ -310,6 +339,8 @@ def main() -> None:
         "peers": given.peers,
         "transactions_per_block": given.block,
         "blocks_synced": height,
+        "epoch_blocks": given.epoch,
+        "round_trip_ms": given.round_trip_ms,
         "transactions_per_second": per_second,
         "transactions_per_cpu_second": round(synced / seconds[1]),
         "bare_per_second": bare_per_second,
