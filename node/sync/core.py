@@ -4,12 +4,14 @@ Epoch by epoch (settled 7): first a finalization by the set that this node knows
 epoch's last block or, in the last epoch, the highest that anybody shows; then the headers down to
 the tip, each under the hash that its child names; then the blocks upwards, from many peers at
 once, each held against its header. What peers claim of their heights decides whom to ask, no more.
+
+The next epoch's set is known an epoch ahead, so once every block of an epoch is asked for, the next
+epoch is gone into as well: otherwise short epochs would wait for the peers at each of these steps.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from enum import Enum
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -24,11 +26,11 @@ from node.sync.checks import (
     check_final,
     check_headers,
     check_link,
-    is_again,
 )
-from node.sync.descent import Descent, contradiction
+from node.sync.descent import Place
 from node.sync.effects import Accuse, Ask, Begin, Check, Descend, Effect, End, KeepLink
 from node.sync.errors import Unfit
+from node.sync.leg import CLOSE_HEIGHTS, Leg, Search, Stage
 from node.sync.messages import (
     BlocksRequest,
     FinalAnswer,
@@ -40,13 +42,11 @@ from node.sync.messages import (
 from node.sync.ranges import Range, Ranges
 from node.sync.sources import Sources
 from state.errors import InvalidBlock
-from state.finality import Header, Justify, Proposal, boundary_height
+from state.finality import Header, Justify
 from state.types import Hash
 
 BEHIND_HEIGHTS: Final = 64
 """Whoever is further behind a verified finalization, or by more than an epoch, syncs."""
-CLOSE_HEIGHTS: Final = 8
-"""What the engine fetches by itself once the sync ends."""
 PROBE_MS: Final = 1_000
 """How often claims of being far ahead are looked into."""
 ANSWER_MS: Final = 6_000
@@ -57,8 +57,6 @@ FINAL_PEERS_MAX: Final = 4
 """Peers that are asked for their best finalization at the same time."""
 SEEK_ROUNDS: Final = 3
 """So often everybody who claims more is asked for a finalization before the sync ends."""
-FINAL_WAIT_MS: Final = 1_000
-"""After the first finalization, better ones are waited for so long."""
 STALLED_MS: Final = 15_000
 """Without progress for so long, everybody is asked anew."""
 CHECKED_BYTES_MAX: Final = 2**22
@@ -66,16 +64,8 @@ CHECKED_BYTES_MAX: Final = 2**22
 CHECK_BYTES_MAX: Final = 2**20
 CHECK_BLOCKS_MAX: Final = 64
 """Bodies that are checked in one go."""
-
-
-class Stage(Enum):
-    """What is being done."""
-
-    IDLE = "the engine runs"
-    FINAL = "a finalization is looked for"
-    LINKS = "it is of a boundary that was proposed again: why"
-    HEADERS = "headers come down to the tip"
-    BLOCKS = "blocks come up from the tip"
+_PROBE: Final = 0
+"""The stage of questions that are asked while the engine runs."""
 
 
 @dataclass(slots=True)
@@ -90,16 +80,6 @@ class _Asked:
     part: Range | None = None
     size_bytes: int = 0
     """The length of the answer."""
-
-
-@dataclass(slots=True)
-class _Search:
-    """A round of asking for finalizations."""
-
-    asked: set[bytes] = field(default_factory=set)
-    rounds: int = 1
-    best: FinalAnswer | None = None
-    since_ms: int = 0
 
 
 class BlockSync:
@@ -117,7 +97,6 @@ class BlockSync:
         self._epoch_blocks = epoch_blocks
         self._judge = judge
         self.sources = Sources()
-        self.stage = Stage.IDLE
         self.target = 0
         """The height of the highest verified finalization."""
         self.is_stalled = False
@@ -131,10 +110,8 @@ class BlockSync:
         self._progress_ms = 0
         self._probed: set[bytes] = set()
         self._probe_ms = 0
-        self._search = _Search()
-        self._descent: Descent | None = None
-        self._link: Proposal | None = None
-        self._ranges = Ranges(1, ())
+        self._legs: list[Leg] = []
+        """The one that goes on and the one ahead of it; none while the engine runs."""
         self._ready: deque[ProvenBlock] = deque()
         self._tip: Tip | None = None
         self._info: EpochInfo | None = None
@@ -153,7 +130,7 @@ class BlockSync:
         """A peer has answered: its answer is checked beside the loop."""
         asked = self._asked.pop(number)
         self.sources.answered(asked.peer, len(data), now_ms - asked.at_ms, now_ms)
-        job = self._job(asked, data) if asked.stage == self._stages else None
+        job = self._job(asked, data)
         if job is not None:
             asked.size_bytes = len(data)
             self._checking[number] = asked
@@ -164,7 +141,7 @@ class BlockSync:
         asked = self._asked.pop(number)
         self.sources.failed(asked.peer, now_ms)
         if asked.part is not None:
-            self._ranges.failed(asked.part, asked.peer)
+            Ranges.failed(asked.part, asked.peer)
 
     def checked(self, number: int, found: object, now_ms: int) -> None:
         """A check has ended, with what it found or the error that it raised."""
@@ -180,23 +157,28 @@ class BlockSync:
             self._ready.extend(found)
         elif isinstance(found, Unfit):
             self._accuse(asked, found)
-        elif self.stage is Stage.IDLE:
+        elif not self._legs:
             self._probed_final(asked, found)
-        elif asked.stage == self._stages:
-            self._take(asked, found)
+        elif (leg := self._leg_of(asked)) is not None:
+            self._take(leg, asked, found)
 
     def committed(self, tip: Tip, info: EpochInfo) -> None:
         """The block that `ready` gave is final here."""
         self._tip, self._info = tip, info
         self._progress()
-        descent = self._way
-        if not descent.reached(tip):
+        leg = self._legs[0]
+        if not leg.descent.reached(_place(tip)):
             return
-        if descent.is_done:
-            self._search = _Search()
-            self._enter(Stage.FINAL)
+        if not leg.descent.is_done:
+            self._enter(leg, Stage.HEADERS)
+            return
+        del self._legs[0]
+        if self._legs:
+            self._out += self._legs[0].kept
+            if self._legs[0].search.best is None:
+                self._legs[0].search = Search()  # others may have come to it meanwhile
         else:
-            self._enter(Stage.HEADERS)
+            self._begin_leg()
 
     def ready(self) -> ProvenBlock | None:
         """Return the next block, its body checked; `committed` must follow before the next call."""
@@ -205,19 +187,16 @@ class BlockSync:
     def poll(self, now_ms: int, tip: Tip, info: EpochInfo) -> list[Effect]:
         """Let time pass, over the tip as it is now; return what is to be done."""
         self._now_ms, self._tip, self._info = now_ms, tip, info
-        match self.stage:
-            case Stage.IDLE:
-                self._probe()
-            case Stage.FINAL:
-                self._seek()
-            case Stage.LINKS:
-                self._ask_link()
-            case Stage.HEADERS:
-                self._ask_headers()
-            case Stage.BLOCKS:
-                self._check_bodies()
-                self._ask_blocks()
-        if self.stage is not Stage.IDLE and now_ms - self._progress_ms >= STALLED_MS:
+        if not self._legs:
+            self._probe()
+        elif self._legs[0].base.height < tip.header.height and self.stage is Stage.FINAL:
+            self._legs.clear()  # the engine had something to commit before it stopped
+            self._begin_leg()
+        for leg in tuple(self._legs):
+            self._go_on(leg)
+        self._look_ahead()
+        self._check_bodies()
+        if self._legs and now_ms - self._progress_ms >= STALLED_MS:
             self._progress_ms = now_ms
             self.is_stalled = True
             self.sources.wake()
@@ -225,9 +204,14 @@ class BlockSync:
         return out
 
     @property
+    def stage(self) -> Stage:
+        """What is being done."""
+        return self._legs[0].stage if self._legs else Stage.IDLE
+
+    @property
     def is_syncing(self) -> bool:
         """Whether the engine is to stand still."""
-        return self.stage is not Stage.IDLE
+        return bool(self._legs)
 
     @property
     def is_waiting(self) -> bool:
@@ -236,62 +220,119 @@ class BlockSync:
 
     # --- asking and judging -----------------------------------------------------------------------
 
-    def _ask(self, peer: bytes, request: SyncRequest, part: Range | None = None) -> None:
+    def _ask(
+        self, peer: bytes, request: SyncRequest, leg: Leg | None = None, part: Range | None = None
+    ) -> None:
         self._numbers += 1
-        self._asked[self._numbers] = _Asked(self._stages, peer, request, self._now_ms, part)
+        stage = _PROBE if leg is None else leg.number
+        self._asked[self._numbers] = _Asked(stage, peer, request, self._now_ms, part)
         self.sources.asked(peer)
         self._out.append(Ask(self._numbers, peer, request, ANSWER_MS))
 
+    def _leg_of(self, asked: _Asked) -> Leg | None:
+        """Return whose question this is, None when it comes too late."""
+        return next((leg for leg in self._legs if leg.number == asked.stage), None)
+
     def _job(self, asked: _Asked, data: bytes) -> Callable[[], object] | None:
         """Return how an answer is to be checked, None when nothing known can check it any more."""
+        leg = self._leg_of(asked)
         match asked.request:
-            case FinalRequest(epoch):
-                if epoch < self._known[1].epoch:
+            case FinalRequest(epoch) if leg is not None or asked.stage == _PROBE:
+                if epoch not in self._epochs:
                     return None  # the engine went on meanwhile
                 return partial(check_final, data, self._quorum(epoch))
-            case HeadersRequest(block_id, count):
+            case HeadersRequest(block_id, count) if leg is not None:
                 return partial(check_headers, data, block_id, count)
-            case BlocksRequest():
+            case BlocksRequest(_, count) if leg is not None:
                 assert asked.part is not None, "blocks are asked for by range"
-                ids = self._ranges.ids(asked.part)[: asked.request.count]
-                return partial(check_blocks, data, ids, self._quorum(self._known[1].epoch))
-            case LinkRequest():
-                assert self._link is not None, "links are asked for from one on"
-                return partial(check_link, data, self._link)
+                ids = leg.ranges.ids(asked.part)[:count]
+                return partial(check_blocks, data, ids, leg.quorum)
+            case LinkRequest() if leg is not None:
+                assert leg.link is not None, "links are asked for from one on"
+                return partial(check_link, data, leg.link)
+        return None
+
+    @property
+    def _epochs(self) -> tuple[int, int]:
+        """The epochs whose sets are known: this one and the next (settled 8)."""
+        epoch = self._known[1].epoch
+        return epoch, epoch + 1
 
     def _quorum(self, epoch: int) -> Quorum:
-        """Return the set of this epoch, or of the next one, which is fixed as well (settled 8)."""
         info = self._known[1]
         members = info.validators if epoch == info.epoch else info.next_validators
         return Quorum(self._genesis_hash, self._epoch_blocks, epoch, members)
 
     def _accuse(self, asked: _Asked, error: Unfit) -> None:
-        self.sources.lied(asked.peer)
-        self._out.append(Accuse(asked.peer, error.sentence))
-        if asked.part is not None and asked.stage == self._stages:
-            self._ranges.failed(asked.part, asked.peer)
+        if self.sources.lied(asked.peer):
+            self._out.append(Accuse(asked.peer, error.sentence))
+        if asked.part is not None:
+            Ranges.failed(asked.part, asked.peer)
 
-    def _take(self, asked: _Asked, found: object) -> None:
-        """Take what was found good, of the present stage."""
+    def _take(self, leg: Leg, asked: _Asked, found: object) -> None:
+        """Take what was found good, of a leg's present stage."""
         match found:
             case FinalAnswer():
-                self.sources.proved(asked.peer, found.header.height)
-                self._take_final(found)
+                height = found.header.height
+                self.target = max(self.target, height)
+                self.sources.proved(asked.peer, height)
+                leg.take_final(found, self._now_ms)
             case Justify():
-                self._take_link(found)
+                keep, stage = leg.take_link(found)
+                self._say(leg, keep)
+                self._enter(leg, stage)
             case (Header(), *_):
                 assert isinstance(found, tuple), "headers"
-                self._take_headers(found)
+                descend = leg.take_headers(found)
+                if descend is not None:
+                    self._say(leg, descend)
+                self._enter(leg, Stage.HEADERS if descend is None else Stage.BLOCKS)
             case _:
                 assert asked.part is not None and isinstance(found, tuple), "blocks of a range"
-                if self._ranges.take(asked.part, found, asked.size_bytes):
+                if leg.ranges.take(asked.part, found, asked.size_bytes):
                     self._progress()
 
-    def _enter(self, stage: Stage) -> None:
-        """Begin a stage; what was asked in another one comes too late."""
-        self.stage = stage
-        self._stages += 1
+    def _say(self, leg: Leg, effect: KeepLink | Descend) -> None:
+        """Let an effect be carried out before the first block of its leg is."""
+        (self._out if leg is self._legs[0] else leg.kept).append(effect)
+
+    # --- legs -------------------------------------------------------------------------------------
+
+    def _begin_leg(self) -> None:
+        """Begin what follows on the tip."""
+        tip, info = self._known
+        self._legs.append(Leg(self._quorum(info.epoch), _place(tip), self._next_stage()))
         self._progress()
+
+    def _look_ahead(self) -> None:
+        """Begin the next epoch while the blocks of this one come: its set is known."""
+        if len(self._legs) == 1 and (end := self._legs[0].end) is not None:
+            epoch = self._legs[0].epoch + 1
+            if epoch in self._epochs and self.sources.claimants(end.height):
+                self._legs.append(Leg(self._quorum(epoch), end, self._next_stage()))
+
+    def _go_on(self, leg: Leg) -> None:
+        match leg.stage:
+            case Stage.FINAL:
+                self._seek(leg)
+            case Stage.LINKS:
+                assert leg.link is not None, "there is one to be had"
+                height = leg.descent.final.header.height
+                self._ask_again(leg, LinkRequest(leg.link.justify_hash), height)
+            case Stage.HEADERS:
+                self._ask_again(leg, *leg.descent.request())
+            case Stage.BLOCKS:
+                self._ask_blocks(leg)
+
+    def _enter(self, leg: Leg, stage: Stage) -> None:
+        """Begin a stage; what was asked in another one comes too late."""
+        leg.stage = stage
+        leg.number = self._next_stage()
+        self._progress()
+
+    def _next_stage(self) -> int:
+        self._stages += 1
+        return self._stages
 
     def _progress(self) -> None:
         self._progress_ms = self._now_ms
@@ -301,11 +342,6 @@ class BlockSync:
     def _known(self) -> tuple[Tip, EpochInfo]:
         assert self._tip is not None and self._info is not None, "polled before"
         return self._tip, self._info
-
-    @property
-    def _way(self) -> Descent:
-        assert self._descent is not None, "a finalization was found"
-        return self._descent
 
     @property
     def _height(self) -> int:
@@ -335,124 +371,72 @@ class BlockSync:
         if found.header.height - self._height > self._limit:
             self.sources.proved(asked.peer, found.header.height)
             self._out.append(Begin(found.header.height))
-            self._enter(Stage.FINAL)
-            self._search = _Search()
+            self._begin_leg()
         else:
             self.sources.failed(asked.peer, self._now_ms)  # it claimed more than it can show
 
-    def _seek(self) -> None:
+    def _seek(self, leg: Leg) -> None:
         """Ask some peers for a finalization of this epoch, and go for the best one."""
-        search = self._search
-        waiting = [one for one in self._asked.values() if one.stage == self._stages]
-        waiting += [one for one in self._checking.values() if one and one.stage == self._stages]
-        best = search.best
+        search = leg.search
+        waiting = self._waiting(leg)
+        best = leg.choice(self._now_ms, is_waiting=waiting > 0)
         if best is not None:
-            is_last = best.header.height == boundary_height(best.header.epoch, self._epoch_blocks)
-            if is_last or not waiting or self._now_ms >= search.since_ms + FINAL_WAIT_MS:
-                self._go_for(best)
-                return
-        above = self._height + CLOSE_HEIGHTS
+            self._enter(leg, leg.go_for(best))
+            return
+        above = leg.base.height + CLOSE_HEIGHTS
         claimants = self.sources.claimants(above)
         if not waiting and all(peer in search.asked for peer in claimants):
+            if leg is not self._legs[0]:
+                return  # asked anew once it is its turn
             is_behind = self.target - self._height > self._limit
             if not is_behind and (not claimants or search.rounds == SEEK_ROUNDS):
                 self._end()
                 return
             search.rounds = min(search.rounds + 1, SEEK_ROUNDS)
             search.asked.clear()
-        while best is None and len(waiting) < FINAL_PEERS_MAX:
+        while search.best is None and waiting < FINAL_PEERS_MAX:
             peer = self.sources.choose(self._now_ms, above, search.asked)
             if peer is None:
                 return
             search.asked.add(peer)
-            self._ask(peer, FinalRequest(self._known[1].epoch))
-            waiting.append(self._asked[self._numbers])
+            self._ask(peer, FinalRequest(leg.epoch), leg)
+            waiting += 1
+
+    def _waiting(self, leg: Leg) -> int:
+        """Count the questions of a leg's stage that are under way or whose answers are checked."""
+        asked = [one for one in self._asked.values() if one.stage == leg.number]
+        checked = [one for one in self._checking.values() if one and one.stage == leg.number]
+        return len(asked) + len(checked)
 
     def _end(self) -> None:
         """Nobody proves more than the engine finds by itself."""
-        self._enter(Stage.IDLE)
+        self._legs.clear()
         self._probe_ms = self._now_ms + PROBE_MS
         self._out.append(End())
 
-    def _take_final(self, found: FinalAnswer) -> None:
-        height = found.header.height
-        self.target = max(self.target, height)
-        best = self._search.best
-        if height <= self._height + CLOSE_HEIGHTS and not self._is_last(height):
-            return
-        if best is None:
-            self._search.since_ms = self._now_ms
-        if best is None or height > best.header.height:
-            self._search.best = found
+    # --- links, headers, blocks -------------------------------------------------------------------
 
-    def _is_last(self, height: int) -> bool:
-        """Whether this is the end of the epoch that goes on."""
-        return height == boundary_height(self._known[1].epoch, self._epoch_blocks) > self._height
-
-    def _go_for(self, final: FinalAnswer) -> None:
-        self._descent = Descent(final, self._known[0])
-        subject = final.finalization.subject
-        if subject.view == final.header.view:
-            self._enter(Stage.HEADERS)
-        else:
-            self._link = subject
-            self._enter(Stage.LINKS)
-
-    # --- links and headers ------------------------------------------------------------------------
-
-    def _ask_again(self, request: SyncRequest, height: int) -> None:
+    def _ask_again(self, leg: Leg, request: SyncRequest, height: int) -> None:
         """Ask one peer that has this height, and another one when the first is late."""
-        mine = [one for one in self._asked.values() if one.stage == self._stages]
-        is_checked = any(one and one.stage == self._stages for one in self._checking.values())
+        mine = [one for one in self._asked.values() if one.stage == leg.number]
+        is_checked = self._waiting(leg) > len(mine)
         is_late = len(mine) == 1 and mine[0].at_ms + LATE_MS <= self._now_ms
         if is_checked or (mine and not is_late):
             return
         peer = self.sources.choose(self._now_ms, height - 1, [one.peer for one in mine])
         if peer is not None:
-            self._ask(peer, request)
+            self._ask(peer, request, leg)
 
-    def _ask_link(self) -> None:
-        assert self._link is not None, "there is one to be had"
-        height = self._way.final.header.height
-        self._ask_again(LinkRequest(self._link.justify_hash), height)
-
-    def _take_link(self, justify: Justify) -> None:
-        """Go on from a proposal to the one whose certificate let it be made (settled 4)."""
-        proposal, parent = self._link, justify.parent
-        assert proposal is not None, "it was asked for"
-        if not is_again(proposal, justify) or parent is None:
-            raise contradiction("a boundary was proposed again without a certificate")
-        self._out.append(KeepLink(proposal, justify))
-        if parent.subject.view == self._way.final.header.view:
-            self._link = None
-            self._enter(Stage.HEADERS)
-        else:
-            self._link = parent.subject
-            self._enter(Stage.LINKS)
-
-    def _ask_headers(self) -> None:
-        self._ask_again(*self._way.request())
-
-    def _take_headers(self, headers: Sequence[Header]) -> None:
-        descent = self._way
-        if descent.take(headers):
-            self._ranges = Ranges(descent.first, descent.ids)
-            subject = descent.final.finalization.subject
-            self._out.append(Descend(subject.epoch, subject.view))
-            self._enter(Stage.BLOCKS)
-        else:
-            self._enter(Stage.HEADERS)
-
-    # --- blocks -----------------------------------------------------------------------------------
-
-    def _ask_blocks(self) -> None:
-        while (part := self._ranges.wanted(self._now_ms)) is not None:
+    def _ask_blocks(self, leg: Leg) -> None:
+        below = None if leg is self._legs[0] else self._legs[0].ranges
+        is_end = below is None and len(self._legs) == 1
+        while (part := leg.ranges.wanted(self._now_ms, below, is_end=is_end)) is not None:
             above = part.height + part.count - 1
             peer = self.sources.choose(self._now_ms, above - 1, part.askers)
             if peer is None:
                 return
-            self._ranges.asked(part, peer, self._now_ms)
-            self._ask(peer, BlocksRequest(part.height, part.count), part)
+            leg.ranges.asked(part, peer, self._now_ms)
+            self._ask(peer, BlocksRequest(part.height, part.count), leg, part)
 
     def _check_bodies(self) -> None:
         """Let the next bodies be checked, while those before them are executed."""
@@ -460,12 +444,15 @@ class BlockSync:
             return
         if sum([one.size_bytes for one in self._ready]) >= CHECKED_BYTES_MAX:
             return
-        found = self._ranges.pop(CHECK_BYTES_MAX, CHECK_BLOCKS_MAX)
-        if not found:
+        leg = next((one for one in self._legs if not one.is_handed_on), None)
+        if leg is None or leg.stage is not Stage.BLOCKS:
             return
-        last, final = found[-1], self._way.final.finalization
-        if last.block_id == final.subject.block_id:
-            found[-1] = ProvenBlock(last.block_id, last.block, final)
-        self._numbers += 1
-        self._checking[self._numbers] = None
-        self._out.append(Check(self._numbers, partial(check_bodies, self._judge, found)))
+        found = leg.pop(CHECK_BYTES_MAX, CHECK_BLOCKS_MAX)
+        if found:
+            self._numbers += 1
+            self._checking[self._numbers] = None
+            self._out.append(Check(self._numbers, partial(check_bodies, self._judge, found)))
+
+
+def _place(tip: Tip) -> Place:
+    return Place(tip.header.height, tip.block_id)

@@ -70,22 +70,50 @@ class Ranges:
 
     # --- asking -----------------------------------------------------------------------------------
 
-    def wanted(self, now_ms: int) -> Range | None:
-        """Return the range that should be asked for next, the lowest first; None for now."""
+    def wanted(
+        self, now_ms: int, below: "Ranges | None" = None, *, is_end: bool = True
+    ) -> Range | None:
+        """Return the range that should be asked for next, the lowest first; None for now.
+
+        Those `below` count against the same bounds. Where more follows there is no `is_end`, at
+        which second peers are asked at once.
+        """
         waiting = [one for one in self._ranges if one.blocks is None]
-        for one in waiting:
-            if not one.askers:
+        is_free = self._has_room(below)
+        for one in waiting:  # the lowest one always, for everything else waits for it
+            if not one.askers and (is_free or (below is None and one is self._ranges[0])):
                 return one
-        asks = sum([len(one.askers) for one in waiting])
-        planned = self.held_bytes + (len(waiting) + 1) * RANGE_BYTES_MAX
-        is_free = asks < ASKS_MAX and planned <= BYTES_MAX
         if is_free and self._next <= self.last:
             return self._grow()
         for one in waiting:  # near the end, and whatever is late, of a second peer as well
-            is_late = min(one.askers.values()) + LATE_MS <= now_ms
-            if len(one.askers) < ASKERS_MAX and (is_late or is_free):
+            is_late = bool(one.askers) and min(one.askers.values()) + LATE_MS <= now_ms
+            if 0 < len(one.askers) < ASKERS_MAX and (is_late or (is_free and is_end)):
                 return one
         return None
+
+    def _has_room(self, below: "Ranges | None") -> bool:
+        """Tell whether one more range may be under way, each at its longest."""
+        asks, planned = self._load
+        if below is not None:
+            asks, planned = asks + below._load[0], planned + below._load[1]
+        return asks < ASKS_MAX and planned + RANGE_BYTES_MAX <= BYTES_MAX
+
+    @property
+    def _load(self) -> tuple[int, int]:
+        """Questions under way, and bytes that are here or may come."""
+        asked = [one for one in self._ranges if one.blocks is None and one.askers]
+        asks = sum([len(one.askers) for one in asked])
+        return asks, self.held_bytes + len(asked) * RANGE_BYTES_MAX
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether every block was asked for, once at least."""
+        return self._next > self.last
+
+    @property
+    def is_handed_on(self) -> bool:
+        """Whether nothing is left to be handed on."""
+        return self.is_asked and not self._ranges
 
     def _grow(self) -> Range:
         room = max(1, RANGE_BYTES // max(1, self._block_bytes))
@@ -99,7 +127,8 @@ class Ranges:
         """Note whom a range was asked of."""
         part.askers[peer] = now_ms
 
-    def failed(self, part: Range, peer: bytes) -> None:
+    @staticmethod
+    def failed(part: Range, peer: bytes) -> None:
         """A peer that was asked does not bring the range."""
         part.askers.pop(peer, None)
 

@@ -62,12 +62,14 @@ class Sources:
         """Forget a peer that is not connected any more."""
         self._sources.pop(peer, None)
 
-    def lied(self, peer: bytes) -> None:
-        """Never ask this peer again."""
+    def lied(self, peer: bytes) -> bool:
+        """Never ask this peer again; tell whether it is found out for the first time."""
         self.gone(peer)
+        is_new = peer not in self._liars
         self._liars[peer] = None
         if len(self._liars) > PEERS_MAX:
             del self._liars[next(iter(self._liars))]
+        return is_new
 
     def claimants(self, above: int) -> list[bytes]:
         """Return who claims to be above a height."""

@@ -10,7 +10,7 @@ from node.errors import ConsensusHalted
 from node.storage.kv import MemoryStore
 from node.sync import archive, descent, messages, ranges, sources
 from node.sync import core as cores
-from node.sync.core import CLOSE_HEIGHTS, Stage
+from node.sync.leg import CLOSE_HEIGHTS, Stage
 from node.sync.messages import BlocksRequest, FinalRequest, HeadersRequest, LinkRequest
 from state.codec import encode
 from tests.node.sync.chains import EPOCH_BLOCKS, LONG, Chain, same
@@ -282,7 +282,7 @@ def test_long_epochs_are_done_in_segments(long: Chain, monkeypatch: pytest.Monke
 
     def watched() -> bool:
         nonlocal most
-        most = max(most, 0 if lab.core._descent is None else len(lab.core._descent.ids))
+        most = max([most, *[len(one._descent.ids) for one in lab.core._legs if one._descent]])
         return lab.ended > 0
 
     lab.run(watched)
@@ -303,7 +303,7 @@ def test_what_is_under_way_and_held_is_bounded(
 
     def watched() -> bool:
         nonlocal most, asks
-        most = max(most, lab.core._ranges.held_bytes)
+        most = max(most, sum([leg.ranges.held_bytes for leg in lab.core._legs]))
         waiting = [one for one in lab.core._asked.values() if one.part is not None]
         asks = max(asks, len(waiting))
         return lab.ended > 0

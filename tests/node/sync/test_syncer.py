@@ -25,7 +25,7 @@ from node.storage.chain_store import ChainStore
 from node.storage.kv import MemoryStore
 from node.sync import core as cores
 from node.sync.archive import chain_handlers
-from node.sync.core import CLOSE_HEIGHTS
+from node.sync.leg import CLOSE_HEIGHTS
 from node.sync.messages import BlocksAnswer, BlocksRequest
 from node.sync.metrics import SyncCollector
 from node.sync.server import SyncServer
