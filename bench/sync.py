@@ -323,8 +323,10 @@ def main() -> None:
         folder = Path(name)
         make_chain(folder / "chain", genesis, keys[0], batches)
         bare, checking = run_bare(folder / "chain", folder / "bare", genesis)
-        here, there = multiprocessing.Pipe()
-        process = multiprocessing.Process(
+        # a fork would take over LevelDB's idea of a thread that it has not: its close never returns
+        processes = multiprocessing.get_context("spawn")
+        here, there = processes.Pipe()
+        process = processes.Process(
             target=serve_in_process,
             args=(folder / "chain", genesis, given.peers, given.round_trip_ms, there),
         )

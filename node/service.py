@@ -43,6 +43,7 @@ from node.rpc.server import RpcServer
 from node.rpc.waiting import WaitingRoom
 from node.run_file import write_run_file
 from node.signer import Signer
+from node.snapshot.folder import SnapshotFolder
 from node.snapshot.metrics import StateSyncCollector
 from node.snapshot.progress import StateSync
 from node.snapshot.serving import snapshot_handlers
@@ -54,6 +55,7 @@ from node.sync.archive import chain_handlers
 from node.sync.metrics import SyncCollector
 from node.sync.server import SyncServer
 from node.sync.syncer import Syncer
+from node.turning import Turning, finish, take_over
 from node.upkeep import MAKE_SNAPSHOT, Upkeep
 from node.upkeep_metrics import PruningCollector
 from p2p.handshake import NodeKey
@@ -84,6 +86,8 @@ class Service:
         self._config = config
         self._state_sync = state_sync
         self._clock = clock
+        self.snapshot: SnapshotFolder | None = None
+        """What the node is to go on with once it has stopped."""
         self._metrics = NodeMetrics(clock)
         database = LevelDb(config.home / DATABASE_FOLDER, create=True)
         database.written = self._metrics.written
@@ -153,6 +157,15 @@ class Service:
         self._sync_server = self._make_sync_server(database, self._clock)
         self._syncer = self._make_syncer(public_key, overlay, self._clock)
         self._backend.syncing = self._syncer
+        self.turning = Turning(
+            self._config,
+            genesis,
+            self._application,
+            self._standing.keeper,
+            self._network.sockets,
+            self._clock,
+        )
+        self._syncer.pruned = self.turning.pruned
         overlay.join(
             self._host,
             self._network.sockets,
@@ -246,6 +259,7 @@ class Service:
         """Run until a signal, a failure, or the end of a watched stdin; return the exit code."""
         loop = asyncio.get_running_loop()
         ended = _until_told(loop, stop_with_stdin=stop_with_stdin)
+        self.turning.end = lambda: self._turn(ended)
         loop.set_exception_handler(
             lambda _, context: None if self._server.took(context) else _end(ended, context)
         )
@@ -270,6 +284,7 @@ class Service:
             self._backend.is_ready = False
             self._host.stop()
             self._syncer.stop()
+            self.turning.stop()
             self._gossip.stop()
             self._proposals.stop()
             run_file.unlink(missing_ok=True)
@@ -285,6 +300,12 @@ class Service:
             log.info("stopped")
             for error in filter(None, outcomes):
                 raise error
+
+    def _turn(self, ended: "asyncio.Future[BaseException | None]") -> None:
+        """End, and let a snapshot be what the node goes on with, unless it was told to stop."""
+        if not ended.done():
+            self.snapshot = self.turning.folder
+            _end(ended, {})
 
     def close(self) -> None:
         """Let go of every file."""
@@ -360,15 +381,20 @@ def run(
     """
     clock = SystemClock()
     state_sync = StateSync()
+    finish(config)
     if is_needed(config, genesis, clock):
         begin = _begin(
             config, genesis, node_key, clock, state_sync, stop_with_stdin=stop_with_stdin
         )
         if not uvloop.run(begin):
             return 0
-    service = Service(config, genesis, key, node_key, clock, state_sync)
-    gc.freeze()
-    return uvloop.run(service.run(stop_with_stdin=stop_with_stdin))
+    while True:
+        service = Service(config, genesis, key, node_key, clock, state_sync)
+        gc.freeze()
+        code = uvloop.run(service.run(stop_with_stdin=stop_with_stdin))
+        if service.snapshot is None:
+            return code
+        take_over(config, genesis, service.snapshot)
 
 
 async def _begin(

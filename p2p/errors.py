@@ -53,6 +53,11 @@ class RequestFailed(LocalError):
 
     code: ClassVar[str] = "p2p.request_failed"
 
+    def __init__(self, sentence: str, refusal: str = "") -> None:
+        super().__init__(sentence)
+        self.refusal = refusal
+        """The code by which the peer refused, or the connection ended."""
+
 
 class RemoteError(NetworkError):
     """The other side did what the protocol forbids; the connection ends."""

@@ -136,7 +136,7 @@ class MemoryNetwork:
                 future.set_result(data)
 
         def fail(code: str) -> None:
-            error = RequestFailed(f"The peer did not answer ({code}); ask another.")
+            error = RequestFailed(f"The peer did not answer ({code}); ask another.", code)
             if not future.done():
                 future.set_exception(error)
 

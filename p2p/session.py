@@ -203,7 +203,9 @@ class Session:
                         future.set_result(event.data)
                     else:
                         future.set_exception(
-                            RequestFailed(f"The peer did not answer ({event.code}); ask another.")
+                            RequestFailed(
+                                f"The peer did not answer ({event.code}); ask another.", event.code
+                            )
                         )
 
     async def _part(self, code: str) -> None:

@@ -73,6 +73,7 @@ class Fetch:
         folder: Path,
         age_blocks_max: int,
         progress: StateSync,
+        above: int = 0,
     ) -> None:
         self._sources = sources
         self._genesis = genesis
@@ -80,10 +81,17 @@ class Fetch:
         self._folder = folder
         self._age_blocks_max = age_blocks_max
         self._progress = progress
+        self._above = above
+        """The height that the node has already."""
 
     async def run(self, crown_id: bytes) -> SnapshotFolder:
         """Return the snapshot of a crown, whole and checked; raises SnapshotError."""
         peer_id, manifest = await self._manifest(crown_id)
+        if manifest.height <= self._above:  # whatever its offer said
+            raise Stale(
+                f"The snapshot at height {manifest.height} is not above {self._above}, which this "
+                "node has; wait until a peer makes another one."
+            )
         self._progress.choose(manifest.height, len(manifest.marks))
         draft = SnapshotFolder(self._folder / f"{manifest.height}{FETCHING_SUFFIX}")
         if not draft.path.is_dir():  # otherwise its chunks are good for as much as they prove

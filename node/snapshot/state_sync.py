@@ -55,8 +55,13 @@ async def fetch_newest(
     folder: Path,
     clock: Clock,
     progress: StateSync,
+    *,
+    above: int = 0,
 ) -> SnapshotFolder | None:
-    """Return the newest snapshot of the connected peers, whole and checked; None to fall back."""
+    """Return the newest snapshot of the connected peers, whole and checked; None to fall back.
+
+    It is of a height above what the node has.
+    """
     sources = Sources(network)
     fetch = Fetch(
         sources,
@@ -65,12 +70,13 @@ async def fetch_newest(
         folder,
         config.state_sync_age_blocks_max,
         progress,
+        above,
     )
     failed: set[bytes] = set()
     reason = "no peer has one"
     for _ in range(TRIES_MAX):
         progress.enter("asks")
-        crown_id = await _choose(sources, failed, config.state_sync_wait_ms, clock)
+        crown_id = await _choose(sources, failed, config.state_sync_wait_ms, clock, above)
         if crown_id is None:
             break
         try:
@@ -80,11 +86,13 @@ async def fetch_newest(
             failed.add(crown_id)
             sources.forget_offers()
             log.warning("snapshot not used", extra={"code": error.code, "reason": reason})
-    log.warning("no snapshot: fetching blocks from genesis instead", extra={"reason": reason})
+    log.warning("no snapshot: fetching blocks instead", extra={"reason": reason})
     return None
 
 
-async def _choose(sources: Sources, failed: set[bytes], wait_ms: int, clock: Clock) -> bytes | None:
+async def _choose(
+    sources: Sources, failed: set[bytes], wait_ms: int, clock: Clock, above: int
+) -> bytes | None:
     """Return the newest crown that is offered, once those who are connected had time to answer."""
     start_ms = clock.now_ms()
     answered_ms: int | None = None
@@ -93,7 +101,9 @@ async def _choose(sources: Sources, failed: set[bytes], wait_ms: int, clock: Clo
         now_ms = clock.now_ms()
         if answered_ms is None and sources.usable() and not sources.unasked:
             answered_ms = now_ms
-        offered = [offer for offer in sources.offers() if offer[1] not in failed]
+        offered = [
+            offer for offer in sources.offers() if offer[1] not in failed and offer[0] > above
+        ]
         is_settled = answered_ms is not None and now_ms >= answered_ms + SETTLE_MS
         if offered and (is_settled or len(sources.having(max(offered)[1])) > 1):
             return max(offered)[1]

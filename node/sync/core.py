@@ -28,7 +28,7 @@ from node.sync.checks import (
     check_link,
 )
 from node.sync.descent import Place
-from node.sync.effects import Accuse, Ask, Begin, Check, Descend, Effect, End, KeepLink
+from node.sync.effects import Accuse, Ask, Begin, Check, Descend, Effect, End, KeepLink, Lack
 from node.sync.errors import Unfit
 from node.sync.leg import CLOSE_HEIGHTS, Leg, Search, Stage
 from node.sync.messages import (
@@ -99,8 +99,6 @@ class BlockSync:
         self.sources = Sources()
         self.target = 0
         """The height of the highest verified finalization."""
-        self.is_stalled = False
-        """Whether nobody has brought anything for too long."""
         self._stages = 0
         self._numbers = 0
         self._asked: dict[int, _Asked] = {}
@@ -108,6 +106,10 @@ class BlockSync:
         self._out: list[Effect] = []
         self._now_ms = 0
         self._progress_ms = 0
+        self._stalls = 0
+        """So often nobody has brought anything for too long, since somebody did."""
+        self._lacking: set[bytes] = set()
+        """Who has said since then that what comes next is not there."""
         self._probed: set[bytes] = set()
         self._probe_ms = 0
         self._legs: list[Leg] = []
@@ -136,9 +138,11 @@ class BlockSync:
             self._checking[number] = asked
             self._out.append(Check(number, job))
 
-    def failed(self, number: int, now_ms: int) -> None:
-        """A question was refused, or nobody answered it."""
+    def failed(self, number: int, now_ms: int, *, is_missing: bool = False) -> None:
+        """A question was refused, or nobody answered it; `is_missing`: the peer has it not."""
         asked = self._asked.pop(number)
+        if is_missing and self.stage is not Stage.FINAL and self._leg_of(asked) in self._legs[:1]:
+            self._lacking.add(asked.peer)
         self.sources.failed(asked.peer, now_ms)
         if asked.part is not None:
             Ranges.failed(asked.part, asked.peer)
@@ -197,9 +201,7 @@ class BlockSync:
         self._look_ahead()
         self._check_bodies()
         if self._legs and now_ms - self._progress_ms >= STALLED_MS:
-            self._progress_ms = now_ms
-            self.is_stalled = True
-            self.sources.wake()
+            self._stalled()
         out, self._out = self._out, []
         return out
 
@@ -336,7 +338,23 @@ class BlockSync:
 
     def _progress(self) -> None:
         self._progress_ms = self._now_ms
-        self.is_stalled = False
+        self._stalls = 0
+        self._lacking.clear()
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether nobody has brought anything for too long."""
+        return self._stalls > 0
+
+    def _stalled(self) -> None:
+        """Ask everybody anew; and say so when those who answer have not what comes next."""
+        self._progress_ms = self._now_ms
+        self._stalls += 1
+        self.sources.wake()
+        claimants = {*self.sources.claimants(self._height)}
+        lacking = self._lacking & claimants
+        if lacking and (lacking == claimants or self._stalls > 1):  # some may only be busy at first
+            self._out.append(Lack(self._height + 1))
 
     @property
     def _known(self) -> tuple[Tip, EpochInfo]:

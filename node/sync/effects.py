@@ -65,4 +65,11 @@ class End:
     """What is missing now is little: start an engine from the tip."""
 
 
-Effect = Ask | Check | Accuse | KeepLink | Begin | Descend | End
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """Nobody brings the block of this height: those who were asked have pruned it."""
+
+    height: int
+
+
+Effect = Ask | Check | Accuse | KeepLink | Begin | Descend | End | Lack

@@ -8,6 +8,7 @@ fresh engine starts from the tip, by the same path as after a restart.
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from consensus.inputs import EpochInfo
@@ -18,9 +19,10 @@ from node.keeper import Keeper
 from node.ledger import Ledger
 from node.storage.chain_store import ChainStore
 from node.sync.core import BEHIND_HEIGHTS, BlockSync
-from node.sync.effects import Accuse, Ask, Begin, Check, Descend, Effect, End, KeepLink
+from node.sync.effects import Accuse, Ask, Begin, Check, Descend, Effect, End, KeepLink, Lack
 from node.sync.errors import Unfit
 from node.sync.importer import Importer
+from node.sync.server import NOT_HERE
 from p2p.errors import NotConnected, QueueFull, RequestFailed
 from p2p.interface import Network
 from p2p.scores import Verdict
@@ -83,6 +85,8 @@ class Syncer:
         """When blocks became final, lately."""
         self._told_ms = 0
         self._info: EpochInfo | None = None
+        self.pruned: Callable[[int], None] = lambda height: None
+        """Told when nobody has the block of this height any more, as long as that lasts."""
         self.blocks = 0
         """Blocks that were made final here."""
 
@@ -187,6 +191,8 @@ class Syncer:
                 self._engine.pause()
             case Descend(epoch, view):
                 self._keeper.pass_over(epoch, view)
+            case Lack(height):
+                self.pruned(height)
             case End():
                 head = self._application.head.header
                 log.info("sync ends", extra={"height": head.height})
@@ -210,7 +216,9 @@ class Syncer:
             answer = await self._network.request(ask.peer, Topic.SYNC, data, ask.timeout_ms)
         except (NotConnected, QueueFull, RequestFailed) as error:
             log.debug("no answer", extra={"peer": ask.peer.hex(), "reason": error.sentence})
-            self._core.failed(ask.number, self._clock.now_ms())
+            refusal = error.refusal if isinstance(error, RequestFailed) else ""
+            now_ms = self._clock.now_ms()
+            self._core.failed(ask.number, now_ms, is_missing=refusal == NOT_HERE)
         else:
             self._core.answered(ask.number, answer, self._clock.now_ms())
         self._wake()

@@ -18,7 +18,7 @@ from node.storage.chain_store import ChainStore
 from node.storage.kv import KeyValueStore, MemoryStore
 from node.sync.archive import chain_handlers
 from node.sync.core import BlockSync
-from node.sync.effects import Accuse, Ask, Begin, Check, Descend, Effect, End, KeepLink
+from node.sync.effects import Accuse, Ask, Begin, Check, Descend, Effect, End, KeepLink, Lack
 from node.sync.errors import Unfit
 from node.sync.importer import Importer
 from node.sync.messages import BlocksAnswer, FinalAnswer, HeadersAnswer, SyncRequest, decode_answer
@@ -83,6 +83,7 @@ class Lab:
         self.accused: list[bytes] = []
         self.begun: list[int] = []
         self.ended = 0
+        self.lacks: list[int] = []
         self.descents: list[tuple[int, int]] = []
         self.chance = random.Random(seed)
         self._events: list[tuple[int, int, Callable[[], None]]] = []
@@ -157,6 +158,8 @@ class Lab:
                 self.descents.append((epoch, view))
             case End():
                 self.ended += 1
+            case Lack(height):
+                self.lacks.append(height)
 
     def _ask(self, ask: Ask) -> None:
         peer = self.peers.get(ask.peer)
@@ -166,7 +169,10 @@ class Lab:
         if answer is None or late_ms >= ask.timeout_ms:
             refused = peer is not None and not is_lost and peer.delay_ms < ask.timeout_ms
             wait_ms = late_ms if refused else ask.timeout_ms
-            self.at(self.now_ms + wait_ms, lambda: self.core.failed(ask.number, self.now_ms))
+            self.at(
+                self.now_ms + wait_ms,
+                lambda: self.core.failed(ask.number, self.now_ms, is_missing=refused),
+            )
         else:
             self.at(
                 self.now_ms + late_ms,

@@ -271,6 +271,90 @@ def test_who_has_pruned_its_blocks_sends_to_others(long: Chain) -> None:
     assert not lab.accused
 
 
+def _without(chain: Chain, first: int, last: int, epoch_blocks: int) -> None:
+    """Prune blocks as a node does: the last ones of epochs stay."""
+    gone = [height for height in range(first, last) if height % epoch_blocks]
+    for kind in (b"b", b"h"):
+        chain.rows.write([], [kind + height.to_bytes(8, "big") for height in gone], sync=True)
+
+
+def test_blocks_that_everybody_has_pruned_are_told(long: Chain) -> None:
+    pruned = Chain(genesis=LONG).grow(LONG_HEIGHTS)
+    _without(pruned, 1, 60, 100)
+    lab = Lab(*[Peer(bytes([at]), pruned) for at in range(3)], genesis=LONG)
+    lab.run(lambda: bool(lab.lacks))
+    assert lab.lacks == [1] and not lab.accused
+    assert lab.now_ms >= cores.STALLED_MS
+    lab.peers[b"whole"] = Peer(b"whole", long)
+    lab.sync()
+    arrived(lab, long)
+    assert len(lab.lacks) <= 2
+
+
+def test_silent_peers_hide_only_for_a_while_that_the_others_have_pruned(long: Chain) -> None:
+    pruned = Chain(genesis=LONG).grow(LONG_HEIGHTS)
+    _without(pruned, 1, 60, 100)
+    silent = Peer(b"silent", long, delay_ms=10**6)
+    lab = Lab(Peer(b"p", pruned), silent, genesis=LONG)
+    lab.run(lambda: bool(lab.lacks))
+    assert 2 * cores.STALLED_MS <= lab.now_ms <= 4 * cores.STALLED_MS
+
+
+def test_who_is_only_silent_has_pruned_nothing(long: Chain) -> None:
+    lab = Lab(Peer(b"silent", long, delay_ms=10**6), genesis=LONG)
+    lab.run(lambda: lab.now_ms > 8 * cores.STALLED_MS)
+    assert not lab.lacks
+
+
+# --- ahead ----------------------------------------------------------------------------------------
+
+
+def test_short_epochs_wait_for_fewer_answers_than_they_need(chain: Chain) -> None:
+    """Each needs a finalization, headers and blocks in turn: the next epoch's come meanwhile."""
+    delay_ms = 200
+    lab = Lab(*[Peer(bytes([at]), chain, delay_ms=delay_ms) for at in range(3)])
+    lab.run(lambda: bool(lab.begun))
+    since_ms = lab.now_ms
+    lab.run(lambda: lab.height >= 5 * EPOCH_BLOCKS)
+    assert not lab.accused
+    took_ms = lab.now_ms - since_ms
+    assert took_ms < 5 * 3.5 * delay_ms, f"{took_ms} ms for five epochs"
+
+
+def test_what_lies_ahead_is_kept_only_once_it_is_its_turn(chain: Chain) -> None:
+    """The floor of the journal is raised to no epoch whose predecessor is not final here."""
+    lab = Lab(*[Peer(bytes([at]), chain, delay_ms=5) for at in range(3)])
+    floors: list[tuple[int, int]] = []
+
+    def watched() -> bool:
+        for at, (epoch, _) in enumerate(lab.descents):
+            if at >= len(floors):
+                floors.append((epoch, lab.height))
+        return lab.ended > 0
+
+    lab.run(watched)
+    arrived(lab, chain)
+    assert len(floors) == 5
+    assert all(height >= epoch * EPOCH_BLOCKS for epoch, height in floors)
+
+
+def test_the_next_epoch_is_bounded_together_with_this_one(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = Lab(*[Peer(bytes([at]), chain, delay_ms=40) for at in range(5)])
+    most = 0
+
+    def watched() -> bool:
+        nonlocal most
+        most = max(most, len(lab.core._legs))
+        asks = [one for one in lab.core._asked.values() if one.part is not None]
+        assert len(asks) <= 2 * ranges.ASKS_MAX
+        return lab.ended > 0
+
+    lab.run(watched)
+    assert most == 2
+
+
 # --- bounds ---------------------------------------------------------------------------------------
 
 
