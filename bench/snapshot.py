@@ -143,8 +143,10 @@ def main() -> None:
             restore(made, folder / "data", genesis)
             restored.append(time.perf_counter() - begun)
             shutil.rmtree(folder / "data")
-        here, there = multiprocessing.Pipe()
-        process = multiprocessing.Process(
+        # a fork would take over LevelDB's idea of a thread that it has not: its close never returns
+        processes = multiprocessing.get_context("spawn")
+        here, there = processes.Pipe()
+        process = processes.Process(
             target=serve_in_process, args=(chain, shelf, genesis, given.peers, there)
         )
         process.start()

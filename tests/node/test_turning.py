@@ -1,0 +1,212 @@
+"""A node whose peers have all pruned what it needs: it takes a snapshot, or says what to do."""
+
+import asyncio
+import logging
+import os
+import random
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consensus.messages import Message, Status
+from node import service, turning
+from node.clock import SystemClock
+from node.config import NodeConfig
+from node.network.overlay import Overlay
+from node.snapshot.folder import snapshots_in
+from node.snapshot.serving import snapshot_handlers
+from node.storage.finality_store import FinalityView
+from node.storage.kv import LevelDb
+from node.sync import core
+from node.sync.archive import chain_handlers
+from node.sync.server import SyncServer
+from node.turning import finish, take_over
+from p2p import NetworkSettings, NodeKey, PeerBook, SocketNetwork
+from state.types import Hash
+from tests.node.snapshot.test_restore import taken
+from tests.node.sync.chains import EPOCH_BLOCKS, GENESIS, Chain
+
+CLOCK = SystemClock()
+HOST = "127.0.0.1"
+HEIGHT = 3 * EPOCH_BLOCKS + 3
+BEHIND = 3
+
+
+class Told:
+    """A host that tells where its chain ends."""
+
+    def __init__(self, chain: Chain) -> None:
+        head = chain.application.head
+        at = (head.header.epoch, head.header.view)
+        self._status = Status(*at, *at, head.header.height, head.block_id)
+
+    def hello(self) -> Message | None:
+        return self._status
+
+    def receive(self, peer: bytes, message: Message) -> None:
+        pass
+
+
+def pruned_chain(shelf: Path) -> Chain:
+    """A chain with a snapshot whose lower blocks are gone, but for the last ones of epochs."""
+    chain = Chain().grow(HEIGHT)
+    taken(chain.rows, shelf)
+    gone = [height for height in range(1, HEIGHT - 2) if height % EPOCH_BLOCKS]
+    for kind in (b"b", b"h"):
+        chain.rows.write([], [kind + height.to_bytes(8, "big") for height in gone], sync=True)
+    return chain
+
+
+@contextmanager
+def serving(chain: Chain, shelf: Path) -> Iterator[str]:
+    """Serve a chain and its snapshots on loopback, in a thread; give the address."""
+    loop = asyncio.new_event_loop()
+    handlers = {
+        **chain_handlers(chain.store),
+        **snapshot_handlers(FinalityView(chain.rows), shelf, GENESIS.hash),
+    }
+    server, overlay = SyncServer(handlers, CLOCK.now_ms), Overlay()
+    sockets = SocketNetwork(
+        NetworkSettings(HOST),
+        NodeKey(b"\x07" * 32),
+        GENESIS.hash,
+        overlay,
+        PeerBook(bytes(32)),
+        clock=CLOCK.now_ms,
+        chance=random.Random(7),
+        randomness=os.urandom,
+        is_validator=lambda _: False,
+    )
+    overlay.join(Told(chain), sockets, requests=server)
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        asyncio.run_coroutine_threadsafe(sockets.start(), loop).result(30)
+        yield f"{sockets.node_id.hex()}@{HOST}:{sockets.port}"
+    finally:
+        for stop in (sockets.stop, server.stop):
+            asyncio.run_coroutine_threadsafe(stop(), loop).result(30)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def behind(folder: Path, **settings: Any) -> NodeConfig:
+    """A follower's home that has some blocks, of those that nobody keeps any more."""
+    folder.mkdir()
+    store = LevelDb(folder / "data", create=True)
+    Chain(store).grow(BEHIND)
+    store.close()
+    made = NodeConfig(home=folder, key_name="", p2p_host=HOST, p2p_port=0, rpc_port=0)
+    return replace(made, state_sync_wait_ms=1_000, **settings)
+
+
+def head_of(config: NodeConfig) -> Hash:
+    store = LevelDb(config.home / "data", create=False)
+    found: Hash = Chain(store).application.head.block_id
+    store.close()
+    return found
+
+
+@contextmanager
+def stopped_once(is_so: Any) -> Iterator[None]:
+    """Tell the node in this process to stop once something is so, or after a minute."""
+    over = threading.Event()
+
+    def watch() -> None:
+        for _ in range(600):
+            if is_so() or over.wait(0.1):
+                break
+        if not over.is_set():
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def run(config: NodeConfig) -> int:
+    """Run the node as `sahara run` does."""
+    return service.run(config, GENESIS, None, NodeKey(b"\x09" * 32))
+
+
+def said(caplog: pytest.LogCaptureFixture, message: str) -> list[Any]:
+    return [one for one in caplog.records if one.message == message]
+
+
+def test_it_goes_on_with_a_snapshot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Within one process, and guard and journal are those that it had."""
+    monkeypatch.setattr(core, "STALLED_MS", 500)
+    caplog.set_level(logging.INFO)
+    chain = pruned_chain(tmp_path / "shelf")
+    with serving(chain, tmp_path / "shelf") as address:
+        config = behind(tmp_path / "home", state_sync=True, p2p_persistent_peers=address)
+        with stopped_once(lambda: len(said(caplog, "serving")) > 1):
+            assert run(config) == 0
+    assert head_of(config) == chain.application.head.block_id
+    assert said(caplog, "turned to a snapshot")
+    told = said(caplog, "follows without a vote")
+    assert len(told) == 1, "the first start had no journal; the second one has lost no vote"
+    assert {path.name for path in config.home.iterdir()} & {"data.old", "data.fresh"} == set()
+
+
+def test_without_leave_it_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(core, "STALLED_MS", 500)
+    caplog.set_level(logging.INFO)
+    chain = pruned_chain(tmp_path / "shelf")
+    with serving(chain, tmp_path / "shelf") as address:
+        config = behind(tmp_path / "home", p2p_persistent_peers=address)
+        before = head_of(config)
+        with stopped_once(lambda: said(caplog, "blocks pruned")):
+            assert run(config) == 0
+    (first, *_) = said(caplog, "blocks pruned")
+    assert first.code == "sync.pruned"
+    assert f"block {BEHIND + 1}" in first.reason and "--state-sync" in first.reason
+    assert head_of(config) == before
+
+
+def test_a_database_is_replaced_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain = pruned_chain(tmp_path / "shelf")
+    config = behind(tmp_path / "home", state_sync=True)
+    before = head_of(config)
+    folder = next(iter(snapshots_in(tmp_path / "shelf")))
+
+    def fails(_: NodeConfig) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:  # the power fails between the two steps
+        patch.setattr(turning, "finish", fails)
+        with pytest.raises(KeyboardInterrupt):
+            take_over(config, GENESIS, folder)
+    assert not (config.home / "data").exists()
+    finish(config)
+    assert head_of(config) == chain.application.head.block_id != before
+    assert {path.name for path in config.home.iterdir()} == {"data"}
+    finish(config)
+    assert head_of(config) == chain.application.head.block_id
+
+
+def test_a_snapshot_that_cannot_be_restored_leaves_the_database(tmp_path: Path) -> None:
+    pruned_chain(tmp_path / "shelf")
+    config = behind(tmp_path / "home", state_sync=True)
+    before = head_of(config)
+    folder = next(iter(snapshots_in(tmp_path / "shelf")))
+    (folder.path / "block").write_bytes(b"")
+    take_over(config, GENESIS, folder)
+    assert head_of(config) == before
