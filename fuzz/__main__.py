@@ -16,7 +16,17 @@ import atheris
 
 from cython_ext import IMPLEMENTATION
 
-TARGETS: Final = ("frames", "handshake", "gossip", "messages", "engine", "chain", "rpc", "http")
+TARGETS: Final = (
+    "frames",
+    "handshake",
+    "gossip",
+    "messages",
+    "engine",
+    "chain",
+    "rpc",
+    "http",
+    "sync",
+)
 ROOMS: Final = ("state", "consensus", "p2p", "node", "fuzz")
 FOLDER: Final = Path(__file__).resolve().parents[1] / "build" / "fuzz"
 INPUT_BYTES_MAX: Final = 2**15

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 MAIN = (ROOT / "fuzz" / "__main__.py").read_text()
 TARGETS = re.findall(r'"(\w+)"', MAIN.partition("TARGETS: Final = (")[2].partition(")")[0])
-ROUNDS = {"engine": 60, "http": 150, "rpc": 250, "chain": 250}
+ROUNDS = {"engine": 60, "sync": 25, "http": 150, "rpc": 250, "chain": 250}
 SIZE_MAX = 4_096
 
 
@@ -21,7 +21,7 @@ def target(request: pytest.FixtureRequest) -> Any:
 
 
 def test_there_are_targets() -> None:
-    assert len(TARGETS) >= 8
+    assert len(TARGETS) >= 9
     helpers = {"__main__", "mutation", "seeds"}
     assert {path.stem for path in (ROOT / "fuzz").glob("*.py")} == {*TARGETS, *helpers}
 
