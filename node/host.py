@@ -124,7 +124,7 @@ class Host:
         self._keeper = keeper
         self._clock = clock
         self._peers = peers
-        self._vote_after = vote_after
+        self.vote_after = vote_after
         self._evidence = EvidencePool(store.finality, application.genesis_hash)
         self.ledger = Ledger(application, mempool, self._evidence, metrics)
         self._inputs: deque[Input] = deque()
@@ -191,7 +191,7 @@ class Host:
                 journal.blocks,
                 self._keeper.guarded(),
                 lost=journal.is_lost,
-                vote_after=self._vote_after,
+                vote_after=self.vote_after,
             )
         )
         self._tell_clock()

@@ -42,12 +42,12 @@ from node.rpc.limits import CONNECTIONS_MAX, RpcLimits
 from node.rpc.server import RpcServer
 from node.rpc.waiting import WaitingRoom
 from node.run_file import write_run_file
-from node.signer import Signer
+from node.signer import Round, Signer
 from node.snapshot.folder import SnapshotFolder
 from node.snapshot.metrics import StateSyncCollector
 from node.snapshot.progress import StateSync
 from node.snapshot.serving import snapshot_handlers
-from node.standing import Standing, follow, take_stock
+from node.standing import Standing, after_sync, follow, take_stock
 from node.storage.chain_store import ChainStore
 from node.storage.finality_store import FinalityView
 from node.storage.kv import LevelDb
@@ -104,6 +104,7 @@ class Service:
             timed=self._metrics.timed,
             known=known,
         )
+        self._began_at = self._application.head.header.height
         self._standing = self._take_stock(key, node_key)
         self._standing.keeper.written = self._metrics.written
         overlay = Overlay()
@@ -182,10 +183,17 @@ class Service:
             self._store,
             self._host.ledger,
             self._standing.keeper,
-            _Engine(self._host, lambda: self._make_driver(public_key, overlay)),
+            _Engine(self._host, lambda: self._make_driver(public_key, overlay), self._hold_word),
             self._network.sockets,
             clock,
         )
+
+    def _hold_word(self, vote_after: Round) -> Round | None:
+        """Judge the operator's word by what a sync has brought, unless the engine went on it."""
+        application = self._application
+        if application.head.header.height - self._began_at > self._syncer.blocks:
+            return vote_after  # blocks came by consensus since, and the guard knows what it signed
+        return after_sync(self._standing.keeper.journal, application, vote_after)
 
     def _show(self, mempool: Mempool) -> None:
         """Let `/metrics` show every part of the node."""
@@ -343,9 +351,15 @@ class Service:
 class _Engine:
     """The host's engine, as the syncer stops it and starts a fresh one."""
 
-    def __init__(self, host: Host, make_driver: Callable[[], Driver]) -> None:
+    def __init__(
+        self,
+        host: Host,
+        make_driver: Callable[[], Driver],
+        hold_word: Callable[[Round], Round | None],
+    ) -> None:
         self._host = host
         self._make_driver = make_driver
+        self._hold_word = hold_word
 
     def pause(self) -> None:
         """Stop the engine."""
@@ -353,6 +367,8 @@ class _Engine:
 
     def resume(self) -> None:
         """Start a fresh engine from the tip."""
+        if self._host.vote_after is not None:
+            self._host.vote_after = self._hold_word(self._host.vote_after)
         self._host.resume(self._make_driver())
 
 

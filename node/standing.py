@@ -157,6 +157,27 @@ def take_stock(
     return Standing(signer, Keeper(journal, signer), vote_after)
 
 
+def after_sync(journal: Journal, application: Application, vote_after: Round) -> Round | None:
+    """Hold the operator's word against the head that a sync has brought, as at a start.
+
+    Return it while it stands; else the node follows without a vote, for it may have voted above it.
+    """
+    at = _next_round(application)
+    if vote_after >= at:
+        return vote_after
+    journal.mark(lost=True)
+    log.error(
+        "follows without a vote",
+        extra={
+            "code": RoundUnfit.code,
+            "reason": f"the network has come to round {at[0]}:{at[1]}, and --vote-after-loss is "
+            f"only {vote_after[0]}:{vote_after[1]}; if it does not vote again by itself, start it "
+            "once with a round above every vote that its key can have sent",
+        },
+    )
+    return None
+
+
 def _mark_lost(home: Home, key: Signer, genesis_hash: Hash) -> None:
     """Note in the journal, made where there is none, that votes were lost."""
     if not home.journal_file.exists():

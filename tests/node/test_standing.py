@@ -10,7 +10,7 @@ from node.application import Application
 from node.errors import StorageCorrupt
 from node.home import Home
 from node.signer import GuardedSigner, GuardExists, GuardMissing, GuardRefused, create_guard
-from node.standing import RoundUnfit, VotesLost, follow, take_stock
+from node.standing import RoundUnfit, VotesLost, after_sync, follow, take_stock
 from node.storage.journal import JournalMissing
 from node.storage.kv import MemoryStore
 from state.codec import replace
@@ -149,6 +149,23 @@ def test_among_others_no_round_below_what_is_known_is_taken(among: Validator, lo
     with pytest.raises(GuardRefused, match="below the floor"):
         standing.signer.sign_vote(Tag.NULLIFY, Nullified(0, 3))
     standing.signer.sign_vote(Tag.NULLIFY, Nullified(0, 4))
+    standing.close()
+
+
+def test_what_a_sync_brings_refutes_a_word_that_is_too_low(among: Validator) -> None:
+    """In a wiped home nothing contradicts it at the start; what the network has does later."""
+    among.home.guard_file.unlink()
+    standing = among.stock((0, 2))
+    journal, application = standing.keeper.journal, among.open()
+    for _ in range(3):
+        among.chain.step(application)
+    assert after_sync(journal, application, (0, 3)) == (0, 3)
+    assert not journal.is_lost
+    assert after_sync(journal, application, (0, 2)) is None
+    assert journal.is_lost
+    standing.close()
+    standing = among.stock()
+    assert standing.keeper.journal.is_lost, "durably"
     standing.close()
 
 
