@@ -26,6 +26,7 @@ from node.snapshot.sources import Sources
 from node.storage.finality_store import FinalityView
 from node.sync.archive import chain_handlers
 from node.sync.core import ANSWER_MS
+from node.sync.leg import CLOSE_HEIGHTS
 from node.sync.messages import ServedRequest, SyncRequest, decode_request
 from node.sync.ranges import ASKS_MAX
 from node.sync.sources import ASKS_PER_PEER_MAX
@@ -38,7 +39,7 @@ from tests.node.sync.lab import Lab, Peer
 
 HOSTILE: Final = (b"h1", b"h2", b"h3")
 HONEST: Final = b"honest"
-HEIGHTS: Final = 3 * EPOCH_BLOCKS + 2
+HEIGHTS: Final = 2 * EPOCH_BLOCKS + 2
 STEPS_MAX: Final = 24
 WAIT_MS_MAX: Final = 8_000
 SYNC_MS_MAX: Final = 600_000
@@ -145,7 +146,7 @@ def _sync(steps: list[Step]) -> None:
             lab.core.gone(name)
         else:
             plans[name].append((kind, said))
-    goal = EPOCH_BLOCKS * 3 - EPOCH_BLOCKS // 2
+    goal = HEIGHTS - CLOSE_HEIGHTS
     lab.run(lambda: lab.height >= goal, SYNC_MS_MAX)
     _bounded(lab)
     assert HONEST not in lab.accused

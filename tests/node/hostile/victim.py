@@ -7,7 +7,7 @@ below a stated bound, and give every file handle back.
 import asyncio
 import resource
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,9 +174,12 @@ def node_id_of(node: NodeProcess) -> str:
 
 
 @asynccontextmanager
-async def network(homes: Sequence[Path]) -> AsyncIterator[NodeGroup]:
+async def network(
+    homes: Sequence[Path], flags: Mapping[str, object] | None = None
+) -> AsyncIterator[NodeGroup]:
     """Validators in processes of their own, stopped at the end."""
-    group = await start_nodes(homes, Wishes([Allocation(PAYER.address, 10**15)]))
+    wishes = Wishes([Allocation(PAYER.address, 10**15)], flags=flags or {})
+    group = await start_nodes(homes, wishes)
     for node in group.nodes:
         resource.prlimit(node.pid, resource.RLIMIT_NOFILE, HANDLES)
     try:
