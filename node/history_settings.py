@@ -29,7 +29,10 @@ class HistorySettings(PeerSettings):
         int, Meta(ge=1, le=100, description="Snapshots that stay; older ones are removed.")
     ] = 2
     state_sync: Annotated[
-        bool, Meta(description="Let an empty home begin with a snapshot that its peers have.")
+        bool,
+        Meta(
+            description="Take a snapshot of the peers into an empty home, or where blocks are gone."
+        ),
     ] = False
     state_sync_trust: Annotated[
         str,

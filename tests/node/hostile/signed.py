@@ -20,8 +20,13 @@ from consensus.messages import (
 from node.home import PASSPHRASE_FILE, VALIDATOR_KEY
 from node.keystore import UnlockedKey, load_key, read_passphrase
 from node.network.identity import load_node_key
+from node.network.overlay import topic_of
+from node.network.sketches import ID_BYTES, Outline, Sketch
 from p2p.handshake import NodeKey
 from p2p.topics import Topic
+from state.block import TRANSACTIONS_MAX, Body
+from state.codec import encode as encode_state
+from state.codec import replace
 from state.crypto import Tag
 from state.finality import (
     Finalize,
@@ -42,6 +47,7 @@ from tests.node.hostile.victim import Victim
 
 HOST = "127.0.4.1"
 FAR = 10**9
+NO_EVIDENCE = Body((), None, ()).evidence_root
 BODY = bytes(15 * 2**20)
 AHEAD = 8
 """Views ahead of the victim's for which something is signed."""
@@ -106,6 +112,48 @@ async def _speak(victim: Victim, traitor: Traitor, seconds: float, *, huge: bool
                         await peer.tell(Topic.CONSENSUS, encode(vote))
                     if not goes_on():
                         return
+
+
+async def hollow_sketches(victim: Victim, traitor: Traitor, seconds: float) -> None:
+    """Proposals that name as many transactions as a block may hold, of which nobody has any."""
+    names = os.urandom(TRANSACTIONS_MAX * ID_BYTES)
+    await _outline(victim, traitor, seconds, Outline(names, (), (), None, ()))
+
+
+async def lying_sketches(victim: Victim, traitor: Traitor, seconds: float) -> None:
+    """Proposals that contradict themselves: whoever is their leader's node is dropped for it."""
+    one, wires = os.urandom(ID_BYTES), (b"x", b"x")
+    lies = (
+        Outline(one * 2, (), (), None, ()),
+        Outline(one + b"x", (), (), None, ()),
+        Outline(one, (0, 0), wires, None, ()),
+        Outline(one, (TRANSACTIONS_MAX - 1,), wires[:1], None, ()),
+        Outline(one, (0,), wires, None, ()),
+        Outline(one, (0,), wires[:1], None, ()),
+    )
+    dropped = [await _outline(victim, traitor, seconds / len(lies), lie) for lie in lies]
+    assert any(dropped), "it leads every fourth view, and what it says then proves it"
+
+
+async def _outline(victim: Victim, traitor: Traitor, seconds: float, outline: Outline) -> bool:
+    """Propose this in the views to come; tell whether the victim has hung up."""
+    goes_on = lasting(seconds)
+    is_dropped = False
+    while goes_on():
+        status = await victim.status()
+        epoch, view = int(status["epoch"]), int(status["view"])
+        with contextlib.suppress(Refused):
+            async with meeting(victim, HOST, traitor.node_key) as peer:
+                for at in range(view, view + AHEAD):
+                    whole = traitor.proposal(epoch, at)
+                    header = replace(whole.header, evidence_root=NO_EVIDENCE)
+                    subject = replace(whole.proposal, block_id=header.id)
+                    vote = traitor.vote(Tag.NOTARIZE, subject)
+                    sketch = Sketch(subject, vote, header, whole.justify, outline)
+                    wire = encode_state(sketch)
+                    await peer.tell(topic_of(sketch, len(wire)), wire)
+                is_dropped = await peer.is_dropped(0.5) or is_dropped
+    return is_dropped
 
 
 async def asking_without_end(victim: Victim, traitor: Traitor, seconds: float) -> None:

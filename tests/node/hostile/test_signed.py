@@ -33,7 +33,10 @@ async def sold(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[
         yield victim, Traitor(fallen.home, group.genesis_hash, index)
 
 
-@pytest.mark.parametrize("name", ["asking_without_end", "huge_proposals", "signed_votes"])
+@pytest.mark.parametrize(
+    "name",
+    ["asking_without_end", "huge_proposals", "hollow_sketches", "lying_sketches", "signed_votes"],
+)
 async def test_three_of_four_go_on(sold: Any, name: str) -> None:
     victim, traitor = sold
     attack = getattr(signed, name)

@@ -22,6 +22,7 @@ from node.devnet.layout import Seat, free_port, p2p_host
 from node.devnet.process import NodeProcess, command, spawn
 from node.home import Home, HomeWishes, create_home
 from node.service import read_run_file
+from node.sync.leg import CLOSE_HEIGHTS
 from p2p import Target
 from tests.node.hostile import between
 from tests.node.hostile.between import BLOCK_LIES, SNAPSHOT_LIES, Between, Lie
@@ -165,7 +166,7 @@ async def test_blocks_come_from_the_honest_one_in_the_end(victim: Any, tmp_path:
             honest.lie = late
 
             async def has_come() -> bool:
-                return await node.height() >= before
+                return await node.height() >= before - CLOSE_HEIGHTS
 
             await until(has_come, "it does not sync from the honest one")
             assert node.rss_mb_max <= RSS_MB_MAX
@@ -182,7 +183,7 @@ async def test_snapshots_come_from_the_honest_one_or_blocks_do(victim: Any, tmp_
             async with newcomer(victim, home, peers, state_sync=True) as node:
 
                 async def has_come(node: Newcomer = node) -> bool:
-                    return await node.height() >= before
+                    return await node.height() >= before - CLOSE_HEIGHTS
 
                 await until(has_come, "it neither takes a snapshot nor fetches blocks")
                 assert node.rss_mb_max <= RSS_MB_MAX
