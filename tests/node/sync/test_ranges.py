@@ -95,6 +95,36 @@ def test_nothing_more_is_asked_for_while_too_much_is_held() -> None:
     assert not ranges.pop(10**9, 10**9), "in order, or not at all"
 
 
+def test_what_short_answers_leave_over_waits_for_room_as_well() -> None:
+    """Blocks may be longer than those before them: one fills an answer, and the rest is left."""
+    ranges = Ranges(1, ids(10_000))
+    size = module.BYTES_MAX // 4
+    while (part := ranges.wanted(0)) is not None and not part.askers:
+        ranges.asked(part, b"p", 0)
+        ranges.take(part, blocks(part, 1), size)
+        assert ranges.held_bytes <= module.BYTES_MAX + size
+    assert ranges.held_bytes >= module.BYTES_MAX - size, "as much as there is room for"
+    held = ranges.held_bytes
+    assert len(ranges.pop(10**9, 1)) == 1 and ranges.held_bytes == held - size
+    rest = ranges.wanted(0)
+    assert rest is not None and not rest.askers, "it is asked for once there is room"
+
+
+def test_what_lies_ahead_shares_the_room() -> None:
+    many = ASKS_MAX * FIRST_BLOCKS
+    below, ahead = Ranges(1, ids(many)), Ranges(many + 1, ids(100))
+    asked = 0
+    while (part := below.wanted(0)) is not None and not part.askers:
+        below.asked(part, b"p", 0)
+        asked += 1
+    assert asked == ASKS_MAX and ahead.wanted(0, below) is None
+    first = below._ranges[0]
+    below.take(first, blocks(first, first.count), 10)
+    part = ahead.wanted(0, below)
+    assert part is not None and part.height == many + 1
+    assert below.wanted(LATE_MS, is_end=False) is below._ranges[1], "what is late comes first"
+
+
 def test_handed_on_by_bytes_and_count() -> None:
     ranges = Ranges(1, ids(FIRST_BLOCKS))
     part = ask(ranges)
