@@ -21,6 +21,7 @@ from fuzz.mutation import mutated
 from node.snapshot.errors import SnapshotError
 from node.snapshot.fetch import Fetch
 from node.snapshot.make import make_snapshot
+from node.snapshot.progress import StateSync
 from node.snapshot.serving import snapshot_handlers
 from node.snapshot.sources import Sources
 from node.storage.finality_store import FinalityView
@@ -234,7 +235,7 @@ async def _fetch(steps: list[Step]) -> None:
             await sources.ask_offers(peer_id)
         assert CROWN_ID in {crown_id for _, crown_id in sources.offers()}
         for _, crown_id in sorted(sources.offers(), reverse=True):
-            fetch = Fetch(sources, GENESIS, None, Path(folder), 10**6)
+            fetch = Fetch(sources, GENESIS, None, Path(folder), 10**6, StateSync())
             try:
                 found = await fetch.run(crown_id)
             except SnapshotError as error:

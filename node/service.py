@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import uvloop
@@ -411,6 +412,7 @@ def run(
         if service.snapshot is None:
             return code
         take_over(config, genesis, service.snapshot)
+        config = replace(config, vote_after_loss="")  # it was for that one start
 
 
 async def _begin(
