@@ -21,7 +21,7 @@ from node.devnet import process as devnet
 from node.devnet.layout import Seat, free_port, p2p_host
 from node.devnet.process import NodeProcess, command, spawn
 from node.home import Home, HomeWishes, create_home
-from node.service import read_run_file
+from node.run_file import read_run_file
 from node.sync.leg import CLOSE_HEIGHTS
 from p2p import Target
 from tests.node.hostile import between
