@@ -17,6 +17,7 @@ WITH_NODES = (
     *("node/campaign", "node/devnet", "node/hostile", "node/traffic", "node/test_crash.py"),
     *("node/cli/test_devnet.py", "node/cli/test_run.py", "node/demo/test_demo_run.py"),
     *("node/network/test_processes.py", "node/snapshot/test_wiped_disk.py"),
+    *("node/test_loss.py", "node/test_turning.py"),
     *("node/sync/test_processes.py", "node/test_metrics.py", "test_bench.py", "test_soak.py"),
 )
 """Files and folders whose tests start processes of nodes."""
