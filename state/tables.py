@@ -21,6 +21,9 @@ R = TypeVar("R", bound=Struct)
 CACHED_ROWS_MAX = 200_000
 """Decoded rows that the finalized layer keeps; about 60 MB when all are small."""
 
+GENERATION_BLOCKS = 256
+"""A row is still in memory this many blocks after its last use, and after twice as many no more."""
+
 FEW_KEYS = 8
 """So many new keys are cheaper to insert one by one than by sorting again."""
 
@@ -41,22 +44,32 @@ class Reader(Protocol):
 
 
 class Base:
-    """The finalized rows: decoded once, kept in memory up to CACHED_ROWS_MAX."""
+    """The finalized rows: decoded once, and kept in memory while they are in use.
 
-    __slots__ = ("_cache", "_reader")
+    What is read or written stands in the young generation. When that is half of CACHED_ROWS_MAX or
+    GENERATION_BLOCKS blocks old, it becomes the old one, and the old one goes: so memory follows
+    what the last blocks have used, however much there is.
+    """
+
+    __slots__ = ("_age_blocks", "_old", "_reader", "_young")
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._cache: dict[bytes, Row] = {}
+        self._young: dict[bytes, Row] = {}
+        self._old: dict[bytes, Row] = {}
+        self._age_blocks = 0
 
     def row(self, key: bytes, decoder: Decoder[Any]) -> Row:
         """Return the decoded row under `key`, or None."""
-        row: Row = self._cache.get(key, _MISSING)
+        row: Row = self._young.get(key, _MISSING)
         if row is not _MISSING:
             return row
-        data = self._reader.get(key)
-        row = None if data is None else decoder.trusted(data)
-        self._keep(key, row)
+        row = self._old.get(key, _MISSING)
+        if row is _MISSING:
+            data = self._reader.get(key)
+            row = None if data is None else decoder.trusted(data)
+        self._young[key] = row
+        self._trim()
         return row
 
     def span(
@@ -64,23 +77,24 @@ class Base:
     ) -> Iterator[tuple[bytes, Struct]]:
         """Yield (key, row) for start <= key < stop in key order."""
         for key, data in self._reader.scan(start, stop):
-            row = self._cache.get(key)
+            row = self._young.get(key, _MISSING)
+            if row is _MISSING:
+                row = self._old.get(key)
             yield key, decoder.trusted(data) if row is None else row
 
     def absorb(self, rows: dict[bytes, Row]) -> None:
         """Take over the rows of a layer whose bytes have just become final in the reader."""
-        self._cache.update(rows)
-        self._trim()
-
-    def _keep(self, key: bytes, row: Row) -> None:
-        self._cache[key] = row
+        self._young.update(rows)
+        self._age_blocks += 1
         self._trim()
 
     def _trim(self) -> None:
-        surplus = len(self._cache) - CACHED_ROWS_MAX
-        if surplus > 0:
-            for old in list(self._cache)[: surplus + CACHED_ROWS_MAX // 4]:
-                del self._cache[old]
+        rows = len(self._young)
+        if rows > CACHED_ROWS_MAX // 2 or self._age_blocks == GENERATION_BLOCKS:
+            # what is more than all that may be kept came at once, as a genesis does
+            self._old = self._young if rows <= CACHED_ROWS_MAX else {}
+            self._young = {}
+            self._age_blocks = 0
 
 
 class _Keys:

@@ -1,11 +1,13 @@
 """Layers of rows against plain dictionaries; scans in key order; bounds at rest."""
 
 from collections.abc import Iterator
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from state import tables
 from state.codec import Struct, encode
 from state.errors import BoundExceeded, NotFound
 from state.keys import ADDRESS_KEY, TEXT_KEY, U16_KEY, U64_KEY, KeyShape
@@ -100,6 +102,51 @@ def test_layers_match_a_dictionary(operations: list[tuple[str, tuple[int, str], 
         for k in [(n, t) for n in range(4) for t in ("a", "b", "ab")]:
             row = ENTRIES.get(state, k)
             assert (None if row is None else row.amount) == model.get(k)
+
+
+@pytest.mark.parametrize(("rows", "blocks"), [(2, 256), (200_000, 1), (4, 2), (0, 1)])
+def test_they_match_whatever_is_forgotten(
+    rows: int, blocks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "CACHED_ROWS_MAX", rows)
+    monkeypatch.setattr(tables, "GENERATION_BLOCKS", blocks)
+    test_layers_match_a_dictionary()
+
+
+def test_memory_holds_what_is_in_use_and_no_more() -> None:
+    store = Store()
+    base = Base(store)
+    state = State(base)
+    for number in range(1_000):
+        OTHERS.put(state, number, Entry(number))
+    finalize(store, base, state)
+    with patch.object(store, "get", side_effect=store.get) as read:
+        for height in range(10 * tables.GENERATION_BLOCKS):
+            layer = State(base)
+            assert OTHERS.get(layer, height % 10) == Entry(height % 10)
+            OTHERS.put(layer, 1_000 + height, Entry(height))
+            finalize(store, base, layer)
+    kept = len(base._young) + len(base._old)
+    assert kept <= 2 * (tables.GENERATION_BLOCKS + 10), "most rows were used long ago"
+    asked = {call.args[0] for call in read.call_args_list}
+    assert not asked & {OTHERS.key(number) for number in range(10)}, "what is in use stays"
+
+
+def test_more_than_may_be_kept_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "CACHED_ROWS_MAX", 100)
+    store = Store()
+    base = Base(store)
+    for first in range(0, 1_000, 40):
+        state = State(base)
+        for number in range(first, first + 40):
+            OTHERS.put(state, number, Entry(number))
+        finalize(store, base, state)
+        assert len(base._young) + len(base._old) <= 100 + 40
+    state = State(base)
+    for number in range(101):
+        OTHERS.put(state, number, Entry(number))
+    finalize(store, base, state)
+    assert not base._young and not base._old
 
 
 @given(
