@@ -48,7 +48,11 @@ def run_of(
 
 
 def taken(**more: Any) -> Taken:
-    return Taken({0: run_of(), 1: run_of(**more)}, [replace(PROCESS, seconds=s) for s in range(60)])
+    nodes = {0: run_of(), 1: run_of(**more)}
+    traffic = [replace(PROCESS, seconds=float(second)) for second in range(0, 600, 5)]
+    return Taken(
+        nodes, traffic, [soak.summed(found) for found in zip(*nodes.values(), traffic, strict=True)]
+    )
 
 
 def test_a_steady_run_holds_and_its_disk_is_told_by_transaction() -> None:
@@ -66,7 +70,6 @@ def test_a_steady_run_holds_and_its_disk_is_told_by_transaction() -> None:
     ("leak", "broken"),
     [
         ({"rss_mb_per_s": 0.1}, "memory_flat"),
-        ({"handles_per_s": 0.1}, "handles_flat"),
         ({"unexplained": 10**8}, "database_explained"),
         ({"log": 1_000}, "log_quiet"),
         ({"cached": 10**5}, "database_memory_bounded"),
@@ -77,15 +80,30 @@ def test_what_grows_without_a_reason_is_found(leak: dict[str, Any], broken: str)
     held = report["processes"]["node_1"]["held"]
     assert [name for name, holds in held.items() if not holds] == [broken]
     assert all(report["processes"]["node_0"]["held"].values())
+    assert report["held"] == {"handles_flat": True}
     assert not report["bar_met"]
+
+
+def test_handles_are_counted_over_all_processes() -> None:
+    leaking = soak.reported(taken(handles_per_s=0.1), 600)
+    assert not leaking["bar_met"] and leaking["held"] == {"handles_flat": False}
+    one, other = run_of(), run_of()
+    for at, sample in enumerate(one):  # the connections of a client that changes its node
+        is_later = at > len(one) // 2
+        one[at] = replace(sample, handles=sample.handles + 20 * is_later)
+        other[at] = replace(other[at], handles=other[at].handles + 20 * (not is_later))
+    traffic = taken().traffic
+    whole = [soak.summed(found) for found in zip(one, other, traffic, strict=True)]
+    assert soak.reported(Taken({0: one, 1: other}, traffic, whole), 600)["bar_met"]
 
 
 def test_a_run_without_a_verdict_on_everything_does_not_hold() -> None:
     whole = taken()
-    assert not soak.reported(Taken(whole.nodes, []), 600)["bar_met"]
+    assert not soak.reported(Taken(whole.nodes, [], whole.whole), 600)["bar_met"]
+    assert not soak.reported(Taken(whole.nodes, whole.traffic, []), 600)["bar_met"]
     short = {0: whole.nodes[0], 1: whole.nodes[1][: soak.SAMPLES_MIN - 1]}
-    assert not soak.reported(Taken(short, whole.traffic), 600)["bar_met"]
-    assert not soak.reported(Taken({0: [], 1: []}, []), 600)["bar_met"]
+    assert not soak.reported(Taken(short, whole.traffic, whole.whole), 600)["bar_met"]
+    assert not soak.reported(Taken({0: [], 1: []}, [], []), 600)["bar_met"]
 
 
 def test_samples_come_from_a_devnet_that_runs(tmp_path: Path) -> None:
