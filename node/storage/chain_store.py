@@ -266,7 +266,14 @@ class ChainStore:
                 "here. Ask an archive node, one that keeps every block (blocks_kept = 0): give its "
                 "RPC address, with --node or to the client."
             )
-        return NotFound(f"There is no final block of height {height} here; ask for a lower one.")
+        if self.head is None or height > self.head.header.height:
+            return NotFound(
+                f"There is no final block of height {height} here; ask for a lower one."
+            )
+        return NotFound(
+            f"The {what} of block {height} is missing here, though blocks from {self.floor} on "
+            "should be kept: ask another node, and restore a backup of this one, or sync it anew."
+        )
 
     def body_data(self, height: int) -> bytes:
         """Return a final block's body as bytes; raises NotFound when it is not kept."""

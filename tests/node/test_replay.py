@@ -206,5 +206,5 @@ def test_a_changed_block_is_named(
 
 def test_a_body_that_is_not_kept_is_named(rows: MemoryStore) -> None:
     rows.write([], [b"b" + (3).to_bytes(8, "big")], sync=False)
-    with pytest.raises(NotFound, match="block 3"):
+    with pytest.raises(NotFound, match="body of block 3 is missing"):
         replayed(ChainStore(rows, GENESIS))

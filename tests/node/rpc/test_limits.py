@@ -48,7 +48,7 @@ async def test_callers_from_elsewhere(
     memory_node: Any, serve: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With nobody taken for loopback, rates hold, the rest is told, and metrics are closed."""
-    monkeypatch.setattr(server, "_is_loopback", lambda address: False)
+    monkeypatch.setattr(server, "is_loopback", lambda address: False)
     monkeypatch.setattr(server.RpcServer, "_protocol", lambda self: self._server())
     take = RateLimiter.take  # time stands still: on a busy machine a bucket would fill meanwhile
     monkeypatch.setattr(
