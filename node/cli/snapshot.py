@@ -150,7 +150,7 @@ def restore(home: Path, source: Path, checkpoint: str) -> dict[str, Any]:
 def _shown(view: SnapshotView) -> dict[str, Any]:
     return {
         "height": view.height,
-        "block_id": view.block_id.hex(),
+        "crown_id": view.crown_id.hex(),
         "size_bytes": view.size_bytes,
         "path": view.path,
     }

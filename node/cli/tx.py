@@ -41,6 +41,8 @@ def _signing_options() -> list[click.Option]:
         click.Option(
             ["--passphrase-file"],
             type=click.Path(path_type=Path, dir_okay=False),
+            envvar="SAHARA_PASSPHRASE_FILE",
+            show_envvar=True,
             help="File with the key's passphrase; asked for when left out.",
         ),
         click.Option(

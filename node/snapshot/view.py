@@ -7,10 +7,13 @@ from state.types import Hash, Height
 
 
 class SnapshotView(Struct):
-    """A snapshot on this node's disk; the block that proves its state, and where it lies."""
+    """A snapshot on this node's disk, where it lies, and its crown: the block above `height`.
+
+    The header of that one holds the root of the state after `height`.
+    """
 
     height: Height
-    block_id: Hash
+    crown_id: Hash
     size_bytes: Height
     path: str
 

@@ -155,7 +155,7 @@ async def test_one_is_made_when_asked_for(tmp_path: Path) -> None:
     async with node.running():
         view = await node.upkeep.make_snapshot()
         assert (view.height, node.heights()) == (8, [8])
-        assert view.block_id == node.chain.application.head.block_id
+        assert view.crown_id == node.chain.application.head.block_id
         node.grow(3)  # the last one is final with a descendant only
         asked = asyncio.create_task(node.upkeep.make_snapshot())
         await asyncio.sleep(0)

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from node.addresses import format_address
-from node.cli import query, status, tx
+from node.cli import main, query, status, tx
 from node.cli.fields import Field, as_json, dashed
 from node.genesis_file import write_genesis
 from node.keystore import LIGHT_COST, Passphrase, create_key
@@ -88,6 +88,26 @@ def test_help_says_what_it_does_and_how(command: tuple[str, ...]) -> None:
     assert result.exit_code == 0 and "Usage:" in result.output
     if command[0] == "query" or (command[0] == "tx" and len(command) == 3):
         assert f"sahara {' '.join(command)}" in result.output
+
+
+def test_every_passphrase_may_come_from_a_file_that_the_environment_names() -> None:
+    options: dict[str, object] = {}
+
+    def look(command: click.Command, path: str) -> None:
+        for option in command.params:
+            if option.name == "passphrase_file":
+                options[path] = option.envvar
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            for name in command.list_commands(context):
+                found = command.get_command(context, name)
+                assert found is not None
+                look(found, f"{path} {name}".strip())
+
+    look(main, "")
+    del options["run"]  # every setting of it comes from the environment, see node.config
+    assert {"init", "keys create", "genesis declare", "tx bank transfer"} < {*options}
+    assert {*options.values()} == {"SAHARA_PASSPHRASE_FILE"}
 
 
 async def test_status_and_queries(memory_node: Any, serve: Any) -> None:
