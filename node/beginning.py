@@ -1,6 +1,7 @@
 """The beginning of a node whose home is empty: with a snapshot of its peers, or with genesis.
 
-A young network has no snapshots yet, and nobody to wait for: its nodes begin with genesis at once.
+A young network has no snapshots yet, and nobody to wait for: its nodes begin with genesis at once,
+or when the time comes that its genesis names.
 """
 
 import asyncio
@@ -26,6 +27,9 @@ from state.genesis import Genesis
 
 YOUNG_MS: Final = 60_000
 
+WAIT_SECONDS: Final = 600.0
+"""How often a node that is early looks at the clock again, and says that it waits."""
+
 log = logging.getLogger("sahara.statesync")
 
 
@@ -36,6 +40,18 @@ def is_needed(config: NodeConfig, genesis: Genesis, clock: Clock) -> bool:
         return False
     knows_peers = bool(config.persistent_peers) or (config.home / BOOK_FILE).exists()
     return knows_peers and clock.wall_ms() - genesis.time_ms > YOUNG_MS
+
+
+async def until_genesis(
+    genesis: Genesis, clock: Clock, told: "asyncio.Future[BaseException | None]"
+) -> None:
+    """Wait for the time of the genesis by this machine's clock, or until `told` is done.
+
+    Blocks that were made before would lie one millisecond apart until then.
+    """
+    while not told.done() and (ahead_ms := genesis.time_ms - clock.wall_ms()) > 0:
+        log.info("awaits genesis", extra={"time_ms": genesis.time_ms, "ahead_ms": ahead_ms})
+        await asyncio.wait([told], timeout=min(ahead_ms / 1_000, WAIT_SECONDS))
 
 
 async def begin_with_snapshot(

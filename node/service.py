@@ -21,7 +21,7 @@ from consensus.settings import Settings
 from consensus.timeouts import DEVNET, MAINNET, Pacing
 from node.application import Application
 from node.backend import NodeBackend
-from node.beginning import begin_with_snapshot, is_needed
+from node.beginning import begin_with_snapshot, is_needed, until_genesis
 from node.bodies import VerifiedWires
 from node.clock import Clock, SystemClock
 from node.config import NodeConfig
@@ -278,16 +278,12 @@ class Service:
         serving = asyncio.create_task(self._server.wait())
         serving.add_done_callback(lambda task: _end(ended, {"exception": task.exception()}))
         try:
-            self._host.start()
-            await self._network.start(lambda error: _end(ended, {"exception": error}))
-            self._syncer.start()
-            if self._host.is_alone:  # its first block is a matter of milliseconds
-                first = asyncio.create_task(self._host.has_committed.wait())
-                await asyncio.wait((first, ended), return_when=asyncio.FIRST_COMPLETED)
-                first.cancel()
-            self._upkeep.start(lambda error: _end(ended, {"exception": error}))
-            self._backend.is_ready = True
-            log.info("serving", extra={"rpc": url, "height": self._application.head.header.height})
+            if not self._application.head.header.height:
+                await until_genesis(self._application.genesis, self._clock, ended)
+            if not ended.done():
+                await self._begin_work(ended)
+                head = self._application.head.header
+                log.info("serving", extra={"rpc": url, "height": head.height})
             return self._report(await ended)
         finally:
             self._backend.is_ready = False
@@ -315,6 +311,18 @@ class Service:
         if not ended.done():
             self.snapshot = self.turning.folder
             _end(ended, {})
+
+    async def _begin_work(self, ended: "asyncio.Future[BaseException | None]") -> None:
+        """Start consensus, network and upkeep; a validator alone has made a block after it."""
+        self._host.start()
+        await self._network.start(lambda error: _end(ended, {"exception": error}))
+        self._syncer.start()
+        if self._host.is_alone:  # its first block is a matter of milliseconds
+            first = asyncio.create_task(self._host.has_committed.wait())
+            await asyncio.wait((first, ended), return_when=asyncio.FIRST_COMPLETED)
+            first.cancel()
+        self._upkeep.start(lambda error: _end(ended, {"exception": error}))
+        self._backend.is_ready = True
 
     def close(self) -> None:
         """Let go of every file."""

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from node import beginning
-from node.beginning import begin_with_snapshot, is_needed
+from node.beginning import begin_with_snapshot, is_needed, until_genesis
 from node.clock import SystemClock
 from node.config import NodeConfig
 from node.network.node_network import BOOK_FILE, AddressUnusable
@@ -176,3 +176,35 @@ async def test_what_cannot_be_restored_is_not_kept(
             await begun(replace(found, p2p_port=int(address.rpartition(":")[2])))
     assert not (tmp_path / "home" / "data").exists()
     assert not snapshots_in(tmp_path / "home" / "snapshots")
+
+
+class Hands:
+    """A clock that is moved by hand."""
+
+    def __init__(self, wall_ms: int) -> None:
+        self.now = wall_ms
+
+    def now_ms(self) -> int:
+        return self.now
+
+    def wall_ms(self) -> int:
+        return self.now
+
+
+async def test_nobody_begins_before_the_time_of_the_genesis(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(beginning, "WAIT_SECONDS", 0.01)
+    told: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+    clock = Hands(GENESIS.time_ms - 60_000)
+    waiting = asyncio.create_task(until_genesis(GENESIS, clock, told))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    clock.now = GENESIS.time_ms
+    await asyncio.wait_for(waiting, 30)
+
+    clock.now = GENESIS.time_ms - 60_000
+    waiting = asyncio.create_task(until_genesis(GENESIS, clock, told))
+    await asyncio.sleep(0.05)
+    told.set_result(None)
+    await asyncio.wait_for(waiting, 30)
