@@ -6,10 +6,11 @@ a measurement with a verdict, not something that a user of the node needs, so it
 
 Flat is what, over all samples but the first third, grows by no more than a twentieth of itself for
 memory, and by no more than a few handles, all processes together: a client that changes its node
-takes its connections with it. The first third fills most caches; what the twentieth is for is the
-upper levels of the state's tree, which grow with the state. Disk is explained when the
-files of the database are what their parts add up to, and journal, guard and log are within bounds
-of their own: what is left after that would grow for a reason that nobody knows.
+takes its connections with it. Memory is what the process has made itself: pages of the database's
+files come on top, as many as the system has room for. The first third fills most caches; what the
+twentieth is for is the upper levels of the state's tree, which grow with the state. Disk is
+explained when the files of the database are what their parts add up to, and journal, guard and log
+are within bounds of their own: what is left after that would grow for a reason that nobody knows.
 """
 
 import argparse
@@ -67,6 +68,9 @@ class Footprint:
 
     seconds: float
     rss_bytes: int
+    anonymous_bytes: int
+    """Without the pages of files, which the system takes back when it needs room."""
+
     handles: int
 
 
@@ -108,6 +112,7 @@ def take(node: NodeEntry, began: float) -> Sample | None:
     return Sample(
         at.seconds,
         at.rss_bytes,
+        at.anonymous_bytes,
         at.handles,
         int(told["sahara_height"][""]),
         int(sum(told["sahara_transactions_total"].values())),
@@ -122,16 +127,20 @@ def take(node: NodeEntry, began: float) -> Sample | None:
 
 def footprint(pid: int, began: float) -> Footprint:
     """Look at one process; raises OSError when it is gone."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    pages, of_files = map(int, Path(f"/proc/{pid}/statm").read_text().split()[1:3])
     handles = sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
-    rss_bytes = pages * os.sysconf("SC_PAGE_SIZE")
-    return Footprint(time.monotonic() - began, rss_bytes, handles)
+    page_bytes = os.sysconf("SC_PAGE_SIZE")
+    rss_bytes, anonymous_bytes = pages * page_bytes, (pages - of_files) * page_bytes
+    return Footprint(time.monotonic() - began, rss_bytes, anonymous_bytes, handles)
 
 
 def summed(found: Sequence[Footprint]) -> Footprint:
     """Return what several processes take together, at the moment of the last."""
     return Footprint(
-        found[-1].seconds, sum(one.rss_bytes for one in found), sum(one.handles for one in found)
+        found[-1].seconds,
+        sum(one.rss_bytes for one in found),
+        sum(one.anonymous_bytes for one in found),
+        sum(one.handles for one in found),
     )
 
 
@@ -169,13 +178,15 @@ def judged_process(samples: Sequence[Footprint]) -> dict[str, Any]:
     """Return what a process takes, how that grows, and whether it is flat."""
     steady = steady_part(samples)
     stretch = steady[-1].seconds - steady[0].seconds
-    memory, handles = growth(steady, "rss_bytes"), growth(steady, "handles")
-    memory_max = median(one.rss_bytes for one in steady) * MEMORY_GROWTH_PERCENT_MAX / 100
+    memory, handles = growth(steady, "anonymous_bytes"), growth(steady, "handles")
+    memory_max = median(one.anonymous_bytes for one in steady) * MEMORY_GROWTH_PERCENT_MAX / 100
     return {
         "samples": len(samples),
         "seconds_judged": round(stretch),
         "rss_mb": round(steady[-1].rss_bytes / MB, 1),
-        "rss_mb_per_hour": round(memory * HOUR / MB, 1),
+        "rss_mb_per_hour": round(growth(steady, "rss_bytes") * HOUR / MB, 1),
+        "anonymous_mb": round(steady[-1].anonymous_bytes / MB, 1),
+        "anonymous_mb_per_hour": round(memory * HOUR / MB, 1),
         "handles": steady[-1].handles,
         "handles_per_hour": round(handles * HOUR, 1),
         "held": {"memory_flat": memory * stretch <= memory_max},
@@ -318,7 +329,7 @@ def draw(nodes: dict[int, list[Sample]], path: Path) -> None:
     for index, taken in nodes.items():
         minutes = [sample.seconds / 60 for sample in taken]
         name = f"node {index}"
-        memory.plot(minutes, [sample.rss_bytes / MB for sample in taken], label=name)
+        memory.plot(minutes, [sample.anonymous_bytes / MB for sample in taken], label=name)
         handles.plot(minutes, [sample.handles for sample in taken], label=name)
         disk.plot(minutes, [sample.data_bytes / MB for sample in taken], label=name)
         rates = [
@@ -327,7 +338,7 @@ def draw(nodes: dict[int, list[Sample]], path: Path) -> None:
         ]
         rate.plot(minutes[1:], rates, label=name)
     for axes, title, unit in (
-        (memory, "Resident memory", "MB"),
+        (memory, "Anonymous memory", "MB"),
         (handles, "Open files", "files"),
         (disk, "Database", "MB"),
         (rate, "Transactions a second", "tx/s"),

@@ -16,13 +16,27 @@ from node.devnet.state_file import read_state
 
 SECONDS_MAX = 60.0
 
-NODE = Sample(0.0, 100 * 10**6, 30, 0, 0, 10**7, 10**6, 10**5, 500, 5 * 10**6, {"state": 9 * 10**6})
-PROCESS = Footprint(0.0, 60 * 10**6, 12)
+NODE = Sample(
+    0.0,
+    130 * 10**6,
+    100 * 10**6,
+    30,
+    0,
+    0,
+    10**7,
+    10**6,
+    10**5,
+    500,
+    5 * 10**6,
+    {"state": 9 * 10**6},
+)
+PROCESS = Footprint(0.0, 60 * 10**6, 50 * 10**6, 12)
 
 
 def run_of(
     *,
-    rss_mb_per_s: float = 0.0,
+    mb_per_s: float = 0.0,
+    mapped_per_s: int = 0,
     handles_per_s: float = 0.0,
     unexplained: int = 0,
     log: int = 0,
@@ -34,7 +48,9 @@ def run_of(
             NODE,
             seconds=float(second),
             # a cache fills in the first minutes, which is nobody's leak
-            rss_bytes=NODE.rss_bytes + int((rss_mb_per_s * second + min(second, 120) / 4) * MB),
+            rss_bytes=NODE.rss_bytes + mapped_per_s * second,
+            anonymous_bytes=NODE.anonymous_bytes
+            + int((mb_per_s * second + min(second, 120) / 4) * MB),
             handles=NODE.handles + int(handles_per_s * second) + second // 5 % 2,
             height=5 * second,
             transactions=10 * second,
@@ -64,12 +80,15 @@ def test_a_steady_run_holds_and_its_disk_is_told_by_transaction() -> None:
     assert node["part_bytes_per_tx"] == {"state": 1_000}
     assert node["stored_mb_per_hour"] == 36.0
     assert report["processes"]["traffic"]["rss_mb"] == 60.0
+    mapped = soak.reported(taken(mapped_per_s=10**5), 600)
+    assert mapped["bar_met"], "pages of the database's files are the system's"
+    assert mapped["processes"]["node_1"]["rss_mb_per_hour"] == 360.0
 
 
 @pytest.mark.parametrize(
     ("leak", "broken"),
     [
-        ({"rss_mb_per_s": 0.1}, "memory_flat"),
+        ({"mb_per_s": 0.1}, "memory_flat"),
         ({"unexplained": 10**8}, "database_explained"),
         ({"log": 1_000}, "log_quiet"),
         ({"cached": 10**5}, "database_memory_bounded"),
