@@ -69,7 +69,7 @@ def test_from_one_home_into_another(home: Home, tmp_path: Path) -> None:
     done = answer("snapshot", "restore", made["path"], "--home", other.path)
     verified = answer("verify", "--home", home.path)
     assert (done["height"], done["state_root"]) == (HEIGHT, verified["state_root"])
-    assert done["block_id"] == made["block_id"]
+    assert done["block_id"] == made["crown_id"]
     assert (verified["from_height"], verified["basis"]) == (0, "genesis")
     again = answer("verify", "--home", other.path)
     assert (again["from_height"], again["basis"], again["agrees"]) == (HEIGHT, "state", True)
