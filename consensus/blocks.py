@@ -14,7 +14,7 @@ from consensus.links import justifies, normal_proposal
 from consensus.messages import Block
 from consensus.settings import Judgement
 from consensus.validators import Validators
-from state.finality import Header, boundary_height, fits, justify_hash
+from state.finality import Header, Proposal, boundary_height, fits, justify_hash
 from state.types import Hash
 
 
@@ -73,6 +73,20 @@ class Blocks:
     def tip(self) -> Entry:
         """The last final block."""
         return self._entries[self.tip_id]
+
+    def missing_max(self, proposal: Proposal) -> int:
+        """Return how many blocks may be missing, from one that is not held down: one at least.
+
+        Under a block that is held, as many as there are heights down to the tip. Otherwise, and
+        blocks are no more than views, as there are views since the highest block that is held.
+        """
+        children = self._orphans.get(proposal.block_id)
+        if children:
+            height = self._entries[children[0]].header.height
+            return max(1, height - 1 - self.tip.header.height)
+        headers = [entry.header for entry in self._entries.values()]
+        views = [one.view for one in headers if one.epoch == proposal.epoch]
+        return proposal.view - max([one for one in views if one < proposal.view], default=0)
 
     def __len__(self) -> int:
         """Return how many blocks are held above the tip."""

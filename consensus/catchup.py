@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from consensus.inputs import Peer
 from consensus.messages import (
-    BLOCKS_SENT_MAX,
     BlockRequest,
     CertificateRequest,
     JustifyRequest,
@@ -47,7 +46,8 @@ class Catchup:
         self._retry_ms = retry_ms
         self._wants: dict[Hash | int, _Want] = {}
         self._relays: list[tuple[int, Certificate]] = []
-        self._helped: dict[tuple[Peer, int], int] = {}
+        self._helped: dict[tuple[Peer, int], tuple[int, int]] = {}
+        """When, and for which epoch, a peer was told or asked something last."""
         self._served: dict[Peer, tuple[int, int]] = {}
         """Since when, and how often, a peer's requests were answered."""
         self.seen: dict[Peer, int] = {}
@@ -87,6 +87,8 @@ class Catchup:
             new = [one for one in sources if one not in known.sources]
             known.sources = (*known.sources, *new)
             known.is_certified |= is_certified
+            if _count(request) > _count(known.request):
+                known.request, known.due_ms = request, min(due_ms, known.due_ms)
             return
         if not sources:
             return
@@ -108,7 +110,7 @@ class Catchup:
     def blocks_wanted(self, block_id: Hash) -> int:
         """Return how many blocks, from this one down, are asked for; 0 if it is not."""
         want = self._wants.get(block_id)
-        return want.request.count if want and isinstance(want.request, BlockRequest) else 0
+        return 0 if want is None else _count(want.request)
 
     def forget(self, key: Hash | int) -> None:
         """Stop asking: it has come, or is needed no more."""
@@ -170,16 +172,22 @@ class Catchup:
 
     # --- helping ----------------------------------------------------------------------------------
 
-    def may_help(self, peer: Peer, what: int, now_ms: int) -> bool:
-        """Tell whether a peer may be told again: one answer of a kind in half a retry."""
+    def may_help(self, peer: Peer, what: int, now_ms: int, epoch: int = 0) -> bool:
+        """Tell whether a peer may be told again: one answer of a kind in half a retry.
+
+        A later epoch than before is another matter, and counts as a request that is answered: short
+        epochs are over sooner than that, and who is some behind must not fall behind further.
+        """
         key = (peer, what)
         last = self._helped.get(key)
-        if last is not None and now_ms < last + self._retry_ms // 2:
+        is_soon = last is not None and now_ms < last[0] + self._retry_ms // 2
+        is_later = last is not None and epoch > last[1]
+        if is_soon and not (is_later and self.may_serve(peer, now_ms)):
             return False
         self._helped.pop(key, None)
         if len(self._helped) >= PEERS_REMEMBERED_MAX:
             del self._helped[next(iter(self._helped))]
-        self._helped[key] = now_ms
+        self._helped[key] = (now_ms, epoch)
         return True
 
     def may_serve(self, peer: Peer, now_ms: int) -> bool:
@@ -194,6 +202,6 @@ class Catchup:
         return count < SERVED_MAX
 
 
-def block_request(block_id: Hash, *, deep: bool) -> BlockRequest:
-    """Return a request for a block, with ancestors when several are missing."""
-    return BlockRequest(block_id, BLOCKS_SENT_MAX if deep else 1)
+def _count(request: Asked) -> int:
+    """Return how many blocks a request asks for."""
+    return request.count if isinstance(request, BlockRequest) else 0

@@ -7,7 +7,7 @@ from that is decided in rules.py once everything has been taken in.
 from collections.abc import Sequence
 
 from consensus.blocks import Blocks, Standing
-from consensus.catchup import Catchup, block_request
+from consensus.catchup import Catchup
 from consensus.effects import (
     ALL,
     Effect,
@@ -23,9 +23,16 @@ from consensus.evidence import between, misfits, votes_in
 from consensus.inputs import EpochInfo, Peer, Tip
 from consensus.journal import Record
 from consensus.links import certificates_in, justifies
-from consensus.messages import Block, CertificateRequest, JustifyRequest, Message
+from consensus.messages import (
+    BLOCKS_SENT_MAX,
+    Block,
+    BlockRequest,
+    CertificateRequest,
+    JustifyRequest,
+    Message,
+)
 from consensus.settings import Judgement, Settings
-from consensus.timeouts import NEVER
+from consensus.timeouts import NEVER, VIEWS_UNDER_WAY_MAX
 from consensus.view import Occurrence, View
 from state.crypto import Tag
 from state.finality import (
@@ -287,14 +294,13 @@ class Core:
 
     # --- blocks and links -------------------------------------------------------------------------
 
-    def want_block(
-        self, proposal: Proposal, holders: Sequence[int], *, certified: bool, deep: bool = False
-    ) -> None:
+    def want_block(self, proposal: Proposal, holders: Sequence[int], *, certified: bool) -> None:
         """Ask for a block that is not held: the leader first, then those who voted for it.
 
         `certified` says that it is, or stands under, what a quorum has voted for. Then everybody
         is asked in the end: the voters may be silent, or have lost in a crash what they voted for,
-        while others have it from them (consensus 2.7).
+        while others have it from them (consensus 2.7). Its ancestors are asked for as well, as many
+        as may be missing; and at once, if those are more than can be under way.
         """
         if self.blocks.get(proposal.block_id) is not None or self.is_replaying:
             return
@@ -302,8 +308,10 @@ class Core:
         likely += [self.key_of(at) for at in holders]
         order = dict.fromkeys([*likely, *(self.others() if certified else ())])
         sources = tuple([one for one in order if one != self.settings.public_key])
-        due_ms = self.now_ms + self.settings.timeouts.relay_ms
-        request = block_request(proposal.block_id, deep=deep)
+        count = self.blocks.missing_max(proposal) if certified else 1
+        is_far = count > VIEWS_UNDER_WAY_MAX
+        due_ms = self.now_ms + (0 if is_far else self.settings.timeouts.relay_ms)
+        request = BlockRequest(proposal.block_id, min(count, BLOCKS_SENT_MAX))
         self.catchup.want(
             proposal.block_id,
             request,

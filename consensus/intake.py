@@ -24,6 +24,7 @@ from consensus.messages import (
     Status,
 )
 from consensus.regain import claimed
+from consensus.timeouts import VIEWS_UNDER_WAY_MAX
 from state.codec import encode
 from state.crypto import SignatureClaim, Tag
 from state.finality import (
@@ -47,9 +48,6 @@ REPLY_BYTES_MAX = 2**24
 """Blocks are added to a reply until it reaches this size."""
 MESSAGES_MAX = 4_096
 """Messages of one batch; a caller that hands over more has forgotten to bound its queue."""
-VIEWS_UNDER_WAY_MAX = 3
-"""While a status is under way, so many views may begin."""
-
 HINTS_MAX = 8
 """Proposals of the next epoch that are kept until it begins; their leaders send them again."""
 
@@ -255,8 +253,8 @@ def _is_of_epoch(core: Core, peer: Peer, epoch: int) -> bool:
     """Tell whether this is our epoch; otherwise see to it that one of us catches up (settled 7)."""
     if epoch < core.epoch.number:
         _help_boundary(core, peer, epoch)
-    elif epoch > core.epoch.number and core.catchup.may_help(peer, _ASK, core.now_ms):
-        core.send(peer, BoundaryRequest(core.epoch.number))
+    elif epoch > core.epoch.number:
+        _ask_boundary(core, peer)
     return epoch == core.epoch.number
 
 
@@ -269,8 +267,15 @@ def _follow_boundary(core: Core, peer: Peer, message: Propose, justify: Justify)
     boundary = justify.parent
     if isinstance(boundary, Finalization) and boundary.subject.epoch == core.epoch.number:
         receive(core, ((peer, boundary),))
-    elif core.catchup.may_help(peer, _ASK, core.now_ms):
-        core.send(peer, BoundaryRequest(core.epoch.number))
+    else:
+        _ask_boundary(core, peer)
+
+
+def _ask_boundary(core: Core, peer: Peer) -> None:
+    """Ask a peer that is in a later epoch for the finalization that ends this one."""
+    number = core.epoch.number
+    if core.catchup.may_help(peer, _ASK, core.now_ms, number):
+        core.send(peer, BoundaryRequest(number))
 
 
 def _note_invalid(core: Core, message: Propose) -> None:
@@ -406,7 +411,9 @@ def _help_forward(core: Core, peer: Peer) -> None:
 
 def _help_boundary(core: Core, peer: Peer, epoch: int) -> None:
     """Answer whatever is of an older epoch with the finalization that ended it (settled 7)."""
-    if epoch >= core.epoch.number or not core.catchup.may_help(peer, _BOUNDARY, core.now_ms):
+    if epoch >= core.epoch.number:
+        return
+    if not core.catchup.may_help(peer, _BOUNDARY, core.now_ms, epoch):
         return
     boundary = core.epoch.boundary.finalization
     if boundary is not None and boundary.subject.epoch == epoch:

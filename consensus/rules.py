@@ -92,8 +92,7 @@ def _want_path(core: Core, target: Proposal, certificate: Notarization | Finaliz
     if missing is not None and missing != core.blocks.tip_id:
         wanted = replace(target, block_id=missing)
         holders = [vote.validator for vote in certificate.votes]
-        deep = missing != target.block_id
-        core.want_block(wanted, holders, certified=True, deep=deep)
+        core.want_block(wanted, holders, certified=True)
 
 
 def _commit_one(core: Core, block_id: Hash, entry: Entry, final: Finalization | None) -> None:

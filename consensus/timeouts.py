@@ -16,6 +16,8 @@ GAP_FREE_VIEWS = 256
 """Views in a row may be nullified as fast as they fail; from here on each takes its time."""
 GAP_STEP_VIEWS = 64
 """Then the wait before Nullify doubles with every so many further views."""
+VIEWS_UNDER_WAY_MAX = 3
+"""While a message is under way, so many views may begin."""
 
 
 @dataclass(frozen=True, slots=True)

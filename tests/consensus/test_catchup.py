@@ -7,9 +7,8 @@ from consensus.catchup import (
     SERVED_MAX,
     WANTS_MAX,
     Catchup,
-    block_request,
 )
-from consensus.messages import BLOCKS_SENT_MAX, BlockRequest, CertificateRequest
+from consensus.messages import BlockRequest, CertificateRequest
 
 DELTA_MS, RETRY_MS = 200, 500
 ONE, TWO, THREE = b"1", b"2", b"3"
@@ -86,11 +85,14 @@ def test_finality_and_time_end_what_is_asked_for(catchup: Catchup) -> None:
 
 def test_only_as_many_blocks_as_were_asked_for(catchup: Catchup) -> None:
     key = b"k" * 32
-    assert block_request(key, deep=True).count == BLOCKS_SENT_MAX
     assert catchup.blocks_wanted(key) == 0
-    request = block_request(key, deep=False)
-    catchup.want(key, request, (ONE,), view=1, is_certified=False, due_ms=0)
+    catchup.want(key, BlockRequest(key, 1), (ONE,), view=1, is_certified=False, due_ms=50)
     assert catchup.blocks_wanted(key) == 1
+    catchup.want(key, BlockRequest(key, 7), (ONE,), view=1, is_certified=True, due_ms=20)
+    assert catchup.blocks_wanted(key) == 7, "a quorum stands for it now, and more are missing"
+    assert catchup.next_ms() == 20
+    catchup.want(key, BlockRequest(key, 2), (ONE,), view=1, is_certified=True, due_ms=0)
+    assert (catchup.blocks_wanted(key), catchup.next_ms()) == (7, 20)
 
 
 def test_help_and_answers_are_limited_in_time_and_not_for_ever(catchup: Catchup) -> None:
@@ -104,6 +106,17 @@ def test_help_and_answers_are_limited_in_time_and_not_for_ever(catchup: Catchup)
     assert served == [True] * SERVED_MAX + [False] * 5
     assert catchup.may_serve(TWO, 0)
     assert catchup.may_serve(ONE, RETRY_MS // 2)
+
+
+def test_help_with_a_later_epoch_does_not_wait_for_the_one_before(catchup: Catchup) -> None:
+    """Epochs of half a second are over before a pause is: one a pause would never catch up."""
+    assert catchup.may_help(ONE, 0, 0, 5)
+    assert not catchup.may_help(ONE, 0, 1, 5)
+    assert catchup.may_help(ONE, 0, 1, 6)
+    assert not catchup.may_help(ONE, 0, 2, 5), "going back and forth gains nothing"
+    helped = [catchup.may_help(ONE, 0, 3, 7 + at) for at in range(SERVED_MAX + 5)]
+    assert helped == [True] * (SERVED_MAX - 1) + [False] * 6, "as many as requests are answered"
+    assert catchup.may_help(ONE, 0, 3 + RETRY_MS // 2, 5)
 
 
 def test_many_peers_leave_little_behind(catchup: Catchup) -> None:

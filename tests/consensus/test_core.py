@@ -65,6 +65,25 @@ def test_a_certified_block_is_asked_of_everybody_when_its_voters_do_not_answer(f
     assert asked.index(6) == 5 or leader == 6, "those who have not voted for it come last"
 
 
+@pytest.mark.parametrize(("view", "count", "wait_ms"), [(1, 1, 100), (3, 3, 100), (4, 4, 0)])
+def test_who_is_far_behind_asks_at_once_for_all_that_may_be_missing(
+    rig: Any, view: int, count: int, wait_ms: int
+) -> None:
+    """What is near is under way, and asking would only double it; views say how far it is."""
+    target = codec.replace(A, view=view, parent_view=view - 1)
+    rig.send(1, rig.vote(Tag.NOTARIZE, target, rig.leader(view) or 1))
+    rig.send(1, rig.certificate(Tag.FINALIZE, target, 1, 2, 3))
+
+    def asked() -> list[Any]:
+        return [one.message for one in of(rig.node.effects, Send) if one.message in wanted]
+
+    wanted = [BlockRequest(target.block_id, at) for at in range(1, 33)]
+    assert rig.node.core.settings.timeouts.relay_ms == 100
+    assert bool(asked()) is (wait_ms == 0)
+    rig.net.run(wait_ms + 5)
+    assert set(asked()) == {BlockRequest(target.block_id, count)}
+
+
 def test_two_final_blocks_of_one_view_halt_the_node_for_good(rig: Any) -> None:
     other = codec.replace(A, block_id=b"b" * 32)
     rig.send(1, rig.certificate(Tag.FINALIZE, A, 1, 2, 3))

@@ -325,3 +325,21 @@ def test_r7_a_final_block_that_is_invalid_here_halts_the_node(network: Any) -> N
     assert node.halted is not None
     assert all(other.halted is None for other in net.nodes[:3])
     assert net.nodes[0].height > 10
+
+
+@pytest.mark.parametrize("epoch_blocks", [4, 10])
+def test_settled_7_who_is_many_short_epochs_behind_catches_up(
+    network: Any, epoch_blocks: int
+) -> None:
+    """One boundary a pause, and one block a question, are slower than epochs of 160 ms."""
+    stakes, pacing = (1_000, 1_000, 1_000, 1_000, 1), Pacing(40, 40)
+    net = network(5, epoch_blocks=epoch_blocks, stakes=stakes, pacing=pacing, delay=(5, 15)).start()
+    late, other = net.nodes[4], net.nodes[0]
+    net.run(300)
+    late.crash()
+    net.run(3_000)
+    assert other.height - late.height >= 70
+    late.start()
+    net.run(2_500, lambda: other.height - late.height <= 1)
+    assert other.height - late.height <= 1
+    net.honest()

@@ -151,8 +151,8 @@ STALL = {"progress"}
 HONEST_E4 = {"FINALIZE and a conflicting NOTARIZE"}
 CASES = [
     (nothing, JournalsLate, {"views": 10}, {"durable-before-send"}, 5),
-    # power fails between sending and journalling: the leader proposes twice (seed 3)
-    (nothing, JournalsLate, TORN, OFFENCE, 30),
+    # power fails between sending and journalling: the leader proposes twice (seed 31)
+    (nothing, JournalsLate, TORN, OFFENCE, 60),
     (nothing, KeepsNoBodies, {"views": 10}, {"durable-before-send"}, 5),
     # settled 1: after a power cut nobody has the body of a final block (seed 20)
     (nothing, KeepsNoBodies, DARK, STALL, 120),
