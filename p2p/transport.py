@@ -32,6 +32,8 @@ SOCKET_BYTES_MAX: Final = FRAME_BYTES_MAX + SEAL_BYTES + 1
 HEADER_BYTES_MAX: Final = 1_024
 HEADERS_MAX: Final = 32
 BACKLOG: Final = 128
+ANONYMOUS: Final = {hdrs.SERVER: "sahara"}
+"""Instead of aiohttp's own banner, which names versions."""
 
 Welcome = Callable[[Line, Established, str, Place | None], Awaitable[None]]
 """Runs an inbound connection until it ends: the line, who it is, the host, its place."""
@@ -49,6 +51,23 @@ class Unreachable(RemoteError):
     code = "p2p.unreachable"
 
 
+class _Handler(RequestHandler):
+    """aiohttp's handler, which tells whoever is no node nothing: neither what runs here nor why."""
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer with a status and no word more; aiohttp repeats what it could not read."""
+        response = super().handle_error(request, status, exc, message)
+        response = web.Response(status=response.status, headers=ANONYMOUS)
+        response.force_close()
+        return response
+
+
 class _Gatekeeper(web.Server):
     """aiohttp's server, which lets in whom the gate lets in, and not for long without a name."""
 
@@ -59,16 +78,16 @@ class _Gatekeeper(web.Server):
         clock: Clock,
         counters: Counters,
     ) -> None:
-        super().__init__(
-            handler,
-            access_log=None,
-            logger=quiet_logger("p2p.http"),
-            keepalive_timeout=0.0,
-            lingering_time=0.0,
-            max_line_size=HEADER_BYTES_MAX,
-            max_field_size=HEADER_BYTES_MAX,
-            max_headers=HEADERS_MAX,
-        )
+        super().__init__(handler)
+        self._options: dict[str, Any] = {
+            "access_log": None,
+            "logger": quiet_logger("p2p.http"),
+            "keepalive_timeout": 0.0,
+            "lingering_time": 0.0,
+            "max_line_size": HEADER_BYTES_MAX,
+            "max_field_size": HEADER_BYTES_MAX,
+            "max_headers": HEADERS_MAX,
+        }
         self._gate = gate
         self._clock = clock
         self._counters = counters
@@ -82,7 +101,7 @@ class _Gatekeeper(web.Server):
             count(self._counters.refused, "p2p.gate")
             transport.abort()
             return None
-        handler = self()
+        handler = _Handler(self, loop=asyncio.get_running_loop(), **self._options)
         timer = asyncio.get_running_loop().call_later(OPENING_S, transport.abort)
         self.places[handler] = (place, timer)
         return handler
@@ -234,11 +253,17 @@ class Transport:
         """Upgrade, shake hands, and run the connection until it ends."""
         if request.path != PATH or hdrs.ORIGIN in request.headers:
             count(self._counters.refused, "p2p.not_a_node")
-            return web.Response(status=404, text="Nodes talk here, and nobody else.\n")
+            text = "Nodes talk here, and nobody else.\n"
+            return web.Response(status=404, text=text, headers=ANONYMOUS)
         socket = web.WebSocketResponse(
             compress=False, autoping=False, max_msg_size=SOCKET_BYTES_MAX, timeout=0.5
         )
-        await socket.prepare(request)
+        socket.headers.update(ANONYMOUS)
+        try:
+            await socket.prepare(request)
+        except web.HTTPException as refusal:
+            count(self._counters.refused, "p2p.not_a_node")
+            return web.Response(status=refusal.status, headers=ANONYMOUS)
         transport, host = request.transport, request.remote
         if transport is None or host is None:
             return socket

@@ -104,6 +104,32 @@ async def test_what_no_node_asks_for(
     assert await is_dropped(reader)
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        b"\x16\x03\x01" + b"secret" * 1_800,
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        UPGRADE.replace(b"Version: 13", b"Version: 12") + b"\r\n",
+        UPGRADE + b"\r\n",
+    ],
+    ids=["garbage", "page", "version", "upgrade"],
+)
+async def test_strangers_are_told_little(connect: Connect, asked: bytes) -> None:
+    """No banner with versions, and nothing of what could not be read."""
+    reader, writer = await connect()
+    writer.write(asked)
+    said = b""
+    with contextlib.suppress(ConnectionError, TimeoutError):
+        async with asyncio.timeout(1):
+            while not said.endswith(b"\r\n\r\n") and (more := await reader.read(2**16)):
+                said += more
+    assert said.startswith(b"HTTP/1.")
+    assert b"Server: sahara\r\n" in said
+    assert len(said) < 400
+    assert b"aiohttp" not in said.lower()
+    assert b"secret" not in said
+
+
 @pytest.mark.parametrize("said", [b"", UPGRADE, UPGRADE + b"\r\n"], ids=["mute", "headers", "ws"])
 async def test_slow_strangers_have_one_deadline(
     victim: Any, connect: Connect, until: Any, said: bytes, monkeypatch: pytest.MonkeyPatch
