@@ -56,6 +56,8 @@ JOURNAL_BYTES_MAX = 32 * 2**20
 GUARD_BYTES_MAX = 16 * 2**20
 LOG_BYTES_PER_S_MAX = 200
 SAMPLES_MIN = 9
+TELL_EVERY = 12
+"""Samples between two lines of progress."""
 MB = 1e6
 HOUR = 3_600
 
@@ -317,7 +319,18 @@ def soak(folder: Path, given: argparse.Namespace) -> Taken:
                 found.append(taken.traffic[-1])
             if len(found) == given.validators + 1:
                 taken.whole.append(summed(found))
+            if len(taken.whole) % TELL_EVERY == 1:
+                tell(taken)
     return taken
+
+
+def tell(taken: Taken) -> None:
+    """Say how far it is."""
+    at = taken.whole[-1]
+    memory = [round(samples[-1].anonymous_bytes / MB, 1) for samples in taken.nodes.values()]
+    height = max(samples[-1].height for samples in taken.nodes.values())
+    text = f"{at.seconds:5.0f} s  height {height}  nodes {memory} MB  handles {at.handles}"
+    print(text, file=sys.stderr, flush=True)
 
 
 def draw(nodes: dict[int, list[Sample]], path: Path) -> None:
