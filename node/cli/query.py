@@ -1,5 +1,6 @@
 """`sahara query MODULE NAME --field value`: every query, derived from the registry."""
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -7,6 +8,7 @@ import click
 from node.cli import fields
 from node.cli.connection import connected, node_options, show
 from node.cli.fields import Field
+from node.cli.home_node import either, home_node_option
 from node.client import protocol
 from node.rpc.catalogue import Method, module_methods, node_methods
 
@@ -17,10 +19,14 @@ def _command(method: Method) -> click.Command:
     module, _, name = method.name.partition(".")
     taken = [Field(each.name, each.kind, each.required) for each in method.parameters]
 
+    @home_node_option
     @node_options
-    def ask(url: str, *, as_json: bool, **given: Any) -> None:
+    @click.pass_context
+    def ask(
+        ctx: click.Context, /, url: str, home: Path | None, *, as_json: bool, **given: Any
+    ) -> None:
         arguments = fields.values(taken, given)
-        with connected(url, as_json=as_json) as client:
+        with connected(either(ctx, home, url, as_json=as_json), as_json=as_json) as client:
             answer = client.call(method.name, **protocol.written(method.name, arguments))
             show(answer, as_json=as_json)
 

@@ -158,12 +158,16 @@ async def test_a_home_names_its_node_and_its_network(
         (home / "run.json").write_text(json.dumps({"pid": 1, "rpc": url}))
         sent = await run(*line)
         told = await run("tx", "status", json.loads(sent.output)["tx_id"], "--home", str(home))
+        asked = await run("query", "chain", "status", "--home", str(home), "--json")
+        both = await run("query", "chain", "status", "--home", str(home), "--node", url)
         strange = await run(*line, "--node", other)
         monkeypatch.setenv("SAHARA_NODE", other)
         set_apart = await run(*line)
     assert (idle.exit_code, code_of(idle)) == (3, "node.not_running")
     assert (sent.exit_code, json.loads(sent.output)["stage"]) == (0, "final")
     assert told.exit_code == 0 and "final" in told.output
+    assert json.loads(asked.output)["genesis_hash"] == memory_node.genesis.hash.hex()
+    assert both.exit_code == 2 and "give one of them" in both.stderr
     for refused in (strange, set_apart):
         assert (refused.exit_code, code_of(refused)) == (1, "client.wrong_network")
         assert memory_node.genesis.hash.hex() in refused.stderr and other in refused.stderr
