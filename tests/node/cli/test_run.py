@@ -7,15 +7,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from node import rooms
+from node.addresses import format_address
+from node.cli import main
 from node.client import Account, SyncClient
 from node.guard_file import lock_guard
-from node.keystore import load_key, read_passphrase
+from node.keystore import LIGHT_COST, create_key, key_info, load_key, read_passphrase
 from node.run_file import read_run_file
 from node.storage.kv import LevelDb
 from state.modules.bank import Transfer
@@ -45,13 +49,13 @@ def sahara(*arguments: str, **more: str) -> tuple[int, str, str]:
 class Node:
     """A node process on a home, and a client of it."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, **more: str) -> None:
         (home / "run.json").unlink(missing_ok=True)
         flags = ["--rpc-port", "0", "--p2p-port", "0"]
         flags += ["--idle-interval-ms", "50", "--block-interval-ms-min", "5"]
         self.process = subprocess.Popen(
             [*SAHARA, "run", "--home", str(home), *flags, "--json"],
-            env=environment(),
+            env=environment(**more),
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -126,6 +130,49 @@ def test_a_node_lives_through_kill_and_replays_to_the_same_roots(home: Path) -> 
     assert (compiled.pop("kernels"), pure.pop("kernels")) == ("compiled", "pure")
     assert compiled == pure
     assert compiled["height"] > before["height"]
+
+
+WAIT_S = 8
+
+
+def begun_later(folder: Path, words: Path) -> tuple[Path, int]:
+    """Make the network of one validator that begins in a few seconds; return home and time."""
+    file, home, claim = str(folder / "later.toml"), folder / "later", str(folder / "claim.toml")
+    create_key(home, "validator", read_passphrase(words), LIGHT_COST)
+    address = format_address(key_info(home, "validator").address)
+    whom = ["--address", address, "--amount", "5000000000000"]
+    secret = ["--home", str(home), "--passphrase-file", str(words)]
+    at = datetime.now(UTC) + timedelta(seconds=WAIT_S)
+    for step in (
+        ["genesis", "new", file, "--chain", "devnet", "--time", at.isoformat()],
+        ["genesis", "add-account", file, *whom],
+        ["genesis", "declare", file, "--stake", "1000000000000", "--to", claim, *secret],
+        ["genesis", "add-validator", file, claim],
+        ["init", "--home", str(home), "--profile", "testnet", "--genesis", file],
+    ):
+        done = CliRunner().invoke(main, step)
+        assert done.exit_code == 0, done.output
+    return home, int(at.timestamp() * 1_000)
+
+
+def test_a_node_waits_for_the_time_of_its_genesis_and_may_be_stopped_meanwhile(
+    home: Path, tmp_path: Path
+) -> None:
+    later, at_ms = begun_later(tmp_path, home / "passphrase")
+    node = Node(later, SAHARA_PASSPHRASE_FILE=str(home / "passphrase"))
+    assert node.status()["height"] == 0
+    code, logged = node.end(signal.SIGTERM)
+    said = [json.loads(line)["message"] for line in logged.splitlines()]
+    assert (code, said) == (0, ["awaits genesis", "stopped"]), logged
+    node = Node(later, SAHARA_PASSPHRASE_FILE=str(home / "passphrase"))
+    assert node.status()["height"] == 0
+    account = load_key(later, "validator", read_passphrase(home / "passphrase")).account()
+    time.sleep(max(0.0, at_ms / 1_000 - time.time()))
+    with SyncClient(node.url) as client:
+        client.execute(account, Transfer(b"1" * 20, 5))
+        first = client.call("chain.header", height=1)["header"]
+    assert at_ms <= first["time_ms"] < at_ms + 5_000
+    assert node.end(signal.SIGTERM)[0] == 0
 
 
 def test_a_full_node_has_no_guard_and_says_nothing_of_votes(home: Path, tmp_path: Path) -> None:
