@@ -19,6 +19,7 @@ import uvloop
 from consensus.driver import Driver
 from consensus.settings import Settings
 from consensus.timeouts import DEVNET, MAINNET, Pacing
+from node import heap
 from node.application import Application
 from node.backend import NodeBackend
 from node.beginning import begin_with_snapshot, is_needed, until_genesis
@@ -404,6 +405,7 @@ def run(
     With `stop_with_stdin` the end of standard input, a pipe, tells it, too. Raises SaharaError for
     a home, database or port that cannot serve.
     """
+    heap.settle()
     clock = SystemClock()
     state_sync = StateSync()
     finish(config)

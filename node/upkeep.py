@@ -1,4 +1,4 @@
-"""Upkeep: pruning and snapshots beside a running node, in threads that yield to it.
+"""Upkeep: pruning, snapshots and memory beside a running node, in threads that yield to it.
 
 The work goes piece by piece, and rests after each one for as long as it took: so blocks find at
 least half of a core free, and a stop is obeyed within a piece.
@@ -10,9 +10,11 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Final, Protocol
 
+from node import heap
 from node.application import Application
 from node.history_settings import HistorySettings
 from node.rpc.catalogue import method_of
@@ -25,6 +27,7 @@ from node.storage.pruning import Pruner, window_blocks
 from state.finality import Header
 
 ROUND_SECONDS: Final = 1.0
+TRIM_ROUNDS: Final = 30
 REST_SECONDS_MAX: Final = 0.25
 NOT_NOW_SECONDS: Final = 0.05
 NOT_NOW_TRIES: Final = 100
@@ -115,7 +118,11 @@ class Upkeep:
             return await self._finish(begun)
 
     async def _run(self) -> None:
-        while not self._stopping.is_set():
+        for number in count(1):
+            if self._stopping.is_set():
+                return
+            if number % TRIM_ROUNDS == 0:
+                await asyncio.to_thread(heap.trim)
             if self._config.blocks_kept:
                 await asyncio.to_thread(self._prune)
             if self._begun is not None:
