@@ -2,21 +2,25 @@
 
 The database fills and frees tables of 8 MiB in small pieces, between allocations that stay, in as
 many arenas as there are threads. Left alone, the gaps grow for hours, and with them what the
-process takes, while what it uses stays the same. Two arenas are enough for what runs at a time.
-Only glibc needs, and has, these calls (mallopt(3), malloc_trim(3)); elsewhere nothing happens.
+process takes, while what it uses stays the same. One arena is enough: Python's own small objects
+lie elsewhere, and threads that verify or hash allocate nothing. What is long is mapped by itself,
+and gone once it is freed; glibc would map ever less of it. Only glibc needs, and has, these calls (mallopt(3), malloc_trim(3)); elsewhere nothing happens.
 """
 
 import ctypes
 from typing import Final
 
 M_ARENA_MAX: Final = -8
-ARENAS: Final = 2
+M_MMAP_THRESHOLD: Final = -3
+ARENAS: Final = 1
+MAPPED_BYTES_MIN: Final = 2**17
 
 
 def settle() -> bool:
-    """Hold the C library to a few arenas, before threads begin; tell whether it took it."""
+    """Hold the C library to one arena, before threads begin; tell whether it took it."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return mallopt is not None and mallopt(M_ARENA_MAX, ARENAS) == 1
+    wanted = ((M_ARENA_MAX, ARENAS), (M_MMAP_THRESHOLD, MAPPED_BYTES_MIN))
+    return mallopt is not None and all(mallopt(*one) == 1 for one in wanted)
 
 
 def trim() -> bool:
