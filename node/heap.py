@@ -4,7 +4,8 @@ The database fills and frees tables of 8 MiB in small pieces, between allocation
 many arenas as there are threads. Left alone, the gaps grow for hours, and with them what the
 process takes, while what it uses stays the same. One arena is enough: Python's own small objects
 lie elsewhere, and threads that verify or hash allocate nothing. What is long is mapped by itself,
-and gone once it is freed; glibc would map ever less of it. Only glibc needs, and has, these calls (mallopt(3), malloc_trim(3)); elsewhere nothing happens.
+and gone once it is freed; glibc would map ever less of it. Only glibc needs, and has, these calls
+(mallopt(3), malloc_trim(3)); elsewhere nothing happens.
 """
 
 import ctypes

@@ -39,7 +39,6 @@ print(full - began, gaps - began, taken_mb() - began)
 """
 
 
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="glibc's own")
 def test_gaps_between_what_stays_are_given_back() -> None:
     root = Path(rooms.__file__).resolve().parents[1]
     shown = subprocess.run(
