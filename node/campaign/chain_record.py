@@ -15,6 +15,8 @@ class ChainRecord:
         self._roots: dict[int, tuple[Hash, int]] = {}
         self._told: dict[int, int] = {}
         self._final: dict[int, int] = {}
+        self._lowest: dict[int, int] = {}
+        self._wiped: set[int] = set()
 
     def __len__(self) -> int:
         """Return how many blocks are known."""
@@ -45,14 +47,30 @@ class ChainRecord:
         """Let a node tell everything anew: it has lost its disk."""
         self._told.pop(node, None)
         self._final.pop(node, None)
+        self._lowest.pop(node, None)
+        self._wiped.add(node)
 
     def next_of(self, node: int) -> int:
         """Return the lowest height that a node has not told."""
         return self._told.get(node, 0) + 1
 
+    def lowest_of(self, node: int) -> int:
+        """Return the lowest height from which a node holds every block, as far as it has told."""
+        return self._lowest.get(node, 1)
+
     def skip(self, node: int, height: int) -> None:
-        """Ask a node for nothing up to a height: it does not hold what is so old."""
+        """Ask a node for nothing up to a height: it does not hold what is so old.
+
+        Only who lost its disk may have begun with a snapshot above it.
+        """
         self._told[node] = max(height, self._told.get(node, 0))
+        self._lowest[node] = max(height + 1, self.lowest_of(node))
+        if node not in self._wiped:
+            self._findings.add(
+                "campaign.hole",
+                f"{node}:{height}",
+                f"Node {node} does not hold block {height}, though its disk was never taken away.",
+            )
 
     def _compare(
         self, what: str, known: dict[int, tuple[Hash, int]], node: int, height: int, told: Hash

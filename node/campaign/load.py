@@ -137,15 +137,18 @@ class Load:
         return self._chance.choice(up) if up else None
 
 
-async def hold_to_promises(member: Member, ledger: Ledger) -> int:
-    """Ask a node about everything that was acknowledged; return how many answers came."""
-    acknowledged = ledger.acknowledged
-    for at in range(0, len(acknowledged), BATCH_MAX):
-        part = acknowledged[at : at + BATCH_MAX]
+async def hold_to_promises(member: Member, ledger: Ledger, lowest: int) -> int:
+    """Ask a node about all that was acknowledged from a height on; return how many answers came.
+
+    What lies below it knows by its snapshot's state alone, which is held against that of others.
+    """
+    held = [one for one in ledger.acknowledged if one.place and one.place.height >= lowest]
+    for at in range(0, len(held), BATCH_MAX):
+        part = held[at : at + BATCH_MAX]
         calls: list[Call] = [("tx.status", {"tx_id": sent.tx_id}) for sent in part]
         for sent, answer in zip(part, await member.client.query_many(calls), strict=True):
             if isinstance(answer, TxStatus) and answer.stage is Stage.FINAL:
                 ledger.told(member.index, answer)
             else:
                 ledger.not_final_at(sent, member.index)
-    return len(acknowledged)
+    return len(held)

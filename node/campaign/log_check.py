@@ -12,12 +12,14 @@ from node.keystore import load_seed, read_passphrase
 LINE = re.compile(r"^\d\d:\d\d:\d\d\.\d{3} (\w+) +(.*)$")
 BAD_LEVELS = ("error", "critical")
 TRACEBACK = "Traceback (most recent call last)"
+COUNTED = frozenset({"began with a snapshot"})
+"""In order, and yet worth a number: whose disk was lost comes back so, or block by block."""
 FIELD = re.compile(r" \w+=.*$")
 SHOWN_MAX = 300
 
 
 def read_logs(members: Iterable[Member], findings: Findings) -> dict[str, int]:
-    """Find errors and secrets in all logs; return how often each warning stands in them."""
+    """Find errors and secrets in all logs; return how often warnings, and what counts, occur."""
     warnings: dict[str, int] = {}
     for member in members:
         text = member.log_file.read_text(errors="replace")
@@ -29,8 +31,8 @@ def read_logs(members: Iterable[Member], findings: Findings) -> dict[str, int]:
                     f"{member.index}:{line[12:]}",
                     f"Node {member.index} logged: {line[:SHOWN_MAX]}",
                 )
-            if matched and matched[1] == "warning":
-                words = FIELD.sub("", matched[2])
+            words = FIELD.sub("", matched[2]) if matched else ""
+            if matched and (matched[1] == "warning" or words in COUNTED):
                 warnings[words] = warnings.get(words, 0) + 1
         for name, secret in secrets_of(member.seat.home).items():
             if secret in text:

@@ -18,6 +18,8 @@ from node.home import HomeWishes, create_homes
 from state.genesis import Allocation
 from state.types import Hash
 
+SNAPSHOT_EVERY_BLOCKS = 100
+"""So whoever loses its disk in a campaign of minutes finds one with its peers."""
 PROBE_SEED = b"campaign probe".ljust(32, b".")
 
 
@@ -59,6 +61,7 @@ async def founded(wishes: Wishes, folder: Path, findings: Findings) -> AsyncIter
         settings: dict[str, object] = {
             "--block-interval-ms-min": pace,
             "--idle-interval-ms": 2 * pace,
+            "--snapshot-every-blocks": SNAPSHOT_EVERY_BLOCKS,
         }
         members = []
         for seat in seats:

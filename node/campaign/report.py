@@ -47,6 +47,8 @@ class NodeFigures(msgspec.Struct, frozen=True):
     index: int
     starts: int
     height: int
+    lowest_height: int
+    """It holds every block from here on; above 1 where it lost its disk and took a snapshot."""
     rss_mb_first: float
     rss_mb_max: float
 

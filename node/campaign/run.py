@@ -170,7 +170,7 @@ class Campaign:
         while chain.next_of(member.index) <= height:
             await self._watcher.read_headers(member, height)
         await find_offences(member, self._findings)
-        return await hold_to_promises(member, self._ledger)
+        return await hold_to_promises(member, self._ledger, chain.lowest_of(member.index))
 
     def _report(
         self, seconds: float, compared: int, warnings: dict[str, int], joined: Join | None
@@ -224,8 +224,9 @@ class Campaign:
 
     def _figures(self, member: Member) -> NodeFigures:
         sight = self._watcher.sights[member.index]
+        lowest = self._watcher.chain.lowest_of(member.index)
         return NodeFigures(
-            member.index, member.starts, sight.height, sight.rss_mb_first, sight.rss_mb_max
+            member.index, member.starts, sight.height, lowest, sight.rss_mb_first, sight.rss_mb_max
         )
 
 

@@ -46,6 +46,8 @@ def strikes_table(report: Report) -> Table:
 def figures_table(report: Report) -> Table:
     """What was measured."""
     load, machine = report.load, report.machine
+    left_out = len(report.nodes) * load.acknowledged - load.answers_compared
+    below = f" but {left_out} answers from below a snapshot" if left_out else ""
     table = Table(box=None, pad_edge=False, show_header=False)
     rows = [
         ("blocks", f"{report.blocks} in {report.seconds:.0f} s"),
@@ -54,7 +56,7 @@ def figures_table(report: Report) -> Table:
         ("recovery", spread(report.recovery)),
         (
             "transfers",
-            f"{load.sent} sent, {load.acknowledged} final and compared on every node, "
+            f"{load.sent} sent, {load.acknowledged} final and compared on every node{below}, "
             f"{load.sent_again} handed in again, {load.never_final} never promised",
         ),
         ("memory", " ".join(f"{node.rss_mb_max:.0f}" for node in report.nodes) + " MB at most"),

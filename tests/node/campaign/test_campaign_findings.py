@@ -1,10 +1,14 @@
 """Each promise of a campaign is found broken when it is, and only then."""
 
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
 import pytest
 
 from node.campaign.chain_record import ChainRecord
 from node.campaign.findings import FINDINGS_MAX, Findings
 from node.campaign.ledger import Ledger
+from node.campaign.load import hold_to_promises
 from node.campaign.pace import SAMPLES_MIN, hold_pace, intervals_ms, spread_of
 from node.rpc.backend import Stage, TxStatus
 from state.block import Outcome, Status
@@ -47,6 +51,40 @@ def test_a_height_that_was_final_is_not_taken_back_but_with_the_disk() -> None:
     assert codes(findings) == []
     chain.head(0, 0, IDS[0], IDS[5])
     assert codes(findings) == ["campaign.taken_back"]
+
+
+def test_only_who_lost_its_disk_may_begin_above_the_first_block() -> None:
+    findings = Findings()
+    chain = ChainRecord(findings)
+    assert chain.lowest_of(0) == 1
+    chain.forget(0)
+    chain.header(0, 1, IDS[1], 100, IDS[5])  # boundaries are kept below a snapshot
+    chain.skip(0, 2)
+    assert (chain.lowest_of(0), chain.next_of(0), codes(findings)) == (3, 3, [])
+    chain.forget(0)
+    assert chain.lowest_of(0) == 1, "block sync brings all of them"
+    chain.skip(1, 2)
+    assert codes(findings) == ["campaign.hole"]
+
+
+async def test_what_lies_below_a_snapshot_is_not_asked_for_and_all_else_is() -> None:
+    findings = Findings()
+    ledger = Ledger(findings, 2)
+    for at in (1, 2, 3):
+        ledger.admitted(IDS[at], b"wire", 0)
+        ledger.told(0, final(IDS[at], height=at))
+
+    class Client:
+        asked: ClassVar[list[bytes]] = []
+
+        async def query_many(self, calls: Any) -> list[TxStatus]:
+            self.asked.extend([given["tx_id"] for _, given in calls])
+            return [final(IDS[2], height=2), TxStatus(IDS[3], Stage.DROPPED)]
+
+    member: Any = SimpleNamespace(index=3, client=Client())
+    assert await hold_to_promises(member, ledger, 2) == 2
+    assert Client.asked == [IDS[2], IDS[3]]
+    assert codes(findings) == ["campaign.acknowledged_lost"]
 
 
 def test_what_is_acknowledged_stays_where_it_was_said_to_be() -> None:

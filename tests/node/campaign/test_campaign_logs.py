@@ -9,7 +9,10 @@ from node.campaign.log_check import read_logs, secrets_of
 from node.campaign.member import Member, seat_in_space
 from node.home import HomeWishes, create_home
 
-CLEAN = "10:00:00.000 info    serving rpc=x\n10:00:01.000 warning peer lost peer=aa\n"
+CLEAN = (
+    "10:00:00.000 info    serving rpc=x\n10:00:01.000 warning peer lost peer=aa\n"
+    "10:00:02.000 info    began with a snapshot height=101 state_root=aa\n"
+)
 
 
 @pytest.fixture
@@ -22,7 +25,7 @@ def member(tmp_path: Path) -> Member:
 def test_a_clean_log_is_clean_and_its_warnings_are_counted(member: Member) -> None:
     findings = Findings()
     member.log_file.write_text(CLEAN * 2)
-    assert read_logs([member], findings) == {"peer lost": 2}
+    assert read_logs([member], findings) == {"began with a snapshot": 2, "peer lost": 2}
     assert findings.found == []
 
 

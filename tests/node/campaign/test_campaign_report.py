@@ -35,7 +35,7 @@ def report(findings: int) -> Report:
         interval=spread_of([200.0, 210.0, 900.0]),
         finality=spread_of([]),
         recovery=spread_of([3_200.0]),
-        nodes=[NodeFigures(0, 1, 30, 70.0, 75.0)],
+        nodes=[NodeFigures(0, 1, 30, 1, 70.0, 75.0)],
         warnings={"follows without a vote": 1},
         machine=Machine(2, 3.5, 12.0),
         join=Join(2_000, 12.5, 160.0, 800.0),
