@@ -251,6 +251,7 @@ class NodeBackend:
             is_syncing=syncing is not None and syncing.is_syncing,
             sync_target_height=0 if syncing is None else syncing.target_height,
             sync_blocks_per_second=0 if syncing is None else syncing.blocks_per_second,
+            lowest_height=self._store.floor,
         )
 
     def peers(self) -> tuple[PeerView, ...]:

@@ -55,22 +55,25 @@ class ChainRecord:
         return self._told.get(node, 0) + 1
 
     def lowest_of(self, node: int) -> int:
-        """Return the lowest height from which a node holds every block, as far as it has told."""
+        """Return the lowest height from which a node said that it holds every block."""
         return self._lowest.get(node, 1)
 
-    def skip(self, node: int, height: int) -> None:
-        """Ask a node for nothing up to a height: it does not hold what is so old.
+    def begins_at(self, node: int, height: int) -> None:
+        """Take in from which height on a node holds every block.
 
-        Only who lost its disk may have begun with a snapshot above it.
+        Only who lost its disk may have begun with a snapshot above the first.
         """
-        self._told[node] = max(height, self._told.get(node, 0))
-        self._lowest[node] = max(height + 1, self.lowest_of(node))
-        if node not in self._wiped:
+        self._lowest[node] = height
+        if height > 1 and node not in self._wiped:
             self._findings.add(
                 "campaign.hole",
                 f"{node}:{height}",
-                f"Node {node} does not hold block {height}, though its disk was never taken away.",
+                f"Node {node} holds no block below {height}, though its disk was never taken away.",
             )
+
+    def skip(self, node: int, height: int) -> None:
+        """Ask a node for nothing up to a height: it does not hold what is so old."""
+        self._told[node] = max(height, self._told.get(node, 0))
 
     def _compare(
         self, what: str, known: dict[int, tuple[Hash, int]], node: int, height: int, told: Hash

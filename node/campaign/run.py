@@ -170,7 +170,9 @@ class Campaign:
         while chain.next_of(member.index) <= height:
             await self._watcher.read_headers(member, height)
         await find_offences(member, self._findings)
-        return await hold_to_promises(member, self._ledger, chain.lowest_of(member.index))
+        status = await member.client.status()
+        chain.begins_at(member.index, status.lowest_height)
+        return await hold_to_promises(member, self._ledger, status.lowest_height)
 
     def _report(
         self, seconds: float, compared: int, warnings: dict[str, int], joined: Join | None

@@ -112,7 +112,8 @@ class NodeStatus(Struct):
 
     `epoch` and `view` are those that the node is in, the round of the block it waits for;
     `memory_bytes` is what the node's process holds resident. While `is_syncing`, the node is far
-    behind, fetches final blocks up to `sync_target_height`, and does not vote.
+    behind, fetches final blocks up to `sync_target_height`, and does not vote. Blocks are kept from
+    `lowest_height` on: above 1, those below were pruned, or the node began with a snapshot.
     """
 
     chain_id: str
@@ -135,6 +136,7 @@ class NodeStatus(Struct):
     is_syncing: bool = False
     sync_target_height: Height = 0
     sync_blocks_per_second: Count = 0
+    lowest_height: Height = 1
 
 
 class PeerView(Struct):

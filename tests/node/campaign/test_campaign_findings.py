@@ -56,14 +56,12 @@ def test_a_height_that_was_final_is_not_taken_back_but_with_the_disk() -> None:
 def test_only_who_lost_its_disk_may_begin_above_the_first_block() -> None:
     findings = Findings()
     chain = ChainRecord(findings)
+    chain.begins_at(0, 1)
+    chain.forget(0)
     assert chain.lowest_of(0) == 1
-    chain.forget(0)
-    chain.header(0, 1, IDS[1], 100, IDS[5])  # boundaries are kept below a snapshot
-    chain.skip(0, 2)
-    assert (chain.lowest_of(0), chain.next_of(0), codes(findings)) == (3, 3, [])
-    chain.forget(0)
-    assert chain.lowest_of(0) == 1, "block sync brings all of them"
-    chain.skip(1, 2)
+    chain.begins_at(0, 101)
+    assert (chain.lowest_of(0), codes(findings)) == (101, [])
+    chain.begins_at(1, 101)
     assert codes(findings) == ["campaign.hole"]
 
 
