@@ -80,6 +80,11 @@ def test_back_by_a_snapshot_and_voting_again(nodes: list[Process]) -> None:
     until(lambda: lost.height() >= nodes[0].height() - 3 > 0, SECONDS_MAX)
     began = [line for line in lost.log().splitlines() if "began with a snapshot" in line]
     assert len(began) == 1 and json.loads(began[0])["height"] > 10
+    lowest = []
+    for node in (nodes[0], lost):
+        with node.client() as client:
+            lowest.append(client.status().lowest_height)
+    assert lowest == [1, json.loads(began[0])["height"]]
 
     until(lambda: key in voters(nodes[0], nodes[0].height()), SECONDS_MAX)
     common = min(node.height() for node in nodes)
