@@ -1,7 +1,8 @@
-"""A node that comes late: it has a genesis file and peers, and has to get the whole chain."""
+"""Nodes that come late: they have a genesis file and peers, and get the chain, or a snapshot."""
 
 import asyncio
 import time
+from pathlib import Path
 
 from node.campaign.findings import Findings
 from node.campaign.member import Member, seat_in_space
@@ -17,19 +18,38 @@ JOIN_SECONDS_MAX = 600.0
 POLL_SECONDS = 0.1
 
 
+PROFILES = ("archive", "full")
+"""One fetches every block; the other takes a snapshot where there is one."""
+
+
 async def join_late(
     network: Network, watcher: Watcher, findings: Findings, transactions: int
-) -> Join | None:
-    """Start one more node and time it until it is with the others; None when it never is.
+) -> list[Join]:
+    """Start nodes one after the other and time each until it is with the others.
 
-    `transactions` is how many the chain holds.
+    `transactions` is how many the chain holds. Who never is there is found wrong, and left out.
     """
+    found = []
+    for order, profile in enumerate(PROFILES):
+        home = node_home(network.folder, len(network.members) + order)
+        join = await _join(network, watcher, findings, transactions, home, profile)
+        if join is not None:
+            found.append(join)
+    return found
+
+
+async def _join(
+    network: Network,
+    watcher: Watcher,
+    findings: Findings,
+    transactions: int,
+    home: Path,
+    profile: str,
+) -> Join | None:
     index = len(network.members)
-    home = node_home(network.folder, index)
     genesis = network.members[0].seat.home / GENESIS_FILE
-    create_home(
-        home, HomeWishes(profile="full", time_ms=time.time_ns() // 1_000_000, genesis=genesis)
-    )
+    time_ms = time.time_ns() // 1_000_000
+    create_home(home, HomeWishes(profile=profile, time_ms=time_ms, genesis=genesis))
     seat = take_seat(index, home) if network.spare is None else seat_in_space(index, home)
     seats = [*(member.seat for member in network.members), seat]
     late = Member(seat, seats, network.settings, findings, network.spare)
@@ -37,30 +57,34 @@ async def join_late(
     try:
         began = time.monotonic()
         await late.start()
-        height = await _reached(late, watcher, began + JOIN_SECONDS_MAX)
+        height, lowest = await _reached(late, watcher, began + JOIN_SECONDS_MAX)
         seconds = time.monotonic() - began
         if height < watcher.top - BEHIND_MAX:
             findings.add(
                 "campaign.never_joined",
-                str(index),
-                f"A late node had height {height} of {watcher.top} after {seconds:.0f} s.",
+                f"{index}:{profile}",
+                f"A late node, {profile} by profile, had height {height} of {watcher.top} after "
+                f"{seconds:.0f} s.",
             )
             return None
+        if lowest > 1:
+            return Join("snapshot", height, round(seconds, 2))
         rates = (round(height / seconds, 1), round(transactions / seconds, 1))
-        return Join(height, round(seconds, 2), *rates)
+        return Join("blocks", height, round(seconds, 2), *rates)
     finally:
         await late.close()
 
 
-async def _reached(late: Member, watcher: Watcher, deadline: float) -> int:
-    """Wait until a node is with the others, or until the deadline; return its height."""
-    height = 0
+async def _reached(late: Member, watcher: Watcher, deadline: float) -> tuple[int, int]:
+    """Wait until a node is with the others, or until the deadline; return its heights."""
+    height = lowest = 0
     while time.monotonic() < deadline and late.is_up:
         await asyncio.sleep(POLL_SECONDS)
         try:
-            height = (await late.client.status()).finalized_height
+            status = await late.client.status()
         except ClientError:
             continue
+        height, lowest = status.finalized_height, status.lowest_height
         if height >= watcher.top - BEHIND_MAX:
             break
-    return height
+    return height, lowest

@@ -56,11 +56,13 @@ class NodeFigures(msgspec.Struct, frozen=True):
 class Join(msgspec.Struct, frozen=True):
     """A node that came late."""
 
+    way: str
+    """By all the `blocks`, or by a `snapshot`."""
     height: int
     seconds: float
     """From the start of its process until it was within three blocks of the others."""
-    blocks_per_second: float
-    transactions_per_second: float
+    blocks_per_second: float = 0.0
+    transactions_per_second: float = 0.0
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -91,7 +93,7 @@ class Report(msgspec.Struct, frozen=True):
     nodes: list[NodeFigures]
     warnings: dict[str, int]
     machine: Machine
-    join: Join | None
+    joins: list[Join]
     heights: dict[str, list[tuple[float, int | None]]]
     """Of each node: seconds since the beginning, and its final height where it answered."""
 

@@ -136,18 +136,18 @@ class Campaign:
                 break
         self._ledger.end()
 
-    async def _join(self) -> Join | None:
+    async def _join(self) -> list[Join]:
         height = self._wishes.join_height
         if height is None:
-            return None
+            return []
         await self._watcher.reach(height)
-        self._say(f"{self._findings.now():6.1f} s  a late node joins at height {height}")
+        self._say(f"{self._findings.now():6.1f} s  late nodes join at height {height}")
         transactions = len(self._ledger.acknowledged)
         return await join_late(self._network, self._watcher, self._findings, transactions)
 
     # --- the verdict -----------------------------------------------------------------------------
 
-    async def _judge(self, joined: Join | None) -> Report:
+    async def _judge(self, joined: list[Join]) -> Report:
         members, findings = self._network.members, self._findings
         seconds = findings.now()
         compared = 0
@@ -175,7 +175,7 @@ class Campaign:
         return await hold_to_promises(member, self._ledger, status.lowest_height)
 
     def _report(
-        self, seconds: float, compared: int, warnings: dict[str, int], joined: Join | None
+        self, seconds: float, compared: int, warnings: dict[str, int], joined: list[Join]
     ) -> Report:
         wishes, ledger, watcher = self._wishes, self._ledger, self._watcher
         strikes = self._striker.strikes
@@ -220,7 +220,7 @@ class Campaign:
                 max((*loads, round(os.getloadavg()[0], 2))),
                 round(watcher.lag_seconds_max * 1_000, 1),
             ),
-            join=joined,
+            joins=joined,
             heights={str(index): sight.heights for index, sight in watcher.sights.items()},
         )
 

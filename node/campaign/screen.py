@@ -68,11 +68,13 @@ def figures_table(report: Report) -> Table:
     ]
     if report.wishes.is_on_loopback:
         rows.append(("place", "loopback, where nobody can be cut off"))
-    if report.join is not None:
-        join = report.join
-        told = (
-            f"height {join.height} in {join.seconds:.1f} s, {join.blocks_per_second:.0f} blocks/s"
-        )
+    for join in report.joins:
+        told = f"height {join.height} by {join.way} in {join.seconds:.1f} s"
+        if join.blocks_per_second:
+            told += (
+                f", {join.blocks_per_second:.0f} blocks/s, "
+                f"{join.transactions_per_second:.0f} transfers/s"
+            )
         rows.append(("late node", told))
     rows += [(f"{count} times", words) for words, count in report.warnings.items()]
     for name, value in rows:

@@ -86,7 +86,12 @@ NONE = "none"
 @click.option(
     "--loss", type=click.FloatRange(0, 50), default=0.0, metavar="PERCENT", help="Of all packets."
 )
-@click.option("--join", type=click.IntRange(1), metavar="HEIGHT", help="A late node joins there.")
+@click.option(
+    "--join",
+    type=click.IntRange(1),
+    metavar="HEIGHT",
+    help="Late nodes join there: one by all blocks, one by a snapshot.",
+)
 @click.option(
     "--loopback", is_flag=True, help="No namespaces: without root, and without cuts and delays."
 )

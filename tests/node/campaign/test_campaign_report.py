@@ -38,7 +38,7 @@ def report(findings: int) -> Report:
         nodes=[NodeFigures(0, 1, 30, 1, 70.0, 75.0)],
         warnings={"follows without a vote": 1},
         machine=Machine(2, 3.5, 12.0),
-        join=Join(2_000, 12.5, 160.0, 800.0),
+        joins=[Join("blocks", 2_000, 12.5, 160.0, 800.0), Join("snapshot", 2_010, 3.5)],
         heights={"0": [(0.0, 0), (10.0, None), (20.0, 30)]},
     )
 
@@ -52,7 +52,9 @@ def shown(one: Report) -> str:
 
 def test_the_screen_tells_verdict_failures_and_figures() -> None:
     text = shown(report(0))
-    for words in ("PASSED", "seed 9", "wipe", "3.2 s", "9 final", "late node", "without a vote"):
+    for words in ("PASSED", "seed 9", "wipe", "3.2 s", "9 final", "without a vote"):
+        assert words in text
+    for words in ("2000 by blocks in 12.5 s, 160 blocks/s, 800 tr", "2010 by snapshot in 3.5 s "):
         assert words in text
     assert "FAILED" not in text
 
