@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import cython_ext
+from consensus.core import Core
 from node.application import Application, Candidate
 from node.bodies import VerifiedWires
 from node.clock import Clock
+from node.consensus_metrics import mode_now
 from node.mempool import Mempool
 from node.pool_metrics import PoolCounts
 from node.rpc.backend import (
@@ -59,6 +61,11 @@ class AlreadyFinal(Rejected):
 
 class Consensus(Protocol):
     """What the backend asks of whoever drives consensus."""
+
+    @property
+    def engine(self) -> Core | None:
+        """What the engine knows; None while it does not run."""
+        ...
 
     @property
     def round(self) -> tuple[int, int]:
@@ -217,7 +224,7 @@ class NodeBackend:
             return TxStatus(tx_id, Stage.PENDING)
         dropped = self.dropped(tx_id)
         if dropped is None:
-            raise NotFound("No transaction of this id was seen here; check the id, or send it.")
+            raise NotFound(_never_seen(self._store.floor))
         return dropped
 
     def dropped(self, tx_id: Hash) -> TxStatus | None:
@@ -252,6 +259,7 @@ class NodeBackend:
             sync_target_height=0 if syncing is None else syncing.target_height,
             sync_blocks_per_second=0 if syncing is None else syncing.blocks_per_second,
             lowest_height=self._store.floor,
+            mode=mode_now(self._consensus.engine, is_syncing=bool(syncing and syncing.is_syncing)),
         )
 
     def peers(self) -> tuple[PeerView, ...]:
@@ -432,3 +440,14 @@ class NodeBackend:
 def resident_bytes() -> int:
     """Return the resident memory of this process."""
     return int(STATM.read_text().split()[1]) * resource.getpagesize()
+
+
+def _never_seen(lowest: int) -> str:
+    """Say that a transaction is not known here, and whether it may be final all the same."""
+    if lowest == 1:
+        return "No transaction of this id was seen here; check the id, or send it."
+    return (
+        f"No transaction of this id is in the blocks from {lowest} on, and those below are not "
+        "kept here: it may have been final before. Ask an archive node, one that keeps every "
+        "block (blocks_kept = 0), before it is sent again."
+    )

@@ -48,6 +48,13 @@ def mode_of(core: Core) -> str:
     return "follows" if core.epoch.me is None else "votes"
 
 
+def mode_now(engine: Core | None, *, is_syncing: bool) -> str:
+    """Return the same also while no engine runs: it syncs then, or is not there yet (empty)."""
+    if is_syncing:
+        return "syncs"
+    return "" if engine is None else mode_of(engine)
+
+
 class ConsensusMetrics:
     """Counts what final blocks tell."""
 
@@ -120,7 +127,7 @@ class StandingCollector(Collector):
         modes = GaugeMetricFamily(
             "sahara_consensus_mode", "1 for how the node takes part now.", labels=["mode"]
         )
-        now = "syncs" if self._is_syncing() else None if core is None else mode_of(core)
+        now = mode_now(core, is_syncing=self._is_syncing())
         for mode in MODES:
             modes.add_metric([mode], mode == now)
         yield modes

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import msgspec
 
-from node.campaign.amends import release
 from node.campaign.findings import Findings
 from node.campaign.ledger import Ledger
 from node.campaign.member import Member
@@ -15,6 +14,7 @@ from node.campaign.plan import Blow, Kind, minority_of
 from node.campaign.switch import Switch
 from node.campaign.watcher import FRESH_SECONDS, Watcher
 from node.client import ClientError
+from node.devnet.release import release
 from node.home import VALIDATOR_KEY
 from node.keystore import key_info
 from node.rpc.backend import Finality
@@ -190,7 +190,8 @@ class Striker:
         """Let those out of jail who came there for having been away."""
         for index in blow.nodes:
             try:
-                is_out = await release(self._members[index])
+                member = self._members[index]
+                is_out = await release(member.seat.home, member.client)
             except ClientError as error:
                 is_out = False
                 self._findings.add("campaign.silent", f"{self._findings.now()}", error.sentence)

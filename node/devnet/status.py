@@ -34,6 +34,8 @@ class NodeRow(msgspec.Struct, frozen=True):
     roots: dict[str, str] = {}
     """State root by height, of the last final heights."""
     peers: int | None = None
+    mode: str | None = None
+    """How it takes part: see node.rpc.backend.NodeStatus."""
 
 
 class Overview(msgspec.Struct, frozen=True):
@@ -89,6 +91,7 @@ async def row_of(node: NodeEntry, genesis_hash: Hash) -> NodeRow:
         state_root=status.state_root.hex(),
         roots=roots,
         peers=status.peers,
+        mode=status.mode,
     )
 
 

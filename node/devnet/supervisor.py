@@ -16,11 +16,13 @@ from node.devnet.errors import BadRequest, DevnetMissing, DevnetRunning, NoSuchN
 from node.devnet.identity import identity_of
 from node.devnet.layout import NODES_MAX, Seat, add_home, homes_in, take_seat
 from node.devnet.process import LOG_FILE, command, traffic_command
+from node.devnet.release import keep_out_of_jail
 from node.devnet.state_file import DevnetState, NodeEntry, read_state, write_state
 from node.devnet.ward import Ward
 from node.devnet.watch import Sight, Watch
 from node.genesis_file import read_genesis
-from node.home import GENESIS_FILE
+from node.home import GENESIS_FILE, VALIDATOR_KEY
+from node.keystore import key_path
 
 LOCK_FILE = "devnet.lock"
 TRAFFIC_LOG_FILE = "traffic.log"
@@ -150,6 +152,14 @@ class Supervisor:
     def _start(self, node: Node) -> None:
         self._spawn(node.ward.keep())
         self._spawn(node.watch.run())
+        if key_path(node.seat.home, VALIDATOR_KEY).exists():
+            self._spawn(self._keep_out_of_jail(node))
+
+    async def _keep_out_of_jail(self, node: Node) -> None:
+        def say(words: str) -> None:
+            self._say(f"node {node.seat.index}: {words}")
+
+        await keep_out_of_jail(node.seat.home, lambda: node.seat.url, self._genesis_hash, say)
 
     def _start_traffic(self) -> None:
         per_s = self._wishes.transfers_per_s

@@ -15,7 +15,7 @@ from node.devnet.supervisor import Node
 from node.devnet.ward import Ward
 
 LINE_SECONDS = 5.0
-COLUMNS = ("node", "state", "pid", "height", "finality", "peers", "tx/s", "memory", "RPC")
+COLUMNS = ("node", "state", "mode", "pid", "height", "finality", "peers", "tx/s", "memory", "RPC")
 
 
 class View(Protocol):
@@ -99,6 +99,7 @@ def row_of(node: Node) -> dict[str, object]:
     return {
         "index": node.seat.index,
         "phase": node.ward.phase.value,
+        "mode": sight.mode,
         "pid": None if process is None else process.pid,
         "height": sight.height,
         "finality_ms": sight.finality_ms,
@@ -124,12 +125,13 @@ def table_of(nodes: list[Node], traffic: Ward | None = None) -> Table:
     """Return the table for people; what makes traffic has its last words below."""
     table = Table(box=None, pad_edge=False)
     for name in COLUMNS:
-        table.add_column(name, justify="left" if name in ("state", "RPC") else "right")
+        table.add_column(name, justify="left" if name in ("state", "mode", "RPC") else "right")
     for node in nodes:
         row = row_of(node)
         table.add_row(
             cell(row["index"]),
             cell(row["phase"]),
+            cell(row["mode"]),
             cell(row["pid"]),
             cell(row["height"]),
             cell(row["finality_ms"], " ms"),

@@ -27,6 +27,8 @@ class Sight:
     finality_ms: int | None = None
     """From a block's time, when it was proposed, until this node told that it is final."""
     peers: int | None = None
+    mode: str | None = None
+    """How it takes part: see node.rpc.backend.NodeStatus."""
     blocks: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=BLOCKS_MAX))
     """When each recent block came, and how many transactions it held."""
 
@@ -68,6 +70,7 @@ class Watch:
                 while True:
                     status = await client.status()
                     sight.height, sight.peers = status.height, status.peers
+                    sight.mode = status.mode or None
                     asked = time.monotonic()
                     while (left := asked + ASK_SECONDS - time.monotonic()) > 0:
                         await asyncio.wait((coming,), timeout=left)

@@ -113,7 +113,9 @@ class NodeStatus(Struct):
     `epoch` and `view` are those that the node is in, the round of the block it waits for;
     `memory_bytes` is what the node's process holds resident. While `is_syncing`, the node is far
     behind, fetches final blocks up to `sync_target_height`, and does not vote. Blocks are kept from
-    `lowest_height` on: above 1, those below were pruned, or the node began with a snapshot.
+    `lowest_height` on: above 1, those below were pruned, or the node began with a snapshot. `mode`
+    is how it takes part: it `votes`, `follows` without a vote (also when its validator is in jail),
+    is `behind`, has `lost` what it voted, or `syncs`; empty while it starts.
     """
 
     chain_id: str
@@ -137,6 +139,7 @@ class NodeStatus(Struct):
     sync_target_height: Height = 0
     sync_blocks_per_second: Count = 0
     lowest_height: Height = 1
+    mode: str = ""
 
 
 class PeerView(Struct):

@@ -116,11 +116,11 @@ def test_every_setting_has_a_default_and_a_meaning() -> None:
 PROFILE_CHANGES: dict[str, dict[str, Any]] = {
     "devnet": {
         "timeouts": "devnet",
-        "invariants_every_blocks": 1,
+        "invariants_every_blocks": 100,
         "p2p_inbound_per_address_max": 40,
         "p2p_allow_private_hosts": True,
         "mempool_per_sender_max": 256,
-        "snapshot_every_blocks": 1_000,
+        "snapshot_every_blocks": 200,
         "state_sync": True,
     },
     "testnet": {

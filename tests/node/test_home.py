@@ -51,7 +51,7 @@ def test_a_devnet_home_runs_unattended(tmp_path: Path) -> None:
     assert (path / "passphrase").stat().st_mode & 0o777 == 0o600
     config = load_config(path, environment={})
     assert config.passphrase_file == path / "passphrase"
-    assert config.invariants_every_blocks == 1
+    assert config.invariants_every_blocks == 100
     key = load_key(path, config.key_name, read_passphrase(config.passphrase_file))
     assert key.public_key == genesis.validators[0].public_key
     GuardedSigner(key, home.guard_file, genesis.hash).close()

@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +22,8 @@ class Still:
     def __init__(self, index: int) -> None:
         self.index = index
         self.is_up = True
+        self.seat = SimpleNamespace(home=Path(f"node-{index}"))
+        self.client = None
 
     async def stop(self) -> None:
         """End, and be startable again at once."""
@@ -94,7 +98,7 @@ async def test_nobody_waits_for_a_node_that_has_ended_by_itself() -> None:
 async def test_a_chain_stands_only_while_a_quorum_is_away(
     nodes: tuple[int, ...], stalls: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def nobody_is_jailed(_: object) -> bool:
+    async def nobody_is_jailed(*_: object) -> bool:
         return True
 
     monkeypatch.setattr(strike, "STALL_SECONDS_MAX", 0.01)

@@ -22,7 +22,7 @@ LOG = "50 transfers sent, 5.0 a second"
 def node(index: int, *, answers: bool) -> Any:
     sight = Sight()
     if answers:
-        sight.height, sight.finality_ms, sight.peers = 41 + index, 123, 3
+        sight.height, sight.finality_ms, sight.peers, sight.mode = 41 + index, 123, 3, "votes"
         sight.blocks.append((time.monotonic(), 500))
     ward = SimpleNamespace(phase=Phase.RUNNING, process=identity_of(os.getpid()))
     seat = SimpleNamespace(index=index, url=f"http://127.0.0.1:{4180 + 10 * index}")
@@ -41,8 +41,8 @@ def test_the_table_has_height_finality_peers_rate_and_memory(tmp_path: Path) -> 
     head, first, other, *below = console.export_text().splitlines()
     assert all(name in head for name in COLUMNS)
     assert {"height", "finality", "peers", "tx/s", "memory"} <= set(COLUMNS)
-    assert all(word in first for word in ("41", "123 ms", "3", "100.0", " MB", ":4180"))
-    assert other.split().count("-") == 4, "who does not answer has dashes"
+    assert all(word in first for word in ("votes", "41", "123 ms", "3", "100.0", " MB", ":4180"))
+    assert other.split().count("-") == 5, "who does not answer has dashes"
     assert LOG in below[0] and "earlier" not in below[0]
 
 
