@@ -25,7 +25,14 @@ from node.rpc.backend import Backend
 from node.rpc.bound import Caller
 from node.rpc.catalogue import Method
 from node.rpc.dispatch import Answer, Dispatcher, failure
-from node.rpc.errors import Forbidden, LimitExceeded, PathNotFound, VerbNotAllowed
+from node.rpc.errors import (
+    Forbidden,
+    InternalError,
+    InvalidRequest,
+    LimitExceeded,
+    PathNotFound,
+    VerbNotAllowed,
+)
 from node.rpc.fastpath import LOGGER, FastConnection, PlainHeads, is_of_a_caller
 from node.rpc.limits import RateLimiter, RpcLimits
 from node.rpc.schema import openrpc
@@ -41,6 +48,11 @@ LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _PORT = re.compile(r":[0-9]*$")
 _TRUSTED = Caller(trusted=True)
 _JSON = {"Content-Type": "application/json"}
+_UNREADABLE = InvalidRequest(
+    "This is no HTTP request that the node can read; send JSON-RPC 2.0 by POST /, with headers as "
+    "any HTTP client makes them."
+)
+_FAILED = InternalError("The node failed to answer; its log says why.")
 
 
 class PortInUse(SaharaError):
@@ -237,6 +249,10 @@ class RpcServer:
         )
 
     async def _post(self, request: web.BaseRequest) -> web.Response:
+        if (request.content_length or 0) > self._limits.body_bytes_max:
+            early = _failed(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._too_large())
+            early.force_close()  # nobody reads what follows
+            return early
         try:
             async with asyncio.timeout(self._limits.request_seconds):
                 body = await request.read()
@@ -376,6 +392,23 @@ async def _cut_off_when_slow(
             request.transport.abort()
 
 
+class _Handler(web.RequestHandler):
+    """aiohttp's handler, which refuses as the rest does, and repeats nothing that it was sent."""
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer with a code and a sentence; a failure of our own stands in the log."""
+        status = super().handle_error(request, status, exc, message).status
+        response = _failed(HTTPStatus(status), _UNREADABLE if status < 500 else _FAILED)
+        response.force_close()
+        return response
+
+
 class _Listening(web.Server):
     """aiohttp's server, which tells of every connection that is gone: nothing waits for it."""
 
@@ -383,10 +416,16 @@ class _Listening(web.Server):
         self,
         handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
         on_end: Callable[[web.RequestHandler], None],
+        request_factory: Any,
         **options: Any,
     ) -> None:
-        super().__init__(handler, **options)
+        super().__init__(handler, request_factory=request_factory)
         self._on_end = on_end
+        self._options = options
+
+    def __call__(self) -> web.RequestHandler:
+        """Return what serves one connection."""
+        return _Handler(self, loop=asyncio.get_running_loop(), **self._options)
 
     def connection_lost(
         self, handler: web.RequestHandler, exc: BaseException | None = None

@@ -283,3 +283,36 @@ async def until(is_so: Callable[[], object]) -> None:
             if is_so():
                 return
             await asyncio.sleep(wait_s)
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "code"),
+    [
+        (
+            b"POST / HTTP/1.1\r\nHost: localhost\r\nX: \x00secret\r\n\r\n",
+            400,
+            "rpc.invalid_request",
+        ),
+        (b"secret " * 600 + b"\r\n\r\n", 400, "rpc.invalid_request"),
+        (
+            b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1099511627776\r\n\r\n",
+            413,
+            "rpc.limit_exceeded",
+        ),
+    ],
+    ids=["header", "garbage", "length"],
+)
+async def test_what_is_no_request_is_refused_at_once_and_not_repeated(
+    memory_node: Any, serve: Any, sent: bytes, status: int, code: str
+) -> None:
+    async with serve(memory_node) as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writer.write(sent)
+        async with asyncio.timeout(5):
+            said = await reader.read()
+        writer.close()
+    head, _, body = said.partition(b"\r\n\r\n")
+    assert int(head.split()[1]) == status
+    assert json.loads(body)["error"]["data"]["code"] == code
+    assert b"secret" not in said
+    assert len(said) < 600
