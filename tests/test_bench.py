@@ -78,7 +78,7 @@ def test_a_network_is_judged_by_the_bars_of_its_mode() -> None:
 def test_a_network_is_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(network, "WARM_SECONDS", 0.5)
     monkeypatch.setattr(network, "RAMP_SECONDS", 0.1)
-    monkeypatch.setattr(network, "FIRST_STOCK_PER_S", 1_000)
+    monkeypatch.setattr(network, "FIRST_STOCK_PER_S", 20_000)
     monkeypatch.setattr(network, "LIMIT_ITEMS", 10)
     given = argparse.Namespace(validators=1, mode="half", seconds=1.0, in_flight=256, block_time=20)
     figures = asyncio.run(network.run(given, tmp_path))

@@ -15,6 +15,8 @@ from tests.node.network import test_processes
 from tests.node.network.test_processes import COUNT, Process, until
 
 PORT = 5_000 + os.getpid() % 500
+FAR_HEIGHTS = 5 * BEHIND_HEIGHTS
+"""What is little farther than a sync's bound an engine may fetch by itself before one begins."""
 PATIENCE = 240.0
 """Seconds for what takes a few: five processes may share their machine with many others."""
 
@@ -65,13 +67,14 @@ def test_who_was_away_syncs_and_votes_again_and_who_joins_follows(nodes: list[Pr
     for node in early:
         quicken(node)
     assert away.end(signal.SIGKILL) == -signal.SIGKILL
-    goal = early[0].height() + BEHIND_HEIGHTS + 10
+    goal = early[0].height() + BEHIND_HEIGHTS + 10  # less than what jails it
     until(lambda: min(node.height() for node in early) >= goal, PATIENCE)
-
     away.start()
-    follower.start()
-    until(lambda: min(away.height(), follower.height()) >= goal, PATIENCE)
-    synced(away)
+    until(lambda: away.height() >= goal, PATIENCE)
+    until(lambda: away.log().count("sync begins") == away.log().count("sync ends"), PATIENCE)
+    until(lambda: min(node.height() for node in early) >= FAR_HEIGHTS, PATIENCE)
+    follower.start("--no-state-sync")
+    until(lambda: follower.height() >= FAR_HEIGHTS, PATIENCE)
     synced(follower)
     assert early[0].end(signal.SIGKILL) == -signal.SIGKILL
     voters = [away, *early[1:]]  # three of four: nothing is final without the vote of each of them
