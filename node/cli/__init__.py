@@ -1,6 +1,7 @@
 """The command line: `sahara`, one file a command, imported when it is called.
 
-Exit codes: 0 done; 1 refused or failed, with `code: sentence` on standard error; 2 wrong usage.
+Exit codes: 0 done; 1 refused or failed; 2 wrong usage. What is refused is told as `code: sentence`
+on standard error.
 Commands that talk to a node add 3: no node answered.
 """
 
@@ -9,6 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
+
+from node.cli.usage import telling_wrong_usage
+
+WORDS = "sahara.words"
+"""Where a context keeps the words of the command line."""
 
 
 class Entry(NamedTuple):
@@ -50,6 +56,25 @@ class Sahara(click.Group):
             click.echo(f"node.wrong_installation: {error}", err=True)
             raise SystemExit(1) from error
         return super().main(*args, **extra)
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """Parse what stands before the command, and keep the words for what follows."""
+        words = tuple(args)
+        with telling_wrong_usage(words):
+            context = super().make_context(info_name, args, parent, **extra)
+        context.meta[WORDS] = words
+        return context
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Parse the rest and run it."""
+        with telling_wrong_usage(ctx.meta[WORDS]):
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands in the order of the table."""

@@ -57,17 +57,20 @@ def options(fields: Iterable[Field]) -> list[click.Option]:
 
 def values(fields: Iterable[Field], given: Mapping[str, Any]) -> dict[str, Any]:
     """Return typed values of the options that were given; raises UsageError."""
-    found = {}
-    for field in fields:
-        text = given.get(field.key)
-        if text is None:
-            continue
-        try:
-            found[field.name] = FORMS.reader(field.kind)(as_json(FORMS.shape(field.kind), text))
-        except FormError as error:
-            told: InvalidParams = error.located(field.option)
-            raise click.UsageError(told.sentence) from error
-    return found
+    return {
+        field.name: value(field.option, field.kind, given[field.key])
+        for field in fields
+        if given.get(field.key) is not None
+    }
+
+
+def value(shown: str, kind: Any, text: str) -> Any:
+    """Return the typed value of one text, called `shown` on the command line; raises UsageError."""
+    try:
+        return FORMS.reader(kind)(as_json(FORMS.shape(kind), text))
+    except FormError as error:
+        told: InvalidParams = error.located(shown)
+        raise click.UsageError(told.sentence) from error
 
 
 def as_json(shape: Shape, text: str) -> Any:

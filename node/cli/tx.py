@@ -22,7 +22,6 @@ from state.types import Amount, Hash
 
 GROUP = click.Group("tx", help="Sign and send transactions, and ask what became of them.")
 
-_HASH = Field("tx_id", Hash, True)
 _FEE = Field("fee_max", Amount, False)
 
 
@@ -125,7 +124,7 @@ def _outcome(outcome: Outcome) -> Any:
 @click.pass_context
 def status(ctx: click.Context, tx_id: str, url: str, home: Path | None, *, as_json: bool) -> None:
     """Show how far a transaction has come, and its outcome once it is final."""
-    digest = fields.values([_HASH], {_HASH.key: tx_id})["tx_id"]
+    digest = fields.value("ID", Hash, tx_id)
     with connected(either(ctx, home, url, as_json=as_json), as_json=as_json) as client:
         show(client.call("tx.status", tx_id=digest.hex()), as_json=as_json)
 

@@ -345,11 +345,13 @@ def _read_hex(data: Any) -> bytes:
 
 
 def _sized(leaf: Leaf, value: Any) -> Any:
-    size = len(value)
-    if leaf.length_min is not None and size < leaf.length_min:
-        raise FormError(f"has length {size}, expected at least {leaf.length_min}")
-    if leaf.length_max is not None and size > leaf.length_max:
-        raise FormError(f"has length {size}, expected at most {leaf.length_max}")
+    size, unit = len(value), "characters" if isinstance(value, str) else "bytes"
+    low, high = leaf.length_min, leaf.length_max
+    if (low is not None and size < low) or (high is not None and size > high):
+        wanted = " and ".join(
+            f"{word} {bound}" for word, bound in (("at least", low), ("at most", high)) if bound
+        )
+        raise FormError(f"has {size} {unit}, expected {low if low == high else wanted}")
     return value
 
 

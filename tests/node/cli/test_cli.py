@@ -77,6 +77,33 @@ def test_wrong_usage_is_exit_code_2() -> None:
     assert invoke("--version").output.startswith("sahara ")
 
 
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("nonsense", "No such command 'nonsense'."),
+        ("devnet kill x", "Invalid value for 'NODE': 'x' is not a valid integer range."),
+        ("tx status 00", "ID: has 1 bytes, expected 32"),
+        ("status --home . --node http://127.0.0.1:1", "--home and --node both name a node"),
+    ],
+)
+def test_wrong_usage_has_a_code_and_is_json_where_json_was_asked_for(
+    line: str, sentence: str
+) -> None:
+    plain, as_json = invoke(*line.split()), invoke(*line.split(), "--json")
+    assert (plain.exit_code, as_json.exit_code, plain.stdout, as_json.stdout) == (2, 2, "", "")
+    assert plain.stderr.startswith(f"usage.wrong: {sentence}")
+    assert "Help: sahara" in plain.stderr
+    error = json.loads(as_json.stderr)["error"]
+    assert error["code"] == "usage.wrong"
+    assert error["sentence"].startswith(sentence)
+
+
+def test_wrong_usage_is_no_json_where_json_is_a_file(tmp_path: Path) -> None:
+    shown = invoke("demo", "--speed", "x", "--json", str(tmp_path / "report"))
+    assert shown.exit_code == 2
+    assert shown.stderr.startswith("usage.wrong: Invalid value for '--speed'")
+
+
 def test_a_foreign_package_ends_it_before_anything_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
