@@ -110,7 +110,7 @@ def check_manifest(manifest: Manifest, genesis_hash: Hash) -> None:
     if manifest.crown.height < 1:
         raise Malformed("A snapshot is of a state that a block stands on; take another.")
     if fold(manifest.marks) != manifest.crown.state_root:
-        raise Malformed("The marks do not lead to the root of the state; ask another peer.")
+        raise Malformed("The marks do not lead to the root of the state; take another.")
 
 
 def read_block(data: bytes) -> Block:

@@ -80,7 +80,7 @@ class Walk:
         if is_there and wanted != Checkpoint(trust.epoch, step.boundary.id):
             raise SnapshotRefused(
                 f"Epoch {trust.epoch} begins with another block than the trusted one: this is not "
-                "the chain you trust. Ask another peer, or whoever told you the block."
+                "the chain you trust. Take another snapshot, or ask whoever told you the block."
             )
         self._check_links(step)
         self.trust = trust

@@ -181,8 +181,8 @@ class LevelDb(_LevelReader):
     def __init__(self, path: Path, *, create: bool) -> None:
         if not create and not (path / "CURRENT").is_file():
             raise StorageMissing(
-                f"There is no database at {path}. Run `sahara init` for this home first, or name "
-                "the home that holds it."
+                f"There is no database at {path}: no node has run here yet. Start one with "
+                "`sahara run`, or name the home that holds the chain."
             )
         with _named_errors(path):
             if create:

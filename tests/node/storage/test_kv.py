@@ -147,7 +147,7 @@ def test_a_killed_writer_leaves_whole_batches(tmp_path: Path) -> None:
 
 
 def test_a_missing_database_is_named(tmp_path: Path) -> None:
-    with pytest.raises(StorageMissing, match="sahara init") as caught:
+    with pytest.raises(StorageMissing, match="sahara run") as caught:
         LevelDb(tmp_path / "db", create=False)
     assert caught.value.code == "storage.missing"
     assert not (tmp_path / "db").exists()
