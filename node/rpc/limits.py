@@ -19,6 +19,9 @@ class RpcLimits:
 
     batch_requests_max: int = 256
     connections_max: int = CONNECTIONS_MAX
+    connections_per_address_max: int = 100
+    """Connections of one remote address at once; loopback is not limited."""
+
     websockets_max: int = 100
     subscriptions_max: int = 16
     """Subscriptions of one WebSocket."""

@@ -6,9 +6,7 @@ which carry the Origin of a web page: otherwise any page in the operator's brows
 
 import asyncio
 import errno
-import ipaddress
-import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from socket import gaierror
@@ -24,11 +22,10 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from node.rpc.backend import Backend
 from node.rpc.bound import Caller
 from node.rpc.catalogue import Method
+from node.rpc.connections import JSON, NAMED, Listening, Refusal, failed, host_name, is_loopback
 from node.rpc.dispatch import Answer, Dispatcher, failure
 from node.rpc.errors import (
     Forbidden,
-    InternalError,
-    InvalidRequest,
     LimitExceeded,
     PathNotFound,
     VerbNotAllowed,
@@ -45,14 +42,7 @@ SLOW_CONSUMER = 4008
 CLOSE_SECONDS = 1.0
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
-_PORT = re.compile(r":[0-9]*$")
 _TRUSTED = Caller(trusted=True)
-_JSON = {"Content-Type": "application/json"}
-_UNREADABLE = InvalidRequest(
-    "This is no HTTP request that the node can read; send JSON-RPC 2.0 by POST /, with headers as "
-    "any HTTP client makes them."
-)
-_FAILED = InternalError("The node failed to answer; its log says why.")
 
 
 class PortInUse(SaharaError):
@@ -117,9 +107,10 @@ class RpcServer:
         """Listen, and return the port; raises PortInUse."""
         self._on_loopback = host in LOOPBACK_NAMES or is_loopback(host)
         loop = asyncio.get_running_loop()
-        self._server = _Listening(
-            self._handle,
+        self._server = Listening(
+            self._answer,
             self._heard,
+            self._limits.connections_per_address_max,
             request_factory=self._request,
             keepalive_timeout=self._limits.idle_seconds,
             lingering_time=CLOSE_SECONDS,
@@ -166,7 +157,7 @@ class RpcServer:
     def _protocol(self) -> asyncio.Protocol:
         assert self._server is not None, "start makes the server before it listens"
         if len(self._server.connections) + len(self._fast) >= self._limits.connections_max:
-            return _Refusal()
+            return Refusal()
         if not self._on_loopback:
             return self._aiohttp()
         fast = FastConnection(
@@ -218,15 +209,21 @@ class RpcServer:
             client_max_size=self._limits.body_bytes_max,
         )
 
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        response = await self._handle(request)
+        if not response.prepared:
+            response.headers.update(NAMED)
+        return response
+
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         self._heard(request.protocol)
         refusal = self._refusal(request)
         if refusal is not None:
-            return _failed(HTTPStatus.FORBIDDEN, refusal)
+            return failed(HTTPStatus.FORBIDDEN, refusal)
         path = request.path
         if path == "/":
             if request.method != "POST":
-                return _failed(
+                return failed(
                     HTTPStatus.METHOD_NOT_ALLOWED,
                     VerbNotAllowed("JSON-RPC requests are sent by POST."),
                     {"Allow": "POST"},
@@ -243,33 +240,33 @@ class RpcServer:
                     return web.json_response({"ready": ready}, status=200 if ready else 503)
                 case "/metrics":
                     return self._metrics(request)
-        return _failed(
+        return failed(
             HTTPStatus.NOT_FOUND,
             PathNotFound("There is POST /, and GET /ws, /health, /ready and /metrics."),
         )
 
     async def _post(self, request: web.BaseRequest) -> web.Response:
         if (request.content_length or 0) > self._limits.body_bytes_max:
-            early = _failed(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._too_large())
+            early = failed(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._too_large())
             early.force_close()  # nobody reads what follows
             return early
         try:
             async with asyncio.timeout(self._limits.request_seconds):
                 body = await request.read()
         except TimeoutError:
-            late = _failed(HTTPStatus.REQUEST_TIMEOUT, self._too_late())
+            late = failed(HTTPStatus.REQUEST_TIMEOUT, self._too_late())
             late.force_close()
             return late
         except web.HTTPRequestEntityTooLarge:
-            return _failed(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._too_large())
-        headers = dict(_JSON)
+            return failed(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._too_large())
+        headers = dict(JSON)
         caller = self._caller(request)
         if not is_loopback(request.remote):
             left = self._take(request.remote or "", body)
             headers["X-RateLimit-Remaining"] = str(max(0, left))
             if left < 0:
                 headers["Retry-After"] = "1"
-                return _failed(HTTPStatus.TOO_MANY_REQUESTS, self._too_fast(), headers)
+                return failed(HTTPStatus.TOO_MANY_REQUESTS, self._too_fast(), headers)
         response = await self._dispatcher.answer(body, caller)
         if response is None:
             return web.Response(status=HTTPStatus.NO_CONTENT)
@@ -277,7 +274,7 @@ class RpcServer:
 
     def _metrics(self, request: web.BaseRequest) -> web.Response:
         if not self._caller(request).trusted:
-            return _failed(HTTPStatus.FORBIDDEN, Forbidden("Metrics answer on loopback only."))
+            return failed(HTTPStatus.FORBIDDEN, Forbidden("Metrics answer on loopback only."))
         return web.Response(
             body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
         )
@@ -325,13 +322,14 @@ class RpcServer:
 
     async def _websocket(self, request: web.BaseRequest) -> web.StreamResponse:
         if len(self._hub.subscribers) >= self._limits.websockets_max:
-            return _failed(
+            return failed(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 LimitExceeded("All WebSockets are taken; come back later."),
             )
         socket = web.WebSocketResponse(
             heartbeat=30.0, max_msg_size=self._limits.body_bytes_max, compress=False
         )
+        socket.headers.update(NAMED)
         await socket.prepare(request)
         subscriber = Subscriber(self._backend, self._limits)
         self._hub.subscribers[id(subscriber)] = subscriber
@@ -390,74 +388,3 @@ async def _cut_off_when_slow(
     except TimeoutError:
         if request.transport is not None:
             request.transport.abort()
-
-
-class _Handler(web.RequestHandler):
-    """aiohttp's handler, which refuses as the rest does, and repeats nothing that it was sent."""
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Answer with a code and a sentence; a failure of our own stands in the log."""
-        status = super().handle_error(request, status, exc, message).status
-        response = _failed(HTTPStatus(status), _UNREADABLE if status < 500 else _FAILED)
-        response.force_close()
-        return response
-
-
-class _Listening(web.Server):
-    """aiohttp's server, which tells of every connection that is gone: nothing waits for it."""
-
-    def __init__(
-        self,
-        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
-        on_end: Callable[[web.RequestHandler], None],
-        request_factory: Any,
-        **options: Any,
-    ) -> None:
-        super().__init__(handler, request_factory=request_factory)
-        self._on_end = on_end
-        self._options = options
-
-    def __call__(self) -> web.RequestHandler:
-        """Return what serves one connection."""
-        return _Handler(self, loop=asyncio.get_running_loop(), **self._options)
-
-    def connection_lost(
-        self, handler: web.RequestHandler, exc: BaseException | None = None
-    ) -> None:
-        """Forget the connection."""
-        super().connection_lost(handler, exc)
-        self._on_end(handler)
-
-
-class _Refusal(asyncio.Protocol):
-    """Closes a connection beyond the limit at once."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.close()
-
-
-def host_name(host: str) -> str:
-    """Return a header `Host` without its port."""
-    return _PORT.sub("", host)
-
-
-def is_loopback(address: str | None) -> bool:
-    """Tell whether an address is one of this machine alone."""
-    if address == "127.0.0.1":
-        return True
-    try:
-        return address is not None and ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False
-
-
-def _failed(
-    status: HTTPStatus, error: SaharaError, headers: dict[str, str] | None = None
-) -> web.Response:
-    return web.Response(status=status, body=failure(error), headers={**_JSON, **(headers or {})})

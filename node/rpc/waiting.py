@@ -12,10 +12,11 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from node.errors import NodeError
+from node.rpc.connections import NAMED, host_name, is_loopback
 from node.rpc.dispatch import failure
 from node.rpc.errors import Forbidden
 from node.rpc.limits import RpcLimits
-from node.rpc.server import CLOSE_SECONDS, LOOPBACK_NAMES, host_name, is_loopback, naming_address
+from node.rpc.server import CLOSE_SECONDS, LOOPBACK_NAMES, naming_address
 from node.snapshot.progress import StateSync
 
 LINGER_SECONDS = 5.0
@@ -41,7 +42,7 @@ class WaitingRoom:
         """Listen, and return the port; raises PortInUse or HostUnusable."""
         loop = asyncio.get_running_loop()
         self._server = web.Server(
-            self._handle, keepalive_timeout=LINGER_SECONDS, lingering_time=0.0, access_log=None
+            self._answer, keepalive_timeout=LINGER_SECONDS, lingering_time=0.0, access_log=None
         )
         with naming_address(host, port):
             self._listener = await loop.create_server(self._server, host, port)
@@ -55,7 +56,12 @@ class WaitingRoom:
         if self._server is not None:
             await self._server.shutdown(CLOSE_SECONDS)
 
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        response = self._handle(request)
+        response.headers.update(NAMED)
+        return response
+
+    def _handle(self, request: web.BaseRequest) -> web.Response:
         match request.method, request.path:
             case "GET", "/health":
                 return web.json_response({"ok": True})

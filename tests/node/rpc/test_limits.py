@@ -1,6 +1,8 @@
 """Token buckets and what callers beyond loopback may do."""
 
+import asyncio
 import json
+from contextlib import suppress
 from typing import Any
 
 import aiohttp
@@ -8,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.rpc import limits, server
+from node.rpc import connections, limits, server
 from node.rpc.limits import RateLimiter, RpcLimits
 
 LIMITS = RpcLimits(requests_per_second=10, requests_burst=20)
@@ -44,12 +46,51 @@ def test_addresses_are_forgotten_in_the_end(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(limiter._buckets) == 100
 
 
+def from_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody be taken for loopback."""
+    for module in (server, connections):
+        monkeypatch.setattr(module, "is_loopback", lambda address: False)
+    monkeypatch.setattr(server.RpcServer, "_protocol", lambda self: self._server())
+
+
+async def test_one_address_does_not_take_every_connection(
+    memory_node: Any, serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is more than an address may have is closed; who leaves makes room; loopback may."""
+    limits = RpcLimits(connections_per_address_max=3)
+    plain = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+    async def asked(url: str) -> tuple[bytes, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writer.write(plain)
+        with suppress(ConnectionError):
+            return await reader.readline(), writer
+        return b"", writer
+
+    async with serve(memory_node, limits) as url:
+        many = [await asked(url) for _ in range(10)]
+        assert {line for line, _ in many} == {b"HTTP/1.1 200 OK\r\n"}
+        for _, writer in many:
+            writer.close()
+    from_elsewhere(monkeypatch)
+    async with serve(memory_node, limits) as url:
+        many = [await asked(url) for _ in range(5)]
+        assert [bool(line) for line, _ in many] == [True, True, True, False, False]
+        many[0][1].close()
+        async with asyncio.timeout(10):
+            while not (later := await asked(url))[0]:
+                later[1].close()
+                await asyncio.sleep(0.01)
+        assert not (await asked(url))[0]
+        for _, writer in [*many, later]:
+            writer.close()
+
+
 async def test_callers_from_elsewhere(
     memory_node: Any, serve: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With nobody taken for loopback, rates hold, the rest is told, and metrics are closed."""
-    monkeypatch.setattr(server, "is_loopback", lambda address: False)
-    monkeypatch.setattr(server.RpcServer, "_protocol", lambda self: self._server())
+    from_elsewhere(monkeypatch)
     take = RateLimiter.take  # time stands still: on a busy machine a bucket would fill meanwhile
     monkeypatch.setattr(
         RateLimiter, "take", lambda self, who, count, _: take(self, who, count, 0.0)

@@ -225,6 +225,16 @@ def test_every_status_stands_on_the_page() -> None:
     assert {int(number) for number in re.findall(r"\b[2-5]\d\d\b", told)} == used | {200, 400}
 
 
+async def test_answers_name_no_library(memory_node: Any, serve: Any) -> None:
+    """Names and versions of libraries tell an attacker where to begin."""
+    async with serve(memory_node) as url, aiohttp.ClientSession() as session:
+        for path in ("/", "/health", "/ready", "/metrics", "/none"):
+            async with session.get(f"{url}{path}") as response:
+                assert response.headers["Server"] == "sahara", path
+        async with session.ws_connect(f"{url}/ws") as socket:
+            assert socket._response.headers["Server"] == "sahara"
+
+
 async def test_web_pages_cannot_call(memory_node: Any, serve: Any) -> None:
     body = request("chain.status")
     async with serve(memory_node, RpcLimits(hosts=("node",), origins=("http://ours",))) as url:

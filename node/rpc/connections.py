@@ -1,0 +1,127 @@
+"""Connections to the RPC port: how many an address may have, and what is told of a broken one.
+
+Whose requests are trusted is judged by the address here, and by nothing that the caller says.
+"""
+
+import asyncio
+import ipaddress
+import re
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import web
+
+from node.rpc.dispatch import failure
+from node.rpc.errors import InternalError, InvalidRequest
+from state.errors import SaharaError
+
+JSON = {"Content-Type": "application/json"}
+NAMED = {"Server": "sahara"}
+"""In place of the names and versions of libraries, which tell an attacker where to begin."""
+
+_PORT = re.compile(r":[0-9]*$")
+_UNREADABLE = InvalidRequest(
+    "This is no HTTP request that the node can read; send JSON-RPC 2.0 by POST /, with headers as "
+    "any HTTP client makes them."
+)
+_FAILED = InternalError("The node failed to answer; its log says why.")
+
+
+class Handler(web.RequestHandler):
+    """aiohttp's handler, which refuses as the rest does, and repeats nothing that it was sent."""
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer with a code and a sentence; a failure of our own stands in the log."""
+        status = super().handle_error(request, status, exc, message).status
+        error = _UNREADABLE if status < 500 else _FAILED
+        response = failed(HTTPStatus(status), error, NAMED)
+        response.force_close()
+        return response
+
+
+class Listening(web.Server):
+    """aiohttp's server, which tells of every connection that is gone: nothing waits for it.
+
+    An address beyond loopback has at most so many at once, and what is more is closed unheard.
+    """
+
+    def __init__(
+        self,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        on_end: Callable[[web.RequestHandler], None],
+        per_address_max: int,
+        request_factory: Any,
+        **options: Any,
+    ) -> None:
+        super().__init__(handler, request_factory=request_factory)
+        self._on_end = on_end
+        self._per_address_max = per_address_max
+        self._addresses: dict[web.RequestHandler, str] = {}
+        self._counts: Counter[str] = Counter()
+        self._options = options
+
+    def __call__(self) -> web.RequestHandler:
+        """Return what serves one connection."""
+        return Handler(self, loop=asyncio.get_running_loop(), **self._options)
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        """Count the connection, and close it where its address has enough of them."""
+        super().connection_made(handler, transport)
+        address = (transport.get_extra_info("peername") or ("",))[0]
+        if is_loopback(address):
+            return
+        self._addresses[handler] = address
+        self._counts[address] += 1
+        if self._counts[address] > self._per_address_max:
+            # Not before aiohttp has begun: what ends within this call it takes for a bug.
+            asyncio.get_running_loop().call_soon(transport.abort)
+
+    def connection_lost(
+        self, handler: web.RequestHandler, exc: BaseException | None = None
+    ) -> None:
+        """Forget the connection."""
+        super().connection_lost(handler, exc)
+        address = self._addresses.pop(handler, None)
+        if address is not None:
+            self._counts[address] -= 1
+            if not self._counts[address]:
+                del self._counts[address]
+        self._on_end(handler)
+
+
+class Refusal(asyncio.Protocol):
+    """Closes a connection beyond the limit at once."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Close it."""
+        transport.close()
+
+
+def host_name(host: str) -> str:
+    """Return a header `Host` without its port."""
+    return _PORT.sub("", host)
+
+
+def is_loopback(address: str | None) -> bool:
+    """Tell whether an address is one of this machine alone."""
+    if address == "127.0.0.1":
+        return True
+    try:
+        return address is not None and ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def failed(
+    status: HTTPStatus, error: SaharaError, headers: dict[str, str] | None = None
+) -> web.Response:
+    """Return the response that refuses a request: a code and a sentence, as JSON-RPC tells them."""
+    return web.Response(status=status, body=failure(error), headers={**JSON, **(headers or {})})
