@@ -6,7 +6,11 @@ nothing keeps it out; what it signs twice is proof against it, and the rest must
 
 import contextlib
 import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Final
 
 from consensus.messages import (
     BlockRequest,
@@ -18,7 +22,7 @@ from consensus.messages import (
     encode,
 )
 from node.home import PASSPHRASE_FILE, VALIDATOR_KEY
-from node.keystore import UnlockedKey, load_key, read_passphrase
+from node.keystore import UnlockedKey, key_info, load_key, read_passphrase
 from node.network.identity import load_node_key
 from node.network.overlay import topic_of
 from node.network.sketches import ID_BYTES, Outline, Sketch
@@ -43,7 +47,7 @@ from state.finality import (
 )
 from tests.node.hostile.peer import Refused, meeting
 from tests.node.hostile.strangers import lasting
-from tests.node.hostile.victim import Victim
+from tests.node.hostile.victim import Victim, network
 
 HOST = "127.0.4.1"
 FAR = 10**9
@@ -85,6 +89,21 @@ class Traitor:
         header = Header(view, epoch, view, view - 1, os.urandom(32), FAR, bytes(20), *roots)
         subject = Proposal(epoch, view, view - 1, header.id, justify_hash(justify))
         return Propose(subject, self.vote(Tag.NOTARIZE, subject), header, justify, BODY)
+
+
+@asynccontextmanager
+async def sold(homes: Sequence[Path]) -> AsyncIterator[tuple[Victim, Traitor]]:
+    """Validators, the last of which is gone, and whoever has bought its keys."""
+    async with network(homes) as group:
+        fallen = group.nodes[-1]
+        victim = Victim(group, [fallen])
+        await victim.at_ease()
+        members = await victim.call("chain.validators", epoch=0)
+        keys = [one["public_key"] for one in members]
+        os.kill(fallen.pid, signal.SIGKILL)
+        await fallen._process.wait()
+        index = keys.index(key_info(fallen.home, VALIDATOR_KEY).public_key.hex())
+        yield victim, Traitor(fallen.home, group.genesis_hash, index)
 
 
 async def signed_votes(victim: Victim, traitor: Traitor, seconds: float) -> None:
@@ -171,3 +190,15 @@ async def asking_without_end(victim: Victim, traitor: Traitor, seconds: float) -
                 *(BoundaryRequest(epoch + view), Status(epoch, FAR, epoch, FAR, FAR, head)),
             ):
                 await peer.tell(Topic.CONSENSUS, encode(message))
+
+
+SignedAttack = Callable[[Victim, Traitor, float], Awaitable[None]]
+
+SIGNED: Final[dict[str, SignedAttack]] = {
+    attack.__name__: attack
+    for attack in (
+        *(asking_without_end, huge_proposals, hollow_sketches, lying_sketches),
+        signed_votes,  # the last: a proof of these costs the traitor its place
+    )
+}
+"""Every attack by a validator, by name."""
