@@ -63,9 +63,10 @@ def receive(core: Core, messages: tuple[tuple[Peer, Message], ...]) -> None:
         sender = core.epoch.validators.index_of(peer)
         if sender is not None:
             core.epoch.activity.heard(sender)
-        found = _claims(core, peer, message)
-        if found is not None:
-            waiting.append((peer, message, found))
+        taken = _of_use(core, message) if isinstance(message, BlockReply) else message
+        found = None if taken is None else _claims(core, peer, taken)
+        if taken is not None and found is not None:
+            waiting.append((peer, taken, found))
     for (peer, message, _), verdicts in zip(waiting, _verified(core, waiting), strict=True):
         if all(verdicts):
             _take_in(core, peer, message)
@@ -210,12 +211,9 @@ def _justify_claims(core: Core, justify: Justify) -> list[SignatureClaim] | None
 
 def _block_claims(core: Core, message: BlockReply) -> list[SignatureClaim] | None:
     """Return what is to be verified of blocks that were asked for; each must follow its child."""
-    if _contradicts(core, message.blocks[0].header):
-        core.halt("a finalization contradicts a block that is final here")
-        return None
     claims: list[SignatureClaim] = []
     expected: Hash | None = None
-    for block in _of_use(core, message):
+    for block in message.blocks:
         block_id = block.header.id
         if expected is not None and block_id != expected:
             return None
@@ -236,17 +234,23 @@ def _contradicts(core: Core, header: Header) -> bool:
     return is_final and header.height <= blocks.tip.header.height
 
 
-def _of_use(core: Core, message: BlockReply) -> list[Block]:
-    """Return the blocks of a reply that were asked for and lie above the tip.
+def _of_use(core: Core, message: BlockReply) -> BlockReply | None:
+    """Return the blocks of a reply that were asked for and lie above the tip, None if none does.
 
     A peer cannot know where our tip is; what it sends beyond the count that was asked for is spam.
+    This is asked once, before anything is verified: earlier messages of the batch may make more
+    blocks wanted, and what is taken in must be what was verified and nothing else.
     """
+    if _contradicts(core, message.blocks[0].header):
+        core.halt("a finalization contradicts a block that is final here")
+        return None
     height = core.blocks.tip.header.height
     number = core.epoch.number
     found = [
         one for one in message.blocks if one.header.height > height and one.header.epoch == number
     ]
-    return found[: core.catchup.blocks_wanted(found[0].header.id)] if found else []
+    wanted = core.catchup.blocks_wanted(found[0].header.id) if found else 0
+    return BlockReply(tuple(found[:wanted])) if wanted else None
 
 
 def _is_of_epoch(core: Core, peer: Peer, epoch: int) -> bool:
@@ -358,7 +362,7 @@ def _take_proposal(core: Core, message: Propose) -> None:
 
 
 def _take_blocks(core: Core, message: BlockReply) -> None:
-    for block in _of_use(core, message):
+    for block in message.blocks:
         core.add_link(block.justify, block.header.view)
         core.add_block(block.header.id, block)
 

@@ -1,13 +1,15 @@
 """The engine: one of four validators signs and sends whatever it likes, and nothing gives way.
 
 The input is a row of steps, each a MessagePack list: a number that says who sends to whom, how much
-time passes before it, and a message. Whatever in it carries the hostile validator's number is
+time passes before it, and a message; what no time passes before comes in one batch with the message
+ahead of it. Whatever in it carries the hostile validator's number is
 signed with its key, and what names others holds only if they really said so, so that what arrives
-is what such a validator can make. Of the three honest ones none may halt, raise, or be accused, and
-in the end they go on finalizing.
+is what such a validator can make. Of the three honest ones none may halt, raise, be accused, or
+believe what nobody has signed, and in the end they go on finalizing.
 """
 
 import random
+from contextlib import suppress
 from typing import Any, Final
 
 import msgpack
@@ -32,6 +34,7 @@ from state.finality import (
     kind_of,
     vote_digest,
 )
+from tests.consensus.believed import unsigned
 from tests.consensus.network import GENESIS, Forge, Network, key_of, sign
 
 HOSTILE: Final = 3
@@ -54,8 +57,9 @@ def seeds() -> list[bytes]:
     said = [encode(message) for message in _overheard()]
     rows = [*[[one] for one in alone], said[:STEPS_MAX], said[-STEPS_MAX:]]
     return [
-        b"".join([msgpack.packb([HOSTILE, 20, one], use_bin_type=True) for one in row])
+        b"".join([msgpack.packb([HOSTILE, wait_ms, one], use_bin_type=True) for one in row])
         for row in rows
+        for wait_ms in (20, 0)[: len(row)]
     ]
 
 
@@ -74,7 +78,7 @@ def mutate(data: bytes, size_max: int, chance: random.Random) -> bytes:
         case 2:
             steps[at] = [chance.randrange(6), wait_ms, message]
         case 3:
-            steps[at] = [who, chance.choice((0, 1, 100, 600, 2_500)), message]
+            steps[at] = [who, chance.choice((0, 0, 0, 1, 100, 600, 2_500)), message]
         case _:
             steps[at] = [who, wait_ms, mutated(message, size_max, chance)]
     return b"".join([msgpack.packb(step, use_bin_type=True) for step in steps])[:size_max]
@@ -84,22 +88,43 @@ def check(data: bytes) -> None:
     """Let the steps happen to node 0 among its honest peers."""
     net = _three()
     net.run(START_MS)
-    for who, wait_ms, wire in _steps(data):
+    for batch in _batches(_steps(data)):
+        who, wait_ms, _ = batch[0]
         net.run(wait_ms % WAIT_MS_MAX)
-        try:
-            message = _signed(decode(wire), net, mended=who % 2 == 0)
-        except Malformed:
-            continue
-        peer = key_of(HOSTILE) if who % 5 == HOSTILE else b"s" * 31 + bytes([who % 256])
+        said = tuple([(_peer(one), message) for one, message in _readable(batch, net)])
         for node in net.nodes[: 1 + who % 3]:
-            node.feed(Received(net.now, ((peer, message),)))
+            node.feed(Received(net.now, said))
         for node in net.nodes[:HOSTILE]:
             assert node.halted is None, node.halted
+            assert not unsigned(node), "it believes what nobody has signed"
     goal = max(node.height for node in net.nodes[:HOSTILE]) + BLOCKS
     net.run_to(goal, PROGRESS_MS)
     for node in net.nodes[:HOSTILE]:
         accused = [one for one in node.evidence if _who(one) != HOSTILE]
         assert not accused, "an honest validator is accused"
+
+
+def _batches(steps: list[list[Any]]) -> list[list[list[Any]]]:
+    found: list[list[list[Any]]] = []
+    for step in steps:
+        if found and step[1] == 0:
+            found[-1].append(step)
+        else:
+            found.append([step])
+    return found
+
+
+def _readable(batch: list[list[Any]], net: Network) -> list[tuple[int, Any]]:
+    """Return who sends and what, of those messages that can be read at all."""
+    found: list[tuple[int, Any]] = []
+    for who, _, wire in batch:
+        with suppress(Malformed):
+            found.append((who, _signed(decode(wire), net, mended=who % 2 == 0)))
+    return found
+
+
+def _peer(who: int) -> bytes:
+    return key_of(HOSTILE) if who % 5 == HOSTILE else b"s" * 31 + bytes([who % 256])
 
 
 def _who(evidence: Any) -> int:
