@@ -1,6 +1,6 @@
 """Finalized transfers a second of a whole network on this machine, through JSON-RPC to every node.
 
-Run as `python -m bench.network [--validators N] [--seconds S] [--mode MODE] [--json FILE]`. Each
+Run as `python -m bench.network [--validators N] [--seconds S] [--mode MODE] [--json [FILE]]`. Each
 validator is a process; this one sends. Transfers are signed beforehand, and count when a subscriber
 hears of them as final. The limit is what the same cores could do if they only verified one
 signature for each transfer and node, measured right before and after; other work on the machine
@@ -309,7 +309,13 @@ def main() -> None:
     parser.add_argument("--mode", choices=MODES, default="sustained")
     parser.add_argument("--in-flight", type=int, default=IN_FLIGHT, metavar="TRANSFERS")
     parser.add_argument("--block-time", type=int, default=BLOCK_TIME_MS, metavar="MS")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    parser.add_argument(
+        "--json",
+        nargs="?",
+        type=Path,
+        metavar="FILE",
+        help="figures are always printed as JSON; with FILE they are written there, too",
+    )
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         text = json.dumps(uvloop.run(run(given, Path(folder))), indent=2)
