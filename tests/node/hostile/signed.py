@@ -4,6 +4,7 @@ Each function is one attack, for so long. Its peers know it as a validator and a
 nothing keeps it out; what it signs twice is proof against it, and the rest must cost little.
 """
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from consensus.messages import (
+    Block,
+    BlockReply,
     BlockRequest,
     BoundaryRequest,
     CertificateRequest,
@@ -33,6 +36,7 @@ from state.codec import encode as encode_state
 from state.codec import replace
 from state.crypto import Tag
 from state.finality import (
+    Finalization,
     Finalize,
     Header,
     Justify,
@@ -52,6 +56,8 @@ from tests.node.hostile.victim import Victim, network
 HOST = "127.0.4.1"
 FAR = 10**9
 NO_EVIDENCE = Body((), None, ()).evidence_root
+HOLLOW = tuple([Vote(at, bytes(64)) for at in range(4)])
+"""Votes of all four that none of them has signed."""
 BODY = bytes(15 * 2**20)
 AHEAD = 8
 """Views ahead of the victim's for which something is signed."""
@@ -89,6 +95,19 @@ class Traitor:
         header = Header(view, epoch, view, view - 1, os.urandom(32), FAR, bytes(20), *roots)
         subject = Proposal(epoch, view, view - 1, header.id, justify_hash(justify))
         return Propose(subject, self.vote(Tag.NOTARIZE, subject), header, justify, BODY)
+
+    def forgery(self, epoch: int, view: int) -> tuple[Notarize, BlockReply]:
+        """A vote of its own, and a block under it that stands on what nobody has made final."""
+        foul = Proposal(epoch, view - 1, 0, os.urandom(32), os.urandom(32))
+        justify = Justify(Finalization(foul, HOLLOW), ())
+        roots = [os.urandom(32) for _ in range(7)]
+        header = Header(
+            *(FAR, epoch, view, view - 1, foul.block_id, FAR, bytes(20)),
+            *(*roots[:2], justify_hash(justify), *roots[2:]),
+        )
+        subject = Proposal(epoch, view, view - 1, header.id, justify_hash(justify))
+        vote = Notarize(subject, self.vote(Tag.NOTARIZE, subject))
+        return vote, BlockReply((Block(header, justify, b""),))
 
 
 @asynccontextmanager
@@ -192,12 +211,26 @@ async def asking_without_end(victim: Victim, traitor: Traitor, seconds: float) -
                 await peer.tell(Topic.CONSENSUS, encode(message))
 
 
+async def forged_finality(victim: Victim, traitor: Traitor, seconds: float) -> None:
+    """A leader's vote and at once its block, over a finalization that nobody has signed."""
+    goes_on = lasting(seconds)
+    while goes_on():
+        status = await victim.status()
+        epoch, view = int(status["epoch"]), int(status["view"])
+        with contextlib.suppress(Refused, TimeoutError):
+            async with meeting(victim, HOST, traitor.node_key) as peer, asyncio.timeout(5):
+                for at in range(view, view + AHEAD):
+                    vote, reply = traitor.forgery(epoch, at)
+                    await peer.tell_together(Topic.CONSENSUS, encode(vote), encode(reply))
+
+
 SignedAttack = Callable[[Victim, Traitor, float], Awaitable[None]]
 
 SIGNED: Final[dict[str, SignedAttack]] = {
     attack.__name__: attack
     for attack in (
         *(asking_without_end, huge_proposals, hollow_sketches, lying_sketches),
+        forged_finality,
         signed_votes,  # the last: a proof of these costs the traitor its place
     )
 }
