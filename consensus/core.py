@@ -220,12 +220,19 @@ class Core:
             self.learn(certificate)
 
     def _compare_boundary(self, certificate: Certificate) -> None:
-        """A justification may show that the epoch before ended in two ways: then all is over."""
+        """A justification may show that the epoch before ended in two ways: then all is over.
+
+        Below the view of the boundary block anything final is its ancestor, for all that can be
+        known here, and whoever shows it has only made a link that does not hold. From that view on
+        only the boundary block itself can be final, or quorums have contradicted each other.
+        """
         boundary = self.epoch.boundary
         subject = certificate.subject
         if not isinstance(certificate, Finalization) or subject.epoch != self.epoch.number - 1:
             return
-        if certificate.subject.block_id != boundary.block_id:
+        if subject.view < boundary.header.view:
+            return
+        if subject.block_id != boundary.block_id:
             if boundary.finalization is not None:
                 for conflict in between(boundary.finalization, certificate):  # E2
                     self.emit(EvidenceFound(conflict))

@@ -5,9 +5,20 @@ from typing import Any
 import pytest
 
 from consensus.epoch import VIEWS_AHEAD_MAX, VIEWS_BEHIND_MAX
+from consensus.inputs import Received
+from consensus.messages import Propose
 from state import codec
 from state.crypto import Tag
-from state.finality import Finalization, Nullified, Proposal, Vote
+from state.finality import (
+    Finalization,
+    Justify,
+    Nullified,
+    Proposal,
+    Vote,
+    justify_hash,
+    vote_digest,
+)
+from tests.consensus.network import GENESIS, key_of, sign
 
 SUBJECT = Proposal(0, 5, 4, b"b" * 32, b"j" * 32)
 
@@ -83,3 +94,46 @@ def test_2_6_a_finality_settles_best_then_a_notarization_then_a_nullification(ri
         rig.send(1, certificate)
         assert epoch.certificate_for(5) == certificate
     assert epoch.certificate_for(10) is None
+
+
+@pytest.mark.parametrize("view_of", ["below", "boundary"])
+def test_an_older_block_of_the_epoch_before_is_final_and_no_parent(
+    network: Any, view_of: str
+) -> None:
+    """A leader shows an honest finalization where the boundary's belongs: its view is given up.
+
+    Only from the boundary's view on is another final block a second end of the epoch.
+    """
+    net = network(4, epoch_blocks=4).start()
+    net.run_to(6, 60_000)
+    node = net.nodes[0]
+    epoch = node.core.epoch
+    tips = node.disk.chain[1 if view_of == "below" else 4 : 4 if view_of == "below" else 5]
+    old = next(tip.finalization for tip in tips if tip.finalization is not None)
+    view = max(one.core.epoch.view for one in net.nodes) + 1
+    leader = epoch.validators.leader(view)
+    tip, justify = node.disk.chain[-1], Justify(old, ())
+    header = codec.replace(
+        tip.header,
+        height=tip.header.height + 1,
+        epoch=epoch.number,
+        view=view,
+        parent_view=view - 1,
+        parent_id=tip.block_id,
+        time_ms=tip.header.time_ms + 1,
+        proposer=net.members[leader].account,
+        justify_hash=justify_hash(justify),
+    )
+    proposal = Proposal(epoch.number, view, view - 1, header.id, justify_hash(justify))
+    signature = sign(key_of(leader), vote_digest(Tag.NOTARIZE, GENESIS, proposal))
+    message = Propose(proposal, Vote(leader, signature), header, justify, b"x")
+    net.nodes[leader].crash()
+    honest = [one for one in net.nodes if one.index != leader]
+    for one in honest:
+        one.feed(Received(net.now, ((key_of(leader), message),)))
+        assert one.halted is None
+    net.run_to(node.height + 3, 60_000)
+    for one in honest:
+        assert one.halted is None
+        assert (epoch.number, view, Tag.NOTARIZE) not in one.disk.votes
+        assert all(found.first.vote.validator == leader for found in one.evidence)
