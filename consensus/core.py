@@ -232,7 +232,7 @@ class Core:
             return
         if subject.view < boundary.header.view:
             return
-        if subject.block_id != boundary.block_id:
+        if certificate.subject.block_id != boundary.block_id:
             if boundary.finalization is not None:
                 for conflict in between(boundary.finalization, certificate):  # E2
                     self.emit(EvidenceFound(conflict))

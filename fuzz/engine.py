@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgpack
 
 from consensus.inputs import Received
-from consensus.messages import Propose, decode, encode
+from consensus.messages import Block, BlockReply, Propose, decode, encode
 from fuzz.mutation import mutated
 from fuzz.seeds import golden
 from state import codec
@@ -42,6 +42,11 @@ STEPS_MAX: Final = 24
 WAIT_MS_MAX: Final = 3_000
 START_MS: Final = 300
 BLOCKS: Final = 2
+EPOCH_BLOCKS: Final = 4
+MENDED, IN_TURN, APART = 32, 64, 128
+"""Bits of who sends: a proposal is made to hold together, to come in its turn, or to come
+as its leader's vote and at once its block."""
+PARTS: Final = 8
 PROGRESS_MS: Final = 120_000
 KINDS: Final = {
     Notarization: Tag.NOTARIZE,
@@ -53,14 +58,22 @@ KINDS: Final = {
 def seeds() -> list[bytes]:
     """Each golden message alone, and what a run of an honest network says, as a row of steps."""
     vectors = golden("consensus.txt")
-    alone = [data for name, data in vectors.items() if name.startswith("message")]
-    said = [encode(message) for message in _overheard()]
-    rows = [*[[one] for one in alone], said[:STEPS_MAX], said[-STEPS_MAX:]]
+    alone = [(0, data) for name, data in vectors.items() if name.startswith("message")]
+    said = [(at_ms, encode(message)) for at_ms, message in _overheard()]
+    windows = [said[at : at + STEPS_MAX] for at in range(0, len(said), STEPS_MAX)]
+    rows = [*[[one] for one in alone], *windows, said[-STEPS_MAX:]]
     return [
-        b"".join([msgpack.packb([HOSTILE, wait_ms, one], use_bin_type=True) for one in row])
+        _row([wire for _, wire in row], row[-1][0], who, wait_ms)
         for row in rows
-        for wait_ms in (20, 0)[: len(row)]
+        for who, wait_ms in ((HOSTILE, 20), (MENDED + IN_TURN + APART + 4, 0))[: len(row)]
     ]
+
+
+def _row(wires: list[bytes], first_ms: int, who: int, wait_ms: int) -> bytes:
+    """Return steps of which the first comes when what all of them say was true."""
+    waits = [min(max(0, first_ms), WAIT_MS_MAX - 1), *[wait_ms] * (len(wires) - 1)]
+    steps = [[who, wait, wire] for wait, wire in zip(waits, wires, strict=True)]
+    return b"".join([msgpack.packb(step, use_bin_type=True) for step in steps])
 
 
 def mutate(data: bytes, size_max: int, chance: random.Random) -> bytes:
@@ -70,18 +83,54 @@ def mutate(data: bytes, size_max: int, chance: random.Random) -> bytes:
         return mutated(data, size_max, chance)
     at = chance.randrange(len(steps))
     who, wait_ms, message = steps[at]
-    match chance.randrange(8):
+    match chance.randrange(10):
+        case 8 | 9:
+            steps[at] = [who, wait_ms, _crossed(message, steps, chance)]
         case 0:
             steps.insert(at, steps[chance.randrange(len(steps))])
         case 1:
             del steps[at]
         case 2:
-            steps[at] = [chance.randrange(6), wait_ms, message]
+            steps[at] = [chance.randrange(256), wait_ms, message]
         case 3:
             steps[at] = [who, chance.choice((0, 0, 0, 1, 100, 600, 2_500)), message]
         case _:
             steps[at] = [who, wait_ms, mutated(message, size_max, chance)]
     return b"".join([msgpack.packb(step, use_bin_type=True) for step in steps])[:size_max]
+
+
+def _crossed(wire: bytes, steps: list[list[Any]], chance: random.Random) -> bytes:
+    """Let a message stand on a certificate out of any other: each is true, and not together."""
+    found: list[Any] = []
+    for _, _, other in steps:
+        with suppress(Malformed):
+            found += _certificates(decode(other))
+    parents = [one for one in found if not isinstance(one, Nullification)]
+    with suppress(Malformed):
+        message = decode(wire)
+        if isinstance(message, Propose) and parents:
+            own = message.justify or Justify(None, ())
+            justify = codec.replace(own, parent=chance.choice(parents))
+            if chance.randrange(2):
+                justify = codec.replace(justify, nullifications=())
+            return encode(codec.replace(message, justify=justify))
+    return wire
+
+
+def _certificates(value: Any) -> list[Any]:
+    """Return every certificate in a message."""
+    match value:
+        case Notarization() | Nullification() | Finalization():
+            return [value]
+        case tuple():
+            return [one for item in value for one in _certificates(item)]
+        case codec.Struct():
+            return [
+                one
+                for name in value.__struct_fields__
+                for one in _certificates(getattr(value, name))
+            ]
+    return []
 
 
 def check(data: bytes) -> None:
@@ -119,7 +168,11 @@ def _readable(batch: list[list[Any]], net: Network) -> list[tuple[int, Any]]:
     found: list[tuple[int, Any]] = []
     for who, _, wire in batch:
         with suppress(Malformed):
-            found.append((who, _signed(decode(wire), net, mended=who % 2 == 0)))
+            message = _signed(decode(wire), net, who)
+            if isinstance(message, Propose) and message.justify is not None and who & APART:
+                found.append((who, Notarize(message.proposal, message.vote)))
+                message = BlockReply((Block(message.header, message.justify, message.body),))
+            found.append((who, message))
     return found
 
 
@@ -132,17 +185,38 @@ def _who(evidence: Any) -> int:
     return int(vote.vote.validator)
 
 
-def _signed(message: Any, net: Network, *, mended: bool) -> Any:
+def _signed(message: Any, net: Network, who: int) -> Any:
     """Make a message what the hostile validator can send: nobody else's signature is forged."""
     match message:
         case Notarize() | Nullify() | Finalize():
             kind = kind_of(message)
             return codec.replace(message, vote=_vote(kind, message.subject, message.vote, net))
         case Propose():
-            found = _mended(message) if mended else message
-            vote = _vote(Tag.NOTARIZE, found.proposal, found.vote, net)
-            return codec.replace(_true(found, net), vote=vote)
+            found = _true(message, net)
+            found = _in_turn(found, net) if who & IN_TURN else found
+            found = _mended(found) if who & MENDED else found
+            return codec.replace(found, vote=_vote(Tag.NOTARIZE, found.proposal, found.vote, net))
     return _true(message, net)
+
+
+def _in_turn(message: Propose, net: Network) -> Propose:
+    """Return the proposal as one for the next view that the hostile validator leads."""
+    core, tip = net.nodes[0].core, net.nodes[0].disk.chain[-1]
+    number = core.epoch.number
+    view = next(
+        at for at in range(core.epoch.view, 2**60) if core.epoch.validators.leader(at) == HOSTILE
+    )
+    header = codec.replace(
+        message.header,
+        epoch=number,
+        view=view,
+        parent_view=view - 1,
+        height=tip.header.height + 1,
+        parent_id=tip.block_id,
+    )
+    proposal = codec.replace(message.proposal, epoch=number, view=view, parent_view=view - 1)
+    vote = codec.replace(message.vote, validator=HOSTILE)
+    return codec.replace(message, proposal=proposal, header=header, vote=vote)
 
 
 def _mended(message: Propose) -> Propose:
@@ -193,28 +267,36 @@ def _steps(data: bytes) -> list[list[Any]]:
     return found
 
 
-def _overheard() -> list[Any]:
-    """What three of four say in their first views, and what the fourth could propose in them."""
+def _overheard() -> list[tuple[int, Any]]:
+    """What three of four say in their first views, when, and what the fourth could propose."""
     net = _three()
-    said: list[Any] = []
+    said: list[tuple[int, Any]] = []
+    began = net.now + START_MS
 
     def listen(sender: int, receiver: int, message: Any) -> bool:
         if (sender, receiver) == (1, 0):
-            said.append(message)
+            said.append((net.now - began, message))
         return True
 
     net.filter = listen
-    net.run(PROGRESS_MS // 40)
-    rig = Forge(net)
-    view = next(
-        at for at in range(net.nodes[0].core.epoch.view, 2**10) if rig.leader(at) == HOSTILE
-    )
-    return [*said, rig.propose(view, net.nodes[0].disk.chain[-1], Justify(None, ()))]
+    for _ in range(PARTS):
+        net.run(PROGRESS_MS // 40 // PARTS)
+        said.append((net.now - began, _proposal(net)))
+    return said
+
+
+def _proposal(net: Network) -> Any:
+    """What the hostile validator could propose when it leads next, but for what it stands on."""
+    rig, core, tip = Forge(net), net.nodes[0].core, net.nodes[0].disk.chain[-1]
+    view = next(at for at in range(core.epoch.view, 2**10) if rig.leader(at) == HOSTILE)
+    changes = {"epoch": core.epoch.number, "parent_view": view - 1}
+    message = rig.propose(view, tip, Justify(tip.finalization, ()), **changes)
+    return codec.replace(message, proposal=codec.replace(message.proposal, epoch=changes["epoch"]))
 
 
 def _three() -> Network:
     """A network of four whose hostile validator is played by the input."""
-    net = Network(4)
+    net = Network(4, epoch_blocks=EPOCH_BLOCKS)
     net.nodes[HOSTILE].crash()
     for node in net.nodes[:HOSTILE]:
         node.start()
