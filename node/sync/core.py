@@ -245,10 +245,11 @@ class BlockSync:
                 return partial(check_final, data, self._quorum(epoch))
             case HeadersRequest(block_id, count) if leg is not None:
                 return partial(check_headers, data, block_id, count)
-            case BlocksRequest(_, count) if leg is not None:
+            case BlocksRequest() if leg is not None:
                 assert asked.part is not None, "blocks are asked for by range"
-                ids = leg.ranges.ids(asked.part)[:count]
-                return partial(check_blocks, data, ids, leg.quorum)
+                if asked.part.blocks is not None:
+                    return None  # another peer's came first, and may have shortened the range
+                return partial(check_blocks, data, leg.ranges.ids(asked.part), leg.quorum)
             case LinkRequest() if leg is not None:
                 assert leg.link is not None, "links are asked for from one on"
                 return partial(check_link, data, leg.link)

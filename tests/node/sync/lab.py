@@ -225,6 +225,13 @@ def one_at_a_time(request: SyncRequest, answer: Any) -> Any:
     return answer
 
 
+def all_but_the_last(request: SyncRequest, answer: Any) -> Any:
+    """One block less than there are; every byte of it is true."""
+    if isinstance(answer, BlocksAnswer) and len(answer.blocks) > 1:
+        return BlocksAnswer(answer.blocks[:-1], None)
+    return answer
+
+
 def wrong_justification(request: SyncRequest, answer: Any) -> Any:
     """Blocks under the justification of their neighbours."""
     if not isinstance(answer, BlocksAnswer) or len(answer.blocks) < 2:

@@ -20,6 +20,7 @@ from tests.node.sync.lab import (
     Crash,
     Lab,
     Peer,
+    all_but_the_last,
     few_votes,
     one_at_a_time,
     silence,
@@ -238,6 +239,15 @@ def test_one_block_a_timeout_holds_nobody_up(long: Chain) -> None:
 
 def test_truncated_ranges_are_continued(long: Chain) -> None:
     lab = Lab(Peer(b"a", long, change=one_at_a_time), genesis=LONG).sync()
+    arrived(lab, long)
+    assert not lab.accused
+
+
+def test_a_whole_answer_after_a_short_one_is_no_lie(long: Chain) -> None:
+    """The range was shortened meanwhile: what comes late is held against nothing."""
+    short = Peer(b"short", long, change=all_but_the_last, delay_ms=5)
+    others = [Peer(bytes([at]), long, delay_ms=200 + 50 * at) for at in range(3)]
+    lab = Lab(short, *others, genesis=LONG).sync()
     arrived(lab, long)
     assert not lab.accused
 
