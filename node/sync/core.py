@@ -122,7 +122,7 @@ class BlockSync:
 
     def claimed(self, peer: bytes, epoch: int, height: int) -> None:
         """A peer says where it is: a hint, and no more."""
-        self.sources.claimed(peer, epoch, height)
+        self.sources.claimed(peer, epoch, height, self._now_ms)
 
     def gone(self, peer: bytes) -> None:
         """A peer is not connected any more; its questions fail by themselves."""
@@ -267,7 +267,7 @@ class BlockSync:
         return Quorum(self._genesis_hash, self._epoch_blocks, epoch, members)
 
     def _accuse(self, asked: _Asked, error: Unfit) -> None:
-        if self.sources.lied(asked.peer):
+        if self.sources.lied(asked.peer, self._now_ms):
             self._out.append(Accuse(asked.peer, error.sentence))
         if asked.part is not None:
             Ranges.failed(asked.part, asked.peer)

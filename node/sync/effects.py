@@ -31,7 +31,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Accuse:
-    """A peer gave what no honest peer gives: it is proven, and it is not asked again."""
+    """A peer gave what no honest peer gives: it is proven, and it is not asked for long."""
 
     peer: bytes
     reason: str

@@ -1,13 +1,15 @@
 """Whom to ask: what each peer claims to have, how it has answered, and when it is asked again.
 
 What a peer claims only decides whether it is worth a question. Whoever is silent, slow or refuses
-rests, longer each time it happens again; whoever gave what no honest peer gives is never asked
-again. Time is passed in.
+rests, longer each time it happens again; whoever gave what no honest peer gives is not asked for as
+long as a first ban lasts, also where it may stay connected. Time is passed in.
 """
 
 from collections.abc import Container
 from dataclasses import dataclass
 from typing import Final
+
+from p2p.scores import BAN_MS
 
 PEERS_MAX: Final = 1_024
 ASKS_PER_PEER_MAX: Final = 3
@@ -19,6 +21,9 @@ REST_MS_MAX: Final = 8_000
 SLOW_MS: Final = 2_000
 """An answer that takes longer must have come at SLOW_BYTES_S at least."""
 SLOW_BYTES_S: Final = 2**17
+LIE_MS: Final = BAN_MS
+"""So long a liar is not heard. Not for ever, for it may be the only one that has what is missing,
+once its disk or version is repaired; and another lie costs one answer in so long."""
 
 
 @dataclass(slots=True)
@@ -39,11 +44,12 @@ class Sources:
 
     def __init__(self) -> None:
         self._sources: dict[bytes, _Source] = {}
-        self._liars: dict[bytes, None] = {}
+        self._liars: dict[bytes, int] = {}
+        """Until when each is not heard, the first to be forgotten first."""
 
-    def claimed(self, peer: bytes, epoch: int, height: int) -> None:
+    def claimed(self, peer: bytes, epoch: int, height: int, now_ms: int) -> None:
         """Note what a peer claims to have; the last word counts."""
-        if peer in self._liars:
+        if self._is_liar(peer, now_ms):
             return
         source = self._sources.get(peer)
         if source is None:
@@ -62,14 +68,22 @@ class Sources:
         """Forget a peer that is not connected any more."""
         self._sources.pop(peer, None)
 
-    def lied(self, peer: bytes) -> bool:
-        """Never ask this peer again; tell whether it is found out for the first time."""
+    def lied(self, peer: bytes, now_ms: int) -> bool:
+        """Ask this peer nothing for LIE_MS; tell whether it was not known for a liar."""
         self.gone(peer)
-        is_new = peer not in self._liars
-        self._liars[peer] = None
+        if self._is_liar(peer, now_ms):
+            return False  # questions to it were under way when it was found out
+        self._liars[peer] = now_ms + LIE_MS
         if len(self._liars) > PEERS_MAX:
             del self._liars[next(iter(self._liars))]
-        return is_new
+        return True
+
+    def _is_liar(self, peer: bytes, now_ms: int) -> bool:
+        """Tell whether a peer is held for a liar now."""
+        until_ms = self._liars.get(peer)
+        if until_ms is not None and until_ms <= now_ms:
+            del self._liars[peer]
+        return peer in self._liars
 
     def claimants(self, above: int) -> list[bytes]:
         """Return who claims to be above a height."""

@@ -22,6 +22,7 @@ from tests.node.sync.lab import (
     Peer,
     all_but_the_last,
     few_votes,
+    garbage,
     one_at_a_time,
     silence,
 )
@@ -106,7 +107,7 @@ def test_a_liar_is_named_and_the_chain_is_the_honest_one(lie: Change, chain: Cha
 
 
 @pytest.mark.parametrize("lie", LIES, ids=lambda lie: lie.__name__)
-def test_who_has_lied_is_never_asked_again(lie: Change, chain: Chain) -> None:
+def test_who_has_lied_is_not_asked_again(lie: Change, chain: Chain) -> None:
     liar = Peer(b"liar", chain, delay_ms=1, change=lie)
     lab = Lab(liar, Peer(b"honest", chain, delay_ms=200))
     lab.run(lambda: bool(lab.accused))
@@ -114,6 +115,19 @@ def test_who_has_lied_is_never_asked_again(lie: Change, chain: Chain) -> None:
     lab.peers[b"liar"] = liar  # it stays connected, as trusted peers do
     lab.sync()
     assert len(liar.asked) == asked
+
+
+def test_the_only_peer_is_heard_again_once_its_lie_is_old(chain: Chain) -> None:
+    liar = Peer(b"liar", chain, change=garbage)
+    lab = Lab(liar)
+    lab.run(lambda: bool(lab.accused))
+    asked = len(liar.asked)
+    lab.peers[b"liar"] = Peer(b"liar", chain)  # its disk was repaired
+    lab.run(lambda: lab.now_ms >= sources.LIE_MS)
+    assert (len(liar.asked), lab.height) == (asked, 0)
+    lab.sync()
+    arrived(lab, chain)
+    assert lab.accused == [b"liar"]
 
 
 def test_liars_alone_bring_nobody_anywhere(chain: Chain) -> None:

@@ -1,23 +1,23 @@
 """Whom to ask: claims, turns, rests, and who is never asked again."""
 
 from node.sync import sources as module
-from node.sync.sources import REST_MS, REST_MS_MAX, SLOW_BYTES_S, SLOW_MS, Sources
+from node.sync.sources import LIE_MS, REST_MS, REST_MS_MAX, SLOW_BYTES_S, SLOW_MS, Sources
 
 
 def made(*peers: bytes, height: int = 100) -> Sources:
     sources = Sources()
     for peer in peers:
-        sources.claimed(peer, 1, height)
+        sources.claimed(peer, 1, height, 0)
     return sources
 
 
 def test_only_who_claims_enough_is_asked() -> None:
     sources = made(b"a")
-    sources.claimed(b"b", 2, 200)
+    sources.claimed(b"b", 2, 200, 0)
     assert sources.choose(0, 99) in (b"a", b"b")
     assert sources.choose(0, 100) == b"b" and sources.choose(0, 200) is None
     assert sources.claimants(99) == [b"a", b"b"] and sources.claim_of(b"b") == (2, 200)
-    sources.claimed(b"b", 1, 50)
+    sources.claimed(b"b", 1, 50, 0)
     assert sources.choose(0, 100) is None, "the last word counts"
     sources.proved(b"b", 150)
     assert sources.choose(0, 100) == b"b", "what was shown counts more"
@@ -80,15 +80,28 @@ def test_slow_answers_count_as_failures() -> None:
 
 def test_who_lied_is_not_heard_again_and_all_is_bounded() -> None:
     sources = made(b"liar")
-    sources.lied(b"liar")
-    sources.claimed(b"liar", 1, 10**9)
+    sources.lied(b"liar", 0)
+    sources.claimed(b"liar", 1, 10**9, 0)
     assert sources.choose(0, 0) is None
     for number in range(module.PEERS_MAX + 10):
-        sources.claimed(number.to_bytes(32, "big"), 1, 5)
+        sources.claimed(number.to_bytes(32, "big"), 1, 5, 0)
     assert len(sources.claimants(0)) == module.PEERS_MAX
     for number in range(2 * module.PEERS_MAX):
-        sources.lied(number.to_bytes(33, "big"))
+        sources.lied(number.to_bytes(33, "big"), 0)
     assert len(sources._liars) == module.PEERS_MAX
+
+
+def test_a_lie_is_forgotten_after_its_time_and_not_before() -> None:
+    sources = made(b"liar")
+    assert sources.lied(b"liar", 1_000) and not sources.lied(b"liar", 9_000), "told once"
+    end_ms = 1_000 + LIE_MS
+    sources.claimed(b"liar", 1, 100, end_ms - 1)
+    assert sources.choose(end_ms - 1, 0) is None
+    sources.claimed(b"liar", 1, 100, end_ms)
+    assert sources.choose(end_ms, 0) == b"liar"
+    assert sources.lied(b"liar", end_ms), "another lie is told again"
+    sources.claimed(b"liar", 1, 100, end_ms + LIE_MS - 1)
+    assert sources.choose(end_ms + LIE_MS - 1, 0) is None
 
 
 def test_strangers_are_no_matter() -> None:
