@@ -4,9 +4,9 @@ Consensus names a validator by its key and any other node by its node id; the ne
 alone. Each message has one topic by its kind and length, and proposals travel as sketches. What
 comes is decoded within its bounds and handed to the host in fair turns; then it gets its verdict.
 Only what no honest node sends is INVALID: bytes that decode to nothing, a wrong topic, a proposal
-with its body, what contradicts itself, and votes and certificates that somebody named in them did
-not sign, for honest nodes verify what they pass on. Everything else is neutral, for consensus does
-not tell what a message was worth.
+with its body, what contradicts itself, and votes, certificates and transactions that somebody named
+in them did not sign, for honest nodes verify what they pass on. Everything else is neutral, for
+consensus does not tell what a message was worth.
 """
 
 import asyncio
@@ -277,7 +277,10 @@ class Overlay:
                 delivery.settle(Verdict.INVALID)
                 continue
             if isinstance(message, Sketch | PartsWanted | Parts):
-                delivery.settle(self._on_piece(delivery.peer_id, message))
+                if self._proposals is None:
+                    delivery.settle(Verdict.USELESS)
+                else:
+                    self._proposals.on_piece(delivery, message)
                 continue
             if isinstance(message, Notarize | Finalize) and self._proposals is not None:
                 self._proposals.on_vote(delivery.peer_id, message.subject.block_id)
@@ -287,15 +290,6 @@ class Overlay:
                 self._hints.on_status(delivery.peer_id, message)
             host.receive(peer, message)
         asyncio.get_running_loop().call_soon(self._settle)  # after the host's own step
-
-    def _on_piece(self, peer_id: bytes, piece: Piece) -> Verdict:
-        """Let a piece of a proposal have its effect, and say what it was worth."""
-        if self._proposals is None:
-            return Verdict.USELESS
-        verdict = self._proposals.on_piece(peer_id, piece)
-        if verdict is Verdict.INVALID:
-            log.warning("contradictory proposal", extra={"peer": peer_id.hex()})
-        return verdict
 
     def _settle(self) -> None:
         batch, self._batch = self._batch, []

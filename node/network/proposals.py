@@ -4,9 +4,13 @@ This stands between overlay and host, and consensus knows nothing of it. A propo
 its leader's node alone, or, until somebody has announced to be that, from whoever shows the
 leader's signature: so nobody can fill the room for it. Of what is not rebuilt, since its time has
 passed or there is no room, consensus still hears the leader's vote.
+
+Transactions come beside gossip only where they were asked for, or once with a sketch. Whoever sent
+them answers for them: the block's own leader, or who voted for it, has verified all of them.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -26,7 +30,7 @@ from node.network.sketches import (
     Piece,
     Sketch,
 )
-from p2p.interface import Network, PeerInfo
+from p2p.interface import Delivery, Network, PeerInfo
 from p2p.scores import Verdict
 from state import crypto
 from state.crypto import Tag
@@ -38,6 +42,8 @@ FAR_MS: Final = 60_000
 """How far a peer is taken to be that has answered no ping yet."""
 VIEWS_AHEAD_MAX: Final = 16
 """Proposals of views farther ahead are not rebuilt; consensus looks at no later ones, either."""
+
+log = logging.getLogger("sahara.network")
 
 
 class Receiver(Protocol):
@@ -73,8 +79,8 @@ class Gossip(Protocol):
         """Tell whether a transaction is here and no peer can know of it."""
         ...
 
-    def bring(self, peer_id: bytes, wires: tuple[bytes, ...]) -> None:
-        """Admit transactions that came beside gossip."""
+    def bring(self, delivery: Delivery, wires: tuple[bytes, ...]) -> None:
+        """Admit transactions that came beside gossip, and settle the message that held them."""
         ...
 
 
@@ -145,25 +151,27 @@ class Proposals:
 
     # --- in --------------------------------------------------------------------------------------
 
-    def on_piece(self, peer_id: bytes, piece: Piece) -> Verdict:
-        """Take in a sketch, a question or an answer, and say what it was worth."""
-        now_ms = self._now_ms()
+    def on_piece(self, delivery: Delivery, piece: Piece) -> None:
+        """Take in a sketch, a question or an answer, and settle it.
+
+        What brings transactions is settled once they are verified: until then it holds its place in
+        its sender's window, and so bounds what waits for that.
+        """
         try:
-            match piece:
-                case Sketch():
-                    self._on_sketch(peer_id, piece, now_ms)
-                case Parts():
-                    is_wanted = piece.block_id in self.rebuilds
-                    self._hand_over(self.rebuilds.on_parts(peer_id, piece, now_ms))
-                    if is_wanted:
-                        self._gossip.bring(peer_id, piece.wires)
-                case PartsWanted():
-                    self._send(peer_id, self.shelf.draw(peer_id, piece))
-        except Malformed:
-            return Verdict.INVALID
+            brought = self._take(delivery.peer_id, piece)
+        except Malformed as error:
+            log.warning(
+                "contradictory proposal",
+                extra={"peer": delivery.peer_id.hex(), "reason": error.sentence},
+            )
+            delivery.settle(Verdict.INVALID)
+        else:
+            if brought:
+                self._gossip.bring(delivery, brought)
+            else:
+                delivery.settle(Verdict.DUPLICATE)
         finally:
             self._poll()
-        return Verdict.DUPLICATE
 
     def on_admitted(self, tx_id: Hash) -> None:
         """A transaction was admitted: a body may have waited for it."""
@@ -186,7 +194,25 @@ class Proposals:
         self.rebuilds.on_peer_down(peer_id, self._now_ms())
         self._poll()
 
-    def _on_sketch(self, peer_id: bytes, sketch: Sketch, now_ms: int) -> None:
+    def _take(self, peer_id: bytes, piece: Piece) -> tuple[bytes, ...]:
+        """Let a piece have its effect; return the transactions that it brings.
+
+        Raises Contradictory or Malformed for what proves that the sender lies.
+        """
+        now_ms = self._now_ms()
+        match piece:
+            case Sketch():
+                return self._on_sketch(peer_id, piece, now_ms)
+            case Parts():
+                is_asked = self.rebuilds.is_asked(peer_id, piece.block_id)
+                self._hand_over(self.rebuilds.on_parts(peer_id, piece, now_ms))
+                return piece.wires if is_asked else ()
+            case PartsWanted():
+                self._send(peer_id, self.shelf.draw(peer_id, piece))
+                return ()
+
+    def _on_sketch(self, peer_id: bytes, sketch: Sketch, now_ms: int) -> tuple[bytes, ...]:
+        """Take in a sketch; return what was sent along, unless it was sent before."""
         host, network = self._joined
         self.rebuilds.forget(host.round)
         proposal = sketch.proposal
@@ -196,16 +222,19 @@ class Proposals:
             # its body would not be looked at, but whoever is behind is helped
             header, justify = sketch.header, sketch.justify
             host.receive(peer, Propose(proposal, sketch.vote, header, justify, b""))
-            return
+            return ()
         key = self._key_of(proposal, sketch.vote.validator)
+        brought: tuple[bytes, ...] = ()
         if key is not None and self._is_from(peer_id, key, sketch):
+            is_known = proposal.block_id in self.rebuilds
             rebuilt = self.rebuilds.on_sketch(peer_id, sketch, now_ms)
-            if sketch.outline is not None and sketch.outline.wires:
-                self._gossip.bring(peer_id, sketch.outline.wires)
             self._hand_over(rebuilt)
+            if sketch.outline is not None and not is_known:
+                brought = sketch.outline.wires
             if rebuilt is not None or proposal.block_id in self.rebuilds:
-                return
+                return brought
         host.receive(peer, Notarize(proposal, sketch.vote))
+        return brought
 
     def _key_of(self, proposal: Proposal, validator: int) -> PublicKey | None:
         """Return whose proposal this must be, None if it is of no use whoever sent it."""

@@ -115,6 +115,11 @@ class Rebuilds:
         """Tell whether a block is being rebuilt."""
         return block_id in self._open
 
+    def is_asked(self, peer: bytes, block_id: Hash) -> bool:
+        """Tell whether a peer was asked for what is missing of a block, and has not answered."""
+        rebuild = self._open.get(block_id)
+        return rebuild is not None and peer in rebuild.asked
+
     @property
     def names_held(self) -> int:
         """How many transactions they name together."""
@@ -153,9 +158,9 @@ class Rebuilds:
 
         Raises Contradictory or Malformed for what proves that the sender lies.
         """
-        rebuild = self._open.get(parts.block_id)
-        if rebuild is None or peer not in rebuild.asked:
+        if not self.is_asked(peer, parts.block_id):
             return None
+        rebuild = self._open[parts.block_id]
         rebuild.asked.discard(peer)
         rebuild.due_ms = now_ms
         if not parts.wires:  # it has nothing of this block

@@ -137,9 +137,9 @@ class TransactionGossip:
         """Tell whether a transaction was admitted and no peer can know of it."""
         return tx_id in self._news and not self._knowing.get(tx_id)
 
-    def bring(self, peer_id: bytes, wires: tuple[bytes, ...]) -> None:
-        """Admit transactions that came with a proposal, and need not be asked for."""
-        self._spawn(self._admit_quietly(peer_id, wires))
+    def bring(self, delivery: Delivery, wires: tuple[bytes, ...]) -> None:
+        """Admit transactions that came with a proposal, then settle the message that held them."""
+        self._spawn(self._admit(delivery, wires))
 
     @property
     def wanted(self) -> int:
@@ -207,10 +207,6 @@ class TransactionGossip:
     async def _admit(self, delivery: Delivery, wires: tuple[bytes, ...]) -> None:
         """Admit what was brought; verified together, as all that waits is."""
         delivery.settle(await self._admit_all(delivery.peer_id, wires))
-
-    async def _admit_quietly(self, peer_id: bytes, wires: tuple[bytes, ...]) -> None:
-        """Admit transactions for which their proposal answers."""
-        await self._admit_all(peer_id, wires)
 
     async def _admit_all(self, peer_id: bytes, wires: tuple[bytes, ...]) -> Verdict:
         """Admit what a peer brought, and say what it was worth."""

@@ -52,11 +52,13 @@ GENESIS = Genesis(
 )
 
 
-def transfer(payer: int, nonce: int, fee_max: int = 10**6) -> bytes:
-    """The wire bytes of a signed transfer."""
+def transfer(
+    payer: int, nonce: int, fee_max: int = 10**6, genesis_hash: bytes = GENESIS.hash
+) -> bytes:
+    """The wire bytes of a signed transfer; its signature holds on that network alone."""
     account = PAYERS[payer]
     body = Body(account.address, nonce, 1_000, fee_max, (Transfer(b"r" * 20, 1),))
-    return account.sign_body(body, GENESIS.hash)[0]
+    return account.sign_body(body, genesis_hash)[0]
 
 
 class Member:

@@ -10,6 +10,7 @@ import pytest
 from consensus.messages import Message, Propose
 from consensus.timeouts import Timeouts
 from consensus.validators import Validators
+from node.network.overlay import topic_of
 from node.network.proposals import VIEWS_AHEAD_MAX, Proposals
 from node.network.sketches import Outline, Parts, PartsWanted, Piece, Sketch
 from node.rpc.backend import Stage
@@ -41,6 +42,8 @@ class Around:
         self.received: list[tuple[bytes, Message]] = []
         self.sent: list[tuple[bytes, Piece]] = []
         self.brought: list[bytes] = []
+        self.admitting: list[Delivery] = []
+        """What came with transactions and is not judged yet."""
         self.pool: dict[bytes, bytes] = {}
         self.node_id = b"me"
         self._announced = {MEMBERS[at].public_key: NODES[at] for at in announced}
@@ -79,8 +82,17 @@ class Around:
     def is_untold(self, tx_id: bytes) -> bool:
         return tx_id in self.pool
 
-    def bring(self, peer_id: bytes, wires: tuple[bytes, ...]) -> None:
+    def bring(self, delivery: Delivery, wires: tuple[bytes, ...]) -> None:
+        self.admitting.append(delivery)
         self.brought += wires
+
+    def hears(self, peer_id: bytes, piece: Piece) -> list[Verdict]:
+        """Take in a piece; return the verdicts on it, one at most and now or later."""
+        given: list[Verdict] = []
+        data = encode(piece)
+        delivery = Delivery(peer_id, topic_of(piece, len(data)), data, given.append)
+        self.proposals.on_piece(delivery, piece)
+        return given
 
     def leads(self, view: int) -> int:
         return self.validators.leader(view)
@@ -101,11 +113,11 @@ async def test_a_proposal_is_taken_from_its_leaders_node_alone() -> None:
     leader = around.leads(5)
     sketch = around.sketch([])
     stranger = NODES[(leader + 1) % 4]
-    assert around.proposals.on_piece(stranger, sketch) is Verdict.DUPLICATE
+    assert around.hears(stranger, sketch) == [Verdict.DUPLICATE]
     ((_, vote),) = around.received
     assert vote == Notarize(sketch.proposal, sketch.vote), "the vote counts, whoever brings it"
     around.received.clear()
-    assert around.proposals.on_piece(NODES[leader], sketch) is Verdict.DUPLICATE
+    assert around.hears(NODES[leader], sketch) == [Verdict.DUPLICATE]
     ((peer, message),) = around.received
     assert peer == MEMBERS[leader].public_key
     assert isinstance(message, Propose)
@@ -115,9 +127,9 @@ async def test_without_an_announcement_the_leaders_signature_decides() -> None:
     around = Around()
     sketch = around.sketch([1])
     forged = Sketch(sketch.proposal, Vote(around.leads(5), bytes(64)), *_rest(sketch))
-    around.proposals.on_piece(NODES[0], forged)
+    around.hears(NODES[0], forged)
     assert len(around.proposals.rebuilds) == 0
-    around.proposals.on_piece(NODES[0], sketch)
+    around.hears(NODES[0], sketch)
     assert len(around.proposals.rebuilds) == 1
     assert around.sent == [(NODES[0], PartsWanted(sketch.proposal.block_id, (0,)))]
     around.proposals.stop()
@@ -131,7 +143,7 @@ def _rest(sketch: Sketch) -> tuple[Any, ...]:
 async def test_out_of_its_time_only_the_vote_is_heard(view: int) -> None:
     around = Around(0, 1, 2, 3)
     sketch = around.sketch([1], view)
-    around.proposals.on_piece(NODES[around.leads(view)], sketch)
+    around.hears(NODES[around.leads(view)], sketch)
     assert len(around.proposals.rebuilds) == 0
     assert [message for _, message in around.received] == [Notarize(sketch.proposal, sketch.vote)]
 
@@ -141,11 +153,11 @@ async def test_other_epochs_are_helped_and_the_next_one_is_rebuilt() -> None:
     around.round = (3, 5)
     for epoch in (2, 5):
         sketch = around.sketch([1], epoch=epoch)
-        around.proposals.on_piece(NODES[around.leads(5)], sketch)
+        around.hears(NODES[around.leads(5)], sketch)
         _, message = around.received.pop()
         assert isinstance(message, Propose)
         assert message.body == b""
-    around.proposals.on_piece(NODES[around.leads(5)], around.sketch([1], epoch=4))
+    around.hears(NODES[around.leads(5)], around.sketch([1], epoch=4))
     assert len(around.proposals.rebuilds) == 1
     around.proposals.stop()
 
@@ -157,13 +169,13 @@ async def test_a_lie_is_invalid_and_what_one_does_not_have_is_said() -> None:
     assert sketch.outline is not None
     twice = Outline(sketch.outline.ids[:32] * 2, (), (), None, ())
     bad = Sketch(sketch.proposal, sketch.vote, sketch.header, None, twice)
-    assert around.proposals.on_piece(leader, bad) is Verdict.INVALID
-    around.proposals.on_piece(leader, sketch)
+    assert around.hears(leader, bad) == [Verdict.INVALID]
+    around.hears(leader, sketch)
     assert around.sent.pop() == (leader, PartsWanted(sketch.proposal.block_id, (0, 1)))
     lie = Parts(sketch.proposal.block_id, (0, 1), (wire(1), wire(3)))
-    assert around.proposals.on_piece(leader, lie) is Verdict.INVALID
+    assert around.hears(leader, lie) == [Verdict.INVALID]
     asked = PartsWanted(b"x" * 32, (0,))
-    assert around.proposals.on_piece(NODES[0], asked) is Verdict.DUPLICATE
+    assert around.hears(NODES[0], asked) == [Verdict.DUPLICATE]
     assert around.sent.pop() == (NODES[0], Parts(b"x" * 32, (0,), ()))
     around.proposals.stop()
 
@@ -172,19 +184,62 @@ async def test_what_was_rebuilt_serves_others_and_feeds_the_mempool() -> None:
     around = Around(0, 1, 2, 3)
     leader = NODES[around.leads(5)]
     sketch = around.sketch([1, 2])
-    around.proposals.on_piece(leader, sketch)
+    around.hears(leader, sketch)
     parts = Parts(sketch.proposal.block_id, (0, 1), (wire(1), wire(2)))
-    around.proposals.on_piece(leader, parts)
+    around.hears(leader, parts)
     assert around.brought == [wire(1), wire(2)]
-    around.proposals.on_piece(NODES[0], PartsWanted(sketch.proposal.block_id, (1,)))
+    around.hears(NODES[0], PartsWanted(sketch.proposal.block_id, (1,)))
     assert around.sent[-1] == (NODES[0], Parts(sketch.proposal.block_id, (1,), (wire(2),)))
+
+
+async def test_only_who_was_asked_brings_anything() -> None:
+    around = Around(0, 1, 2, 3)
+    at = around.leads(5)
+    sketch = around.sketch([1, 2])
+    around.hears(NODES[at], sketch)
+    parts = Parts(sketch.proposal.block_id, (0, 1), (wire(1), wire(2)))
+    for other in (NODES[(at + 1) % 4], b"stranger"):
+        assert around.hears(other, parts) == [Verdict.DUPLICATE], "it may come from a peer too late"
+    assert not around.brought
+    around.hears(NODES[at], parts)
+    around.hears(NODES[at], parts)
+    assert around.brought == [wire(1), wire(2)], "one answer to one question"
+
+
+async def test_what_is_sent_along_is_brought_once() -> None:
+    around = Around(0, 1, 2, 3)
+    leader = NODES[around.leads(5)]
+    sketch = around.sketch([1, 2], along=[0])
+    around.hears(leader, sketch)
+    assert sketch.outline is not None
+    others = Outline(sketch.outline.ids, (0,), (wire(9),), None, ())
+    again = Sketch(sketch.proposal, sketch.vote, sketch.header, None, others)
+    assert around.hears(leader, again) == [Verdict.DUPLICATE]
+    assert around.brought == [wire(1)]
+    around.proposals.stop()
+
+
+async def test_what_brings_transactions_is_judged_once_they_are() -> None:
+    """Until then it holds its place in its sender's window, so that nobody floods the verifier."""
+    around = Around(0, 1, 2, 3)
+    leader = NODES[around.leads(5)]
+    sketch = around.sketch([1, 2], along=[0])
+    along = around.hears(leader, sketch)
+    parts = Parts(sketch.proposal.block_id, (1,), (wire(2),))
+    asked_for = around.hears(leader, parts)
+    assert (along, asked_for) == ([], [])
+    _, message = around.received[-1]
+    assert isinstance(message, Propose), "consensus waits for no verdict"
+    for delivery in around.admitting:
+        delivery.settle(Verdict.INVALID)
+    assert (along, asked_for) == ([Verdict.INVALID], [Verdict.INVALID])
 
 
 async def test_voters_are_asked_when_the_leader_is_gone_and_strangers_never() -> None:
     around = Around(0, 1, 2, 3)
     at = around.leads(5)
     sketch = around.sketch([1])
-    around.proposals.on_piece(NODES[at], sketch)
+    around.hears(NODES[at], sketch)
     around.sent.clear()
     around.proposals.on_vote(b"stranger", sketch.proposal.block_id)
     around.proposals.on_vote(NODES[(at + 1) % 4], sketch.proposal.block_id)
@@ -299,4 +354,32 @@ async def test_a_leader_that_names_what_nobody_has_costs_its_views_alone(tmp_pat
     await mesh.until(lambda: all(member.height >= 8 for member in honest))
     for member in honest:
         assert len(member.proposals.rebuilds) <= 2
+    await mesh.stop()
+
+
+async def test_a_leader_that_brings_wrong_signatures_loses_its_seat_everywhere(
+    tmp_path: Path,
+) -> None:
+    mesh = Mesh(tmp_path, timeouts=Timeouts(100, 200, 1_000, 300, 500))
+    forged = transfer(0, 9, genesis_hash=bytes(32))
+    forged_id = mesh[2].application.bodies.id_of(forged)
+
+    def forge(sketch: Sketch) -> Sketch:
+        true = sketch.outline
+        assert true is not None
+        outline = Outline(forged_id + true.ids, (0,), (forged,), true.late, true.evidence)
+        return Sketch(sketch.proposal, sketch.vote, sketch.header, sketch.justify, outline)
+
+    _byzantine(mesh, 2, forge)
+    await mesh.start()
+    honest = [mesh[at] for at in (0, 1, 3)]
+    name = mesh[2].network.node_id
+    await mesh.until(
+        lambda: all(one.network.scores.is_banned(name, mesh.hub.now_ms) for one in honest)
+    )
+    height = max(member.height for member in honest)
+    await mesh.until(lambda: all(member.height >= height + 3 for member in honest))
+    for member in honest:
+        others = [one.network.node_id for one in honest]
+        assert not {*member.network.scores.banned(mesh.hub.now_ms)} & {*others}
     await mesh.stop()

@@ -188,12 +188,35 @@ async def test_what_came_with_a_proposal_is_not_asked_for(nodes: Nodes) -> None:
     tx_id = b"w" * 32
     leader = nodes[1]
     leader.pool.found[tx_id] = b"valid" + tx_id
-    nodes[0].gossip.bring(leader.network.node_id, (b"valid" + tx_id,))
+    given: list[Verdict] = []
+    delivery = Delivery(leader.network.node_id, Topic.CONSENSUS, b"a sketch", given.append)
+    nodes[0].gossip.bring(delivery, (b"valid" + tx_id,))
     await asyncio.sleep(0)
     leader.network.send(nodes[0].network.node_id, Topic.TRANSACTIONS, encode(Told((tx_id,))))
     await nodes.settle()
     assert nodes[0].pool.found == {tx_id: b"valid" + tx_id}
     assert not any(b"valid" + tx_id in data for _, data in nodes[0].heard)
+    assert given == [Verdict.USEFUL]
+
+
+@pytest.mark.parametrize(
+    ("wire", "verdict"),
+    [
+        (b"valid" + b"a" * 32, Verdict.USEFUL),
+        (b"poor" + b"b" * 32, Verdict.DUPLICATE),
+        (b"forged" + b"c" * 32, Verdict.INVALID),
+        (b"malformed", Verdict.INVALID),
+    ],
+)
+async def test_what_came_with_a_proposal_is_judged_once_it_is_verified(
+    nodes: Nodes, wire: bytes, verdict: Verdict
+) -> None:
+    given: list[Verdict] = []
+    sender = nodes[1].network.node_id
+    nodes[0].gossip.bring(Delivery(sender, Topic.BLOCKS, b"parts", given.append), (wire,))
+    assert given == [], "it holds its place in the window"
+    await nodes.settle()
+    assert given == [verdict]
 
 
 @pytest.mark.parametrize(
