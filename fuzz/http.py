@@ -237,7 +237,7 @@ def check(data: bytes) -> None:
     size = PIECES[data[0] % len(PIECES)] if data else 0
     pieces = list(_pieces(data[1:], size))
     lean = SERVERS.say(SERVERS.rpc._protocol, pieces)
-    full = SERVERS.say(SERVERS.rpc._aiohttp, pieces)
+    full = SERVERS.say(SERVERS.rpc._server, pieces)
     assert not SERVERS.broken, SERVERS.broken
     assert _answers(lean) == _answers(full)
     SERVERS.say(SERVERS.peers_protocol, pieces)
@@ -273,8 +273,8 @@ def _steady(body: bytes) -> bytes:
 
 def _nothing_is_left() -> None:
     rpc, peers = SERVERS.rpc, SERVERS.peers
-    assert not rpc._fast and not rpc._silent, "a connection that is gone is forgotten"
     assert rpc._server is not None and not rpc._server.connections
+    assert not rpc._fast and not rpc._server.silent, "a connection that is gone is forgotten"
     assert not rpc._hub.subscribers
     assert peers._keeper is not None and not peers._keeper.places
     assert not peers._gate._counted and not peers._gate._pending

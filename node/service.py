@@ -440,7 +440,9 @@ async def _begin(
     registry = about_process()
     registry.register(StateSyncCollector(state_sync))
     registry.register(StandingCollector(Nowhere(), lambda: state_sync.is_active))
-    room = WaitingRoom(state_sync, registry, RpcLimits(hosts=config.hosts))
+    connections_max = for_clients(raise_limit(), CONNECTIONS_MAX)
+    limits = RpcLimits(connections_max=connections_max, hosts=config.hosts)
+    room = WaitingRoom(state_sync, registry, limits)
     port = await room.start(config.rpc_host, config.rpc_port)
     run_file = write_run_file(config.home, f"http://{config.rpc_host}:{port}")
     try:

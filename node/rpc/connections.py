@@ -1,4 +1,6 @@
-"""Connections to the RPC port: how many an address may have, and what is told of a broken one.
+"""Connections to the RPC port: how many an address has, how long one is silent, how one is refused.
+
+The same holds while the node waits for a snapshot.
 
 Whose requests are trusted is judged by the address here, and by nothing that the caller says.
 """
@@ -12,9 +14,14 @@ from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import StreamReader
 
 from node.rpc.dispatch import failure
 from node.rpc.errors import InternalError, InvalidRequest
+from node.rpc.fastpath import LOGGER
+from node.rpc.limits import RpcLimits
 from state.errors import SaharaError
 
 JSON = {"Content-Type": "application/json"}
@@ -48,29 +55,45 @@ class Handler(web.RequestHandler):
 
 
 class Listening(web.Server):
-    """aiohttp's server, which tells of every connection that is gone: nothing waits for it.
+    """aiohttp's server, within the limits of one listener; its answers name no library.
 
-    An address beyond loopback has at most so many at once, and what is more is closed unheard.
+    An address beyond loopback has at most so many connections at once, and what is more is closed
+    unheard; so is one whose first request does not come in time.
     """
 
     def __init__(
         self,
-        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
-        on_end: Callable[[web.RequestHandler], None],
-        per_address_max: int,
-        request_factory: Any,
+        answer: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        limits: RpcLimits,
         **options: Any,
     ) -> None:
-        super().__init__(handler, request_factory=request_factory)
-        self._on_end = on_end
-        self._per_address_max = per_address_max
+        super().__init__(self._named, request_factory=self._request)
+        self._answer = answer
+        self._limits = limits
         self._addresses: dict[web.RequestHandler, str] = {}
         self._counts: Counter[str] = Counter()
-        self._options = options
+        self._silent: dict[web.RequestHandler, asyncio.TimerHandle] = {}
+        self._options = {"access_log": None, "logger": LOGGER, **options}
 
     def __call__(self) -> web.RequestHandler:
-        """Return what serves one connection."""
-        return Handler(self, loop=asyncio.get_running_loop(), **self._options)
+        """Return what serves one connection, and close it unless a request comes soon."""
+        loop = asyncio.get_running_loop()
+        handler = Handler(self, loop=loop, **self._options)
+        self._silent[handler] = loop.call_later(
+            self._limits.request_seconds, self._close_silent, handler
+        )
+        return handler
+
+    @property
+    def silent(self) -> int:
+        """How many connections have not sent a whole request yet."""
+        return len(self._silent)
+
+    async def stop(self, close_seconds: float) -> None:
+        """Close every connection; what is being answered has so long."""
+        for timer in self._silent.values():
+            timer.cancel()
+        await self.shutdown(close_seconds)
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         """Count the connection, and close it where its address has enough of them."""
@@ -80,7 +103,7 @@ class Listening(web.Server):
             return
         self._addresses[handler] = address
         self._counts[address] += 1
-        if self._counts[address] > self._per_address_max:
+        if self._counts[address] > self._limits.connections_per_address_max:
             # Not before aiohttp has begun: what ends within this call it takes for a bug.
             asyncio.get_running_loop().call_soon(transport.abort)
 
@@ -94,7 +117,41 @@ class Listening(web.Server):
             self._counts[address] -= 1
             if not self._counts[address]:
                 del self._counts[address]
-        self._on_end(handler)
+        self._heard(handler)
+
+    def _close_silent(self, handler: web.RequestHandler) -> None:
+        del self._silent[handler]
+        handler.force_close()
+
+    def _heard(self, handler: web.RequestHandler) -> None:
+        timer = self._silent.pop(handler, None)
+        if timer is not None:
+            timer.cancel()
+
+    async def _named(self, request: web.BaseRequest) -> web.StreamResponse:
+        self._heard(request.protocol)
+        response = await self._answer(request)
+        if not response.prepared:
+            response.headers.update(NAMED)
+        return response
+
+    def _request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: web.RequestHandler,
+        writer: AbstractStreamWriter,
+        task: "asyncio.Task[None]",
+    ) -> web.BaseRequest:
+        return web.BaseRequest(
+            message,
+            payload,
+            protocol,
+            writer,
+            task,
+            asyncio.get_running_loop(),
+            client_max_size=self._limits.body_bytes_max,
+        )
 
 
 class Refusal(asyncio.Protocol):

@@ -13,9 +13,6 @@ from socket import gaierror
 from typing import Any, ClassVar
 
 from aiohttp import WSCloseCode, WSMsgType, web
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http_parser import RawRequestMessage
-from aiohttp.streams import StreamReader
 from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
@@ -97,9 +94,8 @@ class RpcServer:
         )
         self._on_loopback = True
         self._heads = PlainHeads(self._accepts_host, self._limits.body_bytes_max)
-        self._silent: dict[int, asyncio.TimerHandle] = {}
         self._fast: dict[int, FastConnection] = {}
-        self._server: web.Server | None = None
+        self._server: Listening | None = None
         self._listener: asyncio.Server | None = None
         self._following: asyncio.Task[None] | None = None
 
@@ -109,13 +105,9 @@ class RpcServer:
         loop = asyncio.get_running_loop()
         self._server = Listening(
             self._answer,
-            self._heard,
-            self._limits.connections_per_address_max,
-            request_factory=self._request,
+            self._limits,
             keepalive_timeout=self._limits.idle_seconds,
             lingering_time=CLOSE_SECONDS,
-            access_log=None,
-            logger=LOGGER,
         )
         with naming_address(host, port):
             self._listener = await loop.create_server(self._protocol, host, port, backlog=1_024)
@@ -145,12 +137,10 @@ class RpcServer:
             self._following.cancel()
         if self._listener is not None:
             self._listener.close()
-        for timer in self._silent.values():
-            timer.cancel()
         for fast in list(self._fast.values()):
             fast.close()
         if self._server is not None:
-            await self._server.shutdown(CLOSE_SECONDS)
+            await self._server.stop(CLOSE_SECONDS)
 
     # --- HTTP ------------------------------------------------------------------------------------
 
@@ -159,31 +149,12 @@ class RpcServer:
         if len(self._server.connections) + len(self._fast) >= self._limits.connections_max:
             return Refusal()
         if not self._on_loopback:
-            return self._aiohttp()
+            return self._server()
         fast = FastConnection(
-            self._begin, self._heads, self._aiohttp, self._forget, self._limits.idle_seconds
+            self._begin, self._heads, self._server, self._forget, self._limits.idle_seconds
         )
         self._fast[id(fast)] = fast
         return fast
-
-    def _aiohttp(self) -> web.RequestHandler:
-        """Return a connection that aiohttp serves, and close it unless a request comes soon."""
-        assert self._server is not None, "start makes the server before it listens"
-        handler = self._server()
-        loop = asyncio.get_running_loop()
-        self._silent[id(handler)] = loop.call_later(
-            self._limits.request_seconds, self._close_silent, handler
-        )
-        return handler
-
-    def _close_silent(self, handler: web.RequestHandler) -> None:
-        del self._silent[id(handler)]
-        handler.force_close()
-
-    def _heard(self, handler: web.RequestHandler) -> None:
-        timer = self._silent.pop(id(handler), None)
-        if timer is not None:
-            timer.cancel()
 
     def _begin(self, body: bytes) -> Answer:
         return self._dispatcher.begin(body, _TRUSTED)
@@ -191,32 +162,7 @@ class RpcServer:
     def _forget(self, fast: FastConnection) -> None:
         self._fast.pop(id(fast), None)
 
-    def _request(
-        self,
-        message: RawRequestMessage,
-        payload: StreamReader,
-        protocol: web.RequestHandler,
-        writer: AbstractStreamWriter,
-        task: "asyncio.Task[None]",
-    ) -> web.BaseRequest:
-        return web.BaseRequest(
-            message,
-            payload,
-            protocol,
-            writer,
-            task,
-            asyncio.get_running_loop(),
-            client_max_size=self._limits.body_bytes_max,
-        )
-
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        response = await self._handle(request)
-        if not response.prepared:
-            response.headers.update(NAMED)
-        return response
-
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        self._heard(request.protocol)
         refusal = self._refusal(request)
         if refusal is not None:
             return failed(HTTPStatus.FORBIDDEN, refusal)

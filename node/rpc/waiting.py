@@ -12,7 +12,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from node.errors import NodeError
-from node.rpc.connections import NAMED, host_name, is_loopback
+from node.rpc.connections import Listening, Refusal, host_name, is_loopback
 from node.rpc.dispatch import failure
 from node.rpc.errors import Forbidden
 from node.rpc.limits import RpcLimits
@@ -35,17 +35,17 @@ class WaitingRoom:
         self._progress = progress
         self._registry = registry
         self._limits = limits
-        self._server: web.Server | None = None
+        self._server: Listening | None = None
         self._listener: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> int:
         """Listen, and return the port; raises PortInUse or HostUnusable."""
         loop = asyncio.get_running_loop()
-        self._server = web.Server(
-            self._answer, keepalive_timeout=LINGER_SECONDS, lingering_time=0.0, access_log=None
+        self._server = Listening(
+            self._answer, self._limits, keepalive_timeout=LINGER_SECONDS, lingering_time=0.0
         )
         with naming_address(host, port):
-            self._listener = await loop.create_server(self._server, host, port)
+            self._listener = await loop.create_server(self._protocol, host, port)
         bound: int = self._listener.sockets[0].getsockname()[1]
         return bound
 
@@ -54,14 +54,14 @@ class WaitingRoom:
         if self._listener is not None:
             self._listener.close()
         if self._server is not None:
-            await self._server.shutdown(CLOSE_SECONDS)
+            await self._server.stop(CLOSE_SECONDS)
 
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        response = self._handle(request)
-        response.headers.update(NAMED)
-        return response
+    def _protocol(self) -> asyncio.Protocol:
+        assert self._server is not None, "start makes the server before it listens"
+        is_full = len(self._server.connections) >= self._limits.connections_max
+        return Refusal() if is_full else self._server()
 
-    def _handle(self, request: web.BaseRequest) -> web.Response:
+    async def _answer(self, request: web.BaseRequest) -> web.Response:
         match request.method, request.path:
             case "GET", "/health":
                 return web.json_response({"ok": True})

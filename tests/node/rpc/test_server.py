@@ -278,12 +278,14 @@ async def test_connections_beyond_the_limit_are_closed(memory_node: Any, serve: 
 async def test_who_hangs_up_before_a_request_leaves_nothing_behind(memory_node: Any) -> None:
     server = RpcServer(memory_node)
     port = await server.start()
+    listening = server._server
+    assert listening is not None
     for said in (b"P", b"POST / HTTP/1.1\r\nHost: a", b"GET /ws HTTP/1.1\r\n"):
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(said)
-        await until(lambda: server._silent)
+        await until(lambda: listening.silent)
         writer.transport.abort()
-        await until(lambda: not server._silent and not server._fast)
+        await until(lambda: not listening.silent and not server._fast)
     await server.stop()
 
 

@@ -1,6 +1,9 @@
 """What answers while an empty home waits for a snapshot."""
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import aiohttp
@@ -9,6 +12,7 @@ import pytest
 from node.client import SaharaClient, Unreachable
 from node.consensus_metrics import Nowhere, StandingCollector
 from node.metrics import about_process
+from node.rpc import connections
 from node.rpc.limits import RpcLimits
 from node.rpc.server import HostUnusable, PortInUse
 from node.rpc.waiting import WaitingRoom
@@ -16,11 +20,30 @@ from node.snapshot.metrics import StateSyncCollector
 from node.snapshot.progress import StateSync
 
 
-def room_of(progress: StateSync) -> WaitingRoom:
+def room_of(progress: StateSync, limits: RpcLimits | None = None) -> WaitingRoom:
     registry = about_process()
     registry.register(StateSyncCollector(progress))
     registry.register(StandingCollector(Nowhere(), lambda: progress.is_active))
-    return WaitingRoom(progress, registry, RpcLimits())
+    return WaitingRoom(progress, registry, limits or RpcLimits())
+
+
+@asynccontextmanager
+async def waiting(limits: RpcLimits | None = None) -> AsyncIterator[int]:
+    """A room at a port of its own."""
+    room = room_of(StateSync(), limits)
+    try:
+        yield await room.start("127.0.0.1", 0)
+    finally:
+        await room.stop()
+
+
+async def said(port: int, sent: bytes) -> tuple[bytes, asyncio.StreamWriter]:
+    """Send bytes, and return the first line of the answer, if there is one."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(sent)
+    with suppress(ConnectionError):
+        return await reader.readline(), writer
+    return b"", writer
 
 
 async def get(url: str, **headers: str) -> tuple[int, str]:
@@ -77,3 +100,46 @@ def test_every_stage_has_a_sentence(stage: str) -> None:
     progress = StateSync()
     progress.enter(stage)
     assert progress.is_active and progress.sentence().endswith(".")
+
+
+@pytest.mark.parametrize(
+    "sent", [b"hello\r\n\r\n", b"GET / HTTP/1.1\r\nX: \0\r\n\r\n", b"\x16\x03\x01\r\n\r\n"]
+)
+async def test_what_is_no_request_is_refused_as_anywhere_and_names_no_library(sent: bytes) -> None:
+    async with waiting() as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(sent)
+        async with asyncio.timeout(10):
+            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        writer.close()
+    assert int(head.split()[1]) == 400
+    assert b"Server: sahara\r\n" in head + b"\r\n"
+    assert not any(name in (head + body).lower() for name in (b"aiohttp", b"python"))
+    assert json.loads(body)["error"]["data"]["code"] == "rpc.invalid_request"
+
+
+async def test_one_address_does_not_take_every_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    monkeypatch.setattr(connections, "is_loopback", lambda address: False)
+    async with waiting(RpcLimits(connections_per_address_max=3)) as port:
+        many = [await said(port, plain) for _ in range(5)]
+        assert [bool(line) for line, _ in many] == [True, True, True, False, False]
+        for _, writer in many:
+            writer.close()
+
+
+async def test_connections_are_bounded_and_the_silent_give_theirs_back() -> None:
+    """What the handles are needed for is the snapshot."""
+    plain = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    async with waiting(RpcLimits(connections_max=2, request_seconds=0.3)) as port:
+        held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        await asyncio.sleep(0.01)
+        refused, writer = await said(port, plain)
+        writer.close()
+        async with asyncio.timeout(10):
+            assert [await reader.read() for reader, _ in held] == [b"", b""]
+            while not (found := await said(port, plain))[0]:
+                found[1].close()
+        for _, writer in (*held, found):
+            writer.close()
+    assert (refused, found[0]) == (b"", b"HTTP/1.1 200 OK\r\n")
