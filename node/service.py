@@ -8,11 +8,8 @@ import asyncio
 import gc
 import json
 import logging
-import os
-import signal
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import uvloop
 
@@ -27,6 +24,7 @@ from node.bodies import VerifiedWires
 from node.clock import Clock, SystemClock
 from node.config import NodeConfig
 from node.consensus_metrics import Nowhere, StandingCollector
+from node.ending import Ended, end, until_told
 from node.errors import ConsensusHalted
 from node.handles import for_clients, raise_limit
 from node.home import Home
@@ -66,9 +64,6 @@ from state.genesis import Genesis
 from state.types import PublicKey
 
 DATABASE_FOLDER = "data"
-
-STDIN = 0
-STDIN_BYTES_MAX = 1024
 
 log = logging.getLogger("sahara.service")
 
@@ -265,19 +260,18 @@ class Service:
             )
         )
 
-    async def run(self, *, stop_with_stdin: bool = False) -> int:
-        """Run until a signal, a failure, or the end of a watched stdin; return the exit code."""
+    async def run(self, ended: Ended) -> int:
+        """Run until it is told to end, or something fails; return the exit code."""
         loop = asyncio.get_running_loop()
-        ended = _until_told(loop, stop_with_stdin=stop_with_stdin)
         self.turning.end = lambda: self._turn(ended)
         loop.set_exception_handler(
-            lambda _, context: None if self._server.took(context) else _end(ended, context)
+            lambda _, context: None if self._server.took(context) else end(ended, context)
         )
         port = await self._server.start(self._config.rpc_host, self._config.rpc_port)
         url = f"http://{self._config.rpc_host}:{port}"
         run_file = write_run_file(self._config.home, url)
         serving = asyncio.create_task(self._server.wait())
-        serving.add_done_callback(lambda task: _end(ended, {"exception": task.exception()}))
+        serving.add_done_callback(lambda task: end(ended, {"exception": task.exception()}))
         try:
             if not self._application.head.header.height:
                 await until_genesis(self._application.genesis, self._clock, ended)
@@ -307,22 +301,22 @@ class Service:
             for error in filter(None, outcomes):
                 raise error
 
-    def _turn(self, ended: "asyncio.Future[BaseException | None]") -> None:
+    def _turn(self, ended: Ended) -> None:
         """End, and let a snapshot be what the node goes on with, unless it was told to stop."""
         if not ended.done():
             self.snapshot = self.turning.folder
-            _end(ended, {})
+            end(ended, {})
 
-    async def _begin_work(self, ended: "asyncio.Future[BaseException | None]") -> None:
+    async def _begin_work(self, ended: Ended) -> None:
         """Start consensus, network and upkeep; a validator alone has made a block after it."""
         self._host.start()
-        await self._network.start(lambda error: _end(ended, {"exception": error}))
+        await self._network.start(lambda error: end(ended, {"exception": error}))
         self._syncer.start()
         if self._host.is_alone:  # its first block is a matter of milliseconds
             first = asyncio.create_task(self._host.has_committed.wait())
             await asyncio.wait((first, ended), return_when=asyncio.FIRST_COMPLETED)
             first.cancel()
-        self._upkeep.start(lambda error: _end(ended, {"exception": error}))
+        self._upkeep.start(lambda error: end(ended, {"exception": error}))
         self._backend.is_ready = True
 
     def close(self) -> None:
@@ -418,11 +412,20 @@ def run(
     while True:
         service = Service(config, genesis, key, node_key, clock, state_sync)
         gc.freeze()
-        code = uvloop.run(service.run(stop_with_stdin=stop_with_stdin))
-        if service.snapshot is None:
+        code = uvloop.run(_run(service, stop_with_stdin=stop_with_stdin))
+        snapshot = service.snapshot
+        if snapshot is None:
             return code
-        take_over(config, genesis, service.snapshot)
+        del service  # with all that it holds, before there is another one
+        gc.unfreeze()
+        gc.collect()
+        take_over(config, genesis, snapshot)
         config = replace(config, vote_after_loss="")  # it was for that one start
+
+
+async def _run(service: Service, *, stop_with_stdin: bool) -> int:
+    with until_told(stop_with_stdin=stop_with_stdin) as ended:
+        return await service.run(ended)
 
 
 async def _begin(
@@ -435,60 +438,20 @@ async def _begin(
     stop_with_stdin: bool,
 ) -> bool:
     """Begin with a snapshot of the peers; tell whether the node is to go on."""
-    loop = asyncio.get_running_loop()
-    ended = _until_told(loop, stop_with_stdin=stop_with_stdin)
-    registry = about_process()
-    registry.register(StateSyncCollector(state_sync))
-    registry.register(StandingCollector(Nowhere(), lambda: state_sync.is_active))
-    connections_max = for_clients(raise_limit(), CONNECTIONS_MAX)
-    limits = RpcLimits(connections_max=connections_max, hosts=config.hosts)
-    room = WaitingRoom(state_sync, registry, limits)
-    port = await room.start(config.rpc_host, config.rpc_port)
-    run_file = write_run_file(config.home, f"http://{config.rpc_host}:{port}")
-    try:
-        return await begin_with_snapshot(config, genesis, node_key, clock, ended, state_sync)
-    finally:
-        run_file.unlink(missing_ok=True)
-        await room.stop()
-        loop.remove_reader(STDIN)
-
-
-def _until_told(
-    loop: asyncio.AbstractEventLoop, *, stop_with_stdin: bool
-) -> "asyncio.Future[BaseException | None]":
-    """Return what is done once a signal, or the end of a watched stdin, tells the node to stop."""
-    ended: asyncio.Future[BaseException | None] = loop.create_future()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _end, ended, {})
-    if stop_with_stdin:
-        _watch_stdin(loop, ended)
-    return ended
-
-
-def _end(ended: "asyncio.Future[BaseException | None]", context: dict[str, Any]) -> None:
-    if ended.done():
-        return
-    error = context.get("exception")
-    if error is None and "message" in context:
-        error = RuntimeError(context["message"])
-    ended.set_result(error)
-
-
-def _watch_stdin(
-    loop: asyncio.AbstractEventLoop, ended: "asyncio.Future[BaseException | None]"
-) -> None:
-    """End the node in order when standard input, a pipe that its starter holds, is closed.
-
-    The system closes it for a starter that dies, however it dies.
-    """
-
-    def readable() -> None:
-        if not os.read(STDIN, STDIN_BYTES_MAX):
-            loop.remove_reader(STDIN)
-            log.info("starter gone")
-            _end(ended, {})
-
-    loop.add_reader(STDIN, readable)
+    with until_told(stop_with_stdin=stop_with_stdin) as ended:
+        registry = about_process()
+        registry.register(StateSyncCollector(state_sync))
+        registry.register(StandingCollector(Nowhere(), lambda: state_sync.is_active))
+        connections_max = for_clients(raise_limit(), CONNECTIONS_MAX)
+        limits = RpcLimits(connections_max=connections_max, hosts=config.hosts)
+        room = WaitingRoom(state_sync, registry, limits)
+        port = await room.start(config.rpc_host, config.rpc_port)
+        run_file = write_run_file(config.home, f"http://{config.rpc_host}:{port}")
+        try:
+            return await begin_with_snapshot(config, genesis, node_key, clock, ended, state_sync)
+        finally:
+            run_file.unlink(missing_ok=True)
+            await room.stop()
 
 
 def _set_pacing(node: Host, block_interval_ms_min: int, idle_interval_ms: int) -> bool:

@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -159,6 +160,32 @@ def test_it_goes_on_with_a_snapshot(
     assert said(caplog, "turned to a snapshot")
     assert not said(caplog, "follows without a vote"), "no vote was lost"
     assert {path.name for path in config.home.iterdir()} & {"data.old", "data.fresh"} == set()
+
+
+def test_nothing_is_left_of_what_it_was_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Rows, trees, mempool and peers of a stopped node are gone before the next one begins."""
+    monkeypatch.setattr(core, "STALLED_MS", 500)
+    caplog.set_level(logging.INFO)
+    before: list[list[bool]] = []
+    signals: list[Any] = []
+    made: list[weakref.ref[Any]] = []
+
+    class Watched(service.Service):
+        def __init__(self, *given: Any) -> None:
+            before.append([one() is None for one in made])
+            signals.append(signal.getsignal(signal.SIGTERM))
+            super().__init__(*given)
+            made.extend(map(weakref.ref, (self, self._application, self._host, self._store)))
+
+    monkeypatch.setattr(service, "Service", Watched)
+    with serving(pruned_chain(tmp_path / "shelf"), tmp_path / "shelf") as address:
+        config = behind(tmp_path / "home", state_sync=True, p2p_persistent_peers=address)
+        with stopped_once(lambda: len(said(caplog, "serving")) > 1):
+            assert run(config) == 0
+    assert before == [[], [True] * 4]
+    assert signals[0] == signals[1], "a stop that comes in between is heard"
 
 
 def test_without_leave_it_says_what_to_do(
