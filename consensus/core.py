@@ -184,7 +184,7 @@ class Core:
         entry = self.blocks.get(subject.block_id) if isinstance(subject, Proposal) else None
         if entry is not None:
             self.accuse([vote], entry.header)
-        if vote.vote.validator == view.leader:
+        if vote.vote.validator == view.leader and view.tally.knows(vote):
             self._follow_leader(view, vote)
         if view.tally.has_quorum(kind, subject) and not view.is_certified(kind, subject):
             self.learn(view.tally.certificate(kind, subject))

@@ -9,7 +9,7 @@ from consensus.blocks import Standing
 from consensus.core import Core
 from consensus.effects import ServeBlocks, ServeBoundary, ServeJustify
 from consensus.inputs import Peer
-from consensus.links import certificates_in
+from consensus.links import certificates_in, justifies, normal_proposal
 from consensus.messages import (
     NULLIFICATIONS_SENT_MAX,
     Block,
@@ -25,6 +25,7 @@ from consensus.messages import (
 )
 from consensus.regain import claimed
 from consensus.timeouts import VIEWS_UNDER_WAY_MAX
+from consensus.verdicts import Waiting, verdicts_on
 from state.codec import encode
 from state.crypto import SignatureClaim, Tag
 from state.finality import (
@@ -37,6 +38,7 @@ from state.finality import (
     Notarize,
     Nullification,
     Nullify,
+    Proposal,
     SignedVote,
     fits,
     justify_hash,
@@ -51,6 +53,7 @@ MESSAGES_MAX = 4_096
 HINTS_MAX = 8
 """Proposals of the next epoch that are kept until it begins; their leaders send them again."""
 
+
 _BOUNDARY, _FINAL, _ENTRY, _STATUS, _ASK = range(5)
 """Kinds of unasked help, each limited by itself."""
 
@@ -58,7 +61,7 @@ _BOUNDARY, _FINAL, _ENTRY, _STATUS, _ASK = range(5)
 def receive(core: Core, messages: tuple[tuple[Peer, Message], ...]) -> None:
     """Verify a batch of messages at once, and take in those that hold, in their order."""
     assert len(messages) <= MESSAGES_MAX, "batches are bounded by whoever makes them"
-    waiting: list[tuple[Peer, Message, list[SignatureClaim]]] = []
+    waiting: list[Waiting] = []
     for peer, message in messages:
         sender = core.epoch.validators.index_of(peer)
         if sender is not None:
@@ -67,37 +70,16 @@ def receive(core: Core, messages: tuple[tuple[Peer, Message], ...]) -> None:
         found = None if taken is None else _claims(core, peer, taken)
         if taken is not None and found is not None:
             waiting.append((peer, taken, found))
-    for (peer, message, _), verdicts in zip(waiting, _verified(core, waiting), strict=True):
-        if all(verdicts):
+    judged = verdicts_on(waiting, core.settings.verify)
+    for (peer, message, found), verdicts in zip(waiting, judged, strict=True):
+        if all(verdicts) and len(verdicts) == len(found):
             _take_in(core, peer, message)
         elif isinstance(message, Propose) and verdicts[0]:
-            _note_invalid(core, message)
+            is_false = not all(verdicts)  # otherwise it is one too many, and was not looked at
+            if _counts(core, message) and is_false:
+                _note_invalid(core, message)
         elif isinstance(message, BlockReply):
             _note_false(core, message.blocks[0].header)
-
-
-def _verified(
-    core: Core, waiting: list[tuple[Peer, Message, list[SignatureClaim]]]
-) -> list[list[bool]]:
-    """Return the verdicts on each message's claims, those of all messages verified at once.
-
-    What a proposal stands on is verified only once its leader's vote holds, and has no verdicts
-    otherwise: else whoever likes could have thousands of signatures verified by one message.
-    """
-    first = [found[:1] if isinstance(one, Propose) else found for _, one, found in waiting]
-    verdicts = _verify_each(core, first)
-    rest = [
-        found[len(claims) :] if all(held) else []
-        for (_, _, found), claims, held in zip(waiting, first, verdicts, strict=True)
-    ]
-    later = _verify_each(core, rest)
-    return [one + other for one, other in zip(verdicts, later, strict=True)]
-
-
-def _verify_each(core: Core, claims: list[list[SignatureClaim]]) -> list[list[bool]]:
-    joined = [claim for each in claims for claim in each]
-    verdicts = iter(core.settings.verify(joined) if joined else [])
-    return [[next(verdicts) for _ in each] for each in claims]
 
 
 # --- before verification --------------------------------------------------------------------------
@@ -176,11 +158,9 @@ def _propose_claims(core: Core, peer: Peer, message: Propose) -> list[SignatureC
     # R3: only the elected leader's; only what hangs together by its hashes
     if message.vote.validator != epoch.validators.leader(proposal.view):
         return None
-    if message.header.id != proposal.block_id:
+    if not _hangs_together(message):
         return None
     justify = message.justify
-    if justify is not None and justify_hash(justify) != proposal.justify_hash:
-        return None
     vote = Notarize(proposal, message.vote)
     view = epoch.at(proposal.view)
     is_known = view.tally.knows(vote)
@@ -191,11 +171,47 @@ def _propose_claims(core: Core, peer: Peer, message: Propose) -> list[SignatureC
     if not is_known and view.tally.is_full(message.vote.validator, Tag.NOTARIZE):
         return None
     claim = epoch.claim_of(vote)
-    links = [] if justify is None else _justify_claims(core, justify)
     if claim is None:
         return None
+    links: list[SignatureClaim] | None = []
+    if justify is not None:
+        links = _link_claims(core, message.header, proposal, justify)
     # a justification that cannot hold is the leader's fault: its claim must come out false
-    return [claim, *(links if links is not None else [(claim[0], claim[1], bytes(64))])]
+    return [claim, *(links if links is not None else [_false(core)])]
+
+
+def _false(core: Core) -> SignatureClaim:
+    """Return what nobody can have signed: what is sent with it cannot hold."""
+    return core.key_of(0), bytes(32), bytes(64)
+
+
+def _hangs_together(message: Propose) -> bool:
+    """Tell whether a proposal names what comes with it, and nothing that has to be asked for."""
+    proposal, justify = message.proposal, message.justify
+    if message.header.id != proposal.block_id:
+        return False
+    if justify is None:
+        return True
+    if len(justify.nullifications) > NULLIFICATIONS_SENT_MAX:
+        return False  # settled 17
+    return justify_hash(justify) == proposal.justify_hash
+
+
+def _link_claims(
+    core: Core, header: Header, proposal: Proposal, justify: Justify
+) -> list[SignatureClaim] | None:
+    """Return what is to be verified of a link, None if it cannot hold whoever signed (R2).
+
+    What is final was not skipped: so nothing is verified of views below it, and of no other views
+    than those between a proposal and its parent.
+    """
+    is_first = header.view == proposal.view
+    parent_id = header.parent_id if is_first else proposal.block_id
+    if not justifies(justify, proposal, parent_id, core.epoch.number):
+        return None
+    if proposal.parent_view < core.epoch.final_view < proposal.view:
+        return None
+    return _justify_claims(core, justify)
 
 
 def _justify_claims(core: Core, justify: Justify) -> list[SignatureClaim] | None:
@@ -220,10 +236,9 @@ def _block_claims(core: Core, message: BlockReply) -> list[SignatureClaim] | Non
         expected = block.header.parent_id
         if justify_hash(block.justify) != block.header.justify_hash:
             return None
-        found = _justify_claims(core, block.justify)
-        if found is None:
-            return None
-        claims += found
+        proposal = normal_proposal(block.header, block_id)
+        found = _link_claims(core, block.header, proposal, block.justify)
+        claims += [_false(core)] if found is None else found
     return claims
 
 
@@ -282,11 +297,20 @@ def _ask_boundary(core: Core, peer: Peer) -> None:
         core.send(peer, BoundaryRequest(number))
 
 
+def _counts(core: Core, message: Propose) -> bool:
+    """Count the vote of a proposal, and tell whether it is one of those that its leader may make.
+
+    Asked when it takes effect, for the messages before it in a batch have counted meanwhile. Every
+    vote is reported that its own header contradicts (E5).
+    """
+    vote = Notarize(message.proposal, message.vote)
+    core.accuse((vote,), message.header)
+    core.count(vote)
+    return core.epoch.at(message.proposal.view).tally.knows(vote)
+
+
 def _note_invalid(core: Core, message: Propose) -> None:
     """The leader signed a proposal that can never hold: give the view up (R4)."""
-    vote = Notarize(message.proposal, message.vote)
-    core.count(vote)
-    core.accuse((vote,), message.header)
     core.epoch.at(message.proposal.view).refused.add(message.proposal)
     core.is_dirty = True
 
@@ -350,15 +374,24 @@ def _serve(core: Core, peer: Peer, message: Request) -> None:
 
 def _take_proposal(core: Core, message: Propose) -> None:
     proposal, justify = message.proposal, message.justify
-    if not fits(proposal, message.header, core.settings.epoch_blocks):
-        _note_invalid(core, message)  # R2, E5
-        return
-    if justify is not None:
+    is_fit = fits(proposal, message.header, core.settings.epoch_blocks)
+    if is_fit and justify is not None and _has_room(core, message):
         core.add_link(justify, proposal.view)
-    core.count(Notarize(proposal, message.vote))
+    if not _counts(core, message):
+        return
+    if not is_fit:
+        _note_invalid(core, message)  # R2
+        return
     link = core.links.get(proposal.justify_hash)
     if link is not None and message.header.view == proposal.view:
         core.add_block(proposal.block_id, Block(message.header, link[1], message.body))
+
+
+def _has_room(core: Core, message: Propose) -> bool:
+    """Tell whether the vote of a proposal is counted, or would be."""
+    vote = Notarize(message.proposal, message.vote)
+    tally = core.epoch.at(message.proposal.view).tally
+    return tally.knows(vote) or not tally.is_full(message.vote.validator, Tag.NOTARIZE)
 
 
 def _take_blocks(core: Core, message: BlockReply) -> None:

@@ -6,8 +6,10 @@ Finality does not come at first, which is when most has to be kept.
 
 from typing import Any
 
+import pytest
+
 from consensus.catchup import PEERS_REMEMBERED_MAX, RELAYS_MAX, WANTS_MAX
-from consensus.effects import EvidenceFound, Journal, Send
+from consensus.effects import EvidenceFound, ExecuteBlock, Journal, Send
 from consensus.epoch import VIEWS_AHEAD_MAX, VIEWS_BEHIND_MAX
 from consensus.intake import HINTS_MAX
 from consensus.messages import (
@@ -20,10 +22,21 @@ from consensus.messages import (
     JustifyRequest,
     Status,
 )
+from consensus.verdicts import CLAIMS_AT_ONCE
 from consensus.votes import VOTES_MAX
 from state import codec
 from state.crypto import Tag
-from state.finality import Justify, Misfit, Nullified, Proposal, Vote, clash, offender
+from state.finality import (
+    Justify,
+    Misfit,
+    Notarize,
+    Nullification,
+    Nullified,
+    Proposal,
+    Vote,
+    clash,
+    offender,
+)
 
 HOSTILE = 3
 ROUNDS = 60
@@ -170,3 +183,76 @@ def test_leaders_who_name_blocks_that_are_not_stop_nobody_from_asking(forge: Any
     real = Proposal(0, view, view - 1, hash_of(7), hash_of(8))
     rig.send(1, rig.certificate(Tag.NOTARIZE, real, 1, 2, 3))
     assert rig.node.core.catchup.wants(real.block_id)
+
+
+def many_of(rig: Any, count: int) -> tuple[int, list[Any]]:
+    """A view that the hostile validator leads, and so many blocks of it that are all sound."""
+    view = next(at for at in range(2, 9) if rig.leader(at) == HOSTILE)
+    gap = tuple([rig.nullified(at, 1, 2, 3) for at in range(1, view)])
+    rig.send(1, *gap)
+    genesis = rig.net.genesis
+    times = range(genesis.header.time_ms + 1, genesis.header.time_ms + 1 + count)
+    return view, [rig.propose(view, genesis, Justify(None, gap), time_ms=at) for at in times]
+
+
+@pytest.mark.parametrize("form", ["proposals", "votes", "both"])
+@pytest.mark.parametrize("together", [1, 300])
+def test_of_a_leader_two_blocks_count_however_many_come_at_once(
+    forge: Any, form: str, together: int
+) -> None:
+    """In one batch as one by one: what is asked beforehand would let all of a batch through."""
+    rig = forge()
+    view, proposals = many_of(rig, 300)
+    said = [
+        one
+        for propose in proposals
+        for one in (
+            *([propose] if form != "votes" else []),
+            *([Notarize(propose.proposal, propose.vote)] if form != "proposals" else []),
+            *([BlockReply((block_of(propose),))] if form == "both" else []),
+        )
+    ]
+    rig.node.effects.clear()
+    for at in range(0, len(said), together):
+        rig.send(HOSTILE, *said[at : at + together])
+    core = rig.node.core
+    assert len(core.epoch.at(view).tally.votes_of(HOSTILE, Tag.NOTARIZE)) == VOTES_MAX
+    executed = [one for one in rig.node.effects if isinstance(one, ExecuteBlock)]
+    assert len(executed) <= VOTES_MAX >= len(core.blocks)
+    assert len(core.links) <= view + VOTES_MAX
+    assert len(core.epoch.at(view).refused) <= VOTES_MAX
+    assert len(core.catchup._wants) <= VOTES_MAX
+
+
+def block_of(propose: Any) -> Block:
+    return Block(propose.header, propose.justify, propose.body)
+
+
+def hollow_gap(first: int, count: int, voters: int) -> tuple[Nullification, ...]:
+    """Nullifications of so many views, with votes of everybody that nobody has cast."""
+    votes = tuple([Vote(at, bytes([at]) * 64) for at in range(voters)])
+    return tuple([Nullification(Nullified(0, first + at), votes) for at in range(count)])
+
+
+@pytest.mark.parametrize("skipped", [64, 65, 1_000])
+@pytest.mark.parametrize("in_the_gap", [False, True])
+@pytest.mark.parametrize("as_reply", [False, True])
+def test_a_forged_justification_costs_few_signatures(
+    forge: Any, skipped: int, in_the_gap: bool, as_reply: bool
+) -> None:
+    """Shape before signatures, and of those no more than a piece once one is false."""
+    rig = forge(100)
+    rig.send(1, rig.nullified(skipped + 1, *range(100)))
+    view = next(at for at in range(skipped + 2, skipped + 9) if rig.leader(at) != 0)
+    first = view - skipped if in_the_gap else 10**6
+    real = tuple([rig.nullified(at, *range(100)) for at in range(1, first)]) if in_the_gap else ()
+    justify = Justify(None, (*real, *hollow_gap(first, skipped, 100)))
+    propose = rig.propose(view, rig.net.genesis, justify)
+    before = rig.net.claims
+    if as_reply:
+        rig.send(1, Notarize(propose.proposal, propose.vote))
+        rig.send(1, BlockReply((block_of(propose),)))
+    else:
+        rig.send(1, *[propose] * 8)
+    assert rig.net.claims - before <= 9 + (2 * CLAIMS_AT_ONCE if in_the_gap else 0)
+    assert propose.proposal.block_id not in rig.node.core.blocks._entries

@@ -68,7 +68,8 @@ def test_votes_in_the_certificates_of_a_justification_count(forge: Any, kind: Ta
         parent = rig.certificate(Tag.NOTARIZE, low, 1, 2, 3)
         gap = tuple([rig.nullified(at, 1, 2, 3) for at in range(3, view)])
     rig.send(1, rig.vote(Tag.FINALIZE, B, 2))
-    propose = rig.propose(view, rig.net.genesis, Justify(parent, gap))
+    below = parent.subject.block_id
+    propose = rig.propose(view, rig.net.genesis, Justify(parent, gap), parent_id=below)
     assert shown(rig.send(1, propose)) == [(2, offence)]
 
 
