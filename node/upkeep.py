@@ -91,9 +91,11 @@ class Upkeep:
         making = make_snapshot(self._store, self._application.genesis, self._folder)
         try:
             next(making)
+            self._begun = making
         except SnapshotNotNow:
             return  # the next block will do
-        self._begun = making
+        except SnapshotError as error:  # the block is committed, whatever the disk says to this
+            _warn_missing(error)
         self._due = self._due_after(header.height - 1)
 
     def start(self, failed: Callable[[BaseException], None]) -> None:
@@ -137,11 +139,14 @@ class Upkeep:
             try:
                 await self._finish(begun)
             except SnapshotError as error:
-                log.warning("no snapshot made", extra={"reason": error.sentence})
+                _warn_missing(error)
 
     async def _finish(self, begun: Making | None) -> SnapshotView:
         found = await asyncio.to_thread(self._make, begun)
-        keep_newest(self._folder, self._config.snapshots_kept)
+        try:
+            keep_newest(self._folder, self._config.snapshots_kept)
+        except SnapshotError as error:  # the new one is there all the same
+            log.warning("old snapshots not removed", extra={"reason": error.sentence})
         view = view_of(found, self._application.genesis)
         log.info("snapshot made", extra={"path": view.path, "bytes": view.size_bytes})
         return view
@@ -199,6 +204,10 @@ async def make_snapshot_now(upkeep: Upkeep) -> SnapshotView:
 
 
 MAKE_SNAPSHOT: Final = method_of("node.make_snapshot", make_snapshot_now, unsafe=True)
+
+
+def _warn_missing(error: SnapshotError) -> None:
+    log.warning("no snapshot made", extra={"reason": error.sentence})
 
 
 def _rest(start: float) -> None:

@@ -91,7 +91,8 @@ class SnapshotFolder:
 
     def remove(self) -> None:
         """Remove the folder: the manifest first, so that no part of it passes for a whole."""
-        (self.path / MANIFEST).unlink(missing_ok=True)
+        with disk_errors(self.path):
+            (self.path / MANIFEST).unlink(missing_ok=True)
         shutil.rmtree(self.path, ignore_errors=True)
 
     # --- reading ---------------------------------------------------------------------------------
@@ -173,6 +174,8 @@ def snapshots_in(folder: Path) -> list[SnapshotFolder]:
 
 
 def keep_newest(folder: Path, count: int) -> None:
-    """Remove all snapshots of a folder but the newest ones, and drafts that nobody writes."""
-    for old in snapshots_in(folder)[count:]:
+    """Remove all snapshots of a folder but the newest ones; raises SnapshotError."""
+    with disk_errors(folder):
+        found = snapshots_in(folder)
+    for old in found[count:]:
         old.remove()

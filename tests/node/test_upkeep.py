@@ -1,6 +1,7 @@
 """Upkeep: snapshots at the same heights on every node, pruning down to the window, and a stop."""
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -148,6 +149,49 @@ async def test_none_is_made_without_the_setting_or_while_others_are_far_ahead(
         node.is_syncing = False
         node.grow(1)
         await node.until(lambda: node.heights() == [22])
+
+
+async def test_a_snapshot_that_cannot_be_begun_is_missing_and_nothing_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    node = Node(tmp_path, snapshot_every_blocks=5)
+    node.snapshots.write_text("a file where the folder should be")
+    async with node.running():
+        node.grow(8)
+        assert node.chain.application.head.header.height == 8
+        assert caplog.messages == ["no snapshot made"], "once for each height that is due"
+        node.snapshots.unlink()
+        node.grow(3)
+        await node.until(lambda: node.heights() == [10])
+
+
+async def test_old_ones_that_cannot_be_removed_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    node = Node(tmp_path, snapshot_every_blocks=5, snapshots_kept=1)
+    async with node.running():
+        node.grow(6)
+        await node.until(lambda: node.is_idle and node.heights() == [5])
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "unlink", unlink_but_of("5"))
+            node.grow(5)
+            await node.until(lambda: node.is_idle)
+        assert "old snapshots not removed" in caplog.messages
+        assert "no snapshot made" not in caplog.messages
+        node.grow(5)
+        await node.until(lambda: node.heights() == [15])
+
+
+def unlink_but_of(folder: str) -> Callable[..., None]:
+    """The system's own, but that what lies in a folder may not be removed."""
+    plain = Path.unlink
+
+    def unlink(path: Path, *, missing_ok: bool = False) -> None:
+        if path.parent.name == folder:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        plain(path, missing_ok=missing_ok)
+
+    return unlink
 
 
 async def test_one_is_made_when_asked_for(tmp_path: Path) -> None:
