@@ -191,15 +191,16 @@ class Striker:
         for index in blow.nodes:
             try:
                 member = self._members[index]
-                is_out = await release(member.seat.home, member.client)
+                why = await release(member.seat.home, member.client)
             except ClientError as error:
-                is_out = False
-                self._findings.add("campaign.silent", f"{self._findings.now()}", error.sentence)
-            if not is_out:
+                sentence = f"Node {index} does not tell whether it is in jail: {error.sentence}"
+                self._findings.add("campaign.silent", f"{self._findings.now()}", sentence)
+                continue
+            if why is not None:
                 self._findings.add(
                     "campaign.not_released",
-                    f"{self._findings.now()}",
-                    f"Validator {index} was jailed while it was away, and is not let out again.",
+                    f"{index}:{self._findings.now()}",
+                    f"Validator {index} was jailed while it was away, and is not let out: {why}",
                 )
 
     async def _vote_again(self, blow: Blow) -> float | None:

@@ -98,8 +98,8 @@ async def test_nobody_waits_for_a_node_that_has_ended_by_itself() -> None:
 async def test_a_chain_stands_only_while_a_quorum_is_away(
     nodes: tuple[int, ...], stalls: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def nobody_is_jailed(*_: object) -> bool:
-        return True
+    async def nobody_is_jailed(*_: object) -> None:
+        return None
 
     monkeypatch.setattr(strike, "STALL_SECONDS_MAX", 0.01)
     monkeypatch.setattr(strike, "release", nobody_is_jailed)
