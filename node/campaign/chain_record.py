@@ -16,6 +16,7 @@ class ChainRecord:
         self._told: dict[int, int] = {}
         self._final: dict[int, int] = {}
         self._lowest: dict[int, int] = {}
+        self._skipped: dict[int, set[int]] = {}
         self._wiped: set[int] = set()
 
     def __len__(self) -> int:
@@ -48,6 +49,7 @@ class ChainRecord:
         self._told.pop(node, None)
         self._final.pop(node, None)
         self._lowest.pop(node, None)
+        self._skipped.pop(node, None)
         self._wiped.add(node)
 
     def next_of(self, node: int) -> int:
@@ -59,21 +61,40 @@ class ChainRecord:
         return self._lowest.get(node, 1)
 
     def begins_at(self, node: int, height: int) -> None:
-        """Take in from which height on a node holds every block.
+        """Take in from which height on a node says that it holds every block; hold it to that.
 
         Only who lost its disk may have begun with a snapshot above the first.
         """
         self._lowest[node] = height
         if height > 1 and node not in self._wiped:
-            self._findings.add(
-                "campaign.hole",
-                f"{node}:{height}",
+            self._hole(
+                node,
+                height,
                 f"Node {node} holds no block below {height}, though its disk was never taken away.",
+            )
+        if height > self._final.get(node, 0) + 1:
+            self._hole(
+                node,
+                height,
+                f"Node {node} has height {self._final.get(node, 0)} final, and says that it holds "
+                f"blocks from {height} on.",
+            )
+        missing = [each for each in self._skipped.get(node, ()) if each >= height]
+        if missing:
+            self._hole(
+                node,
+                min(missing),
+                f"Node {node} says that it holds every block from {height} on, and has no header "
+                f"of height {min(missing)}, nor of {len(missing) - 1} others.",
             )
 
     def skip(self, node: int, height: int) -> None:
-        """Ask a node for nothing up to a height: it does not hold what is so old."""
+        """Ask a node for nothing up to a height: it has no header of that one."""
+        self._skipped.setdefault(node, set()).add(height)
         self._told[node] = max(height, self._told.get(node, 0))
+
+    def _hole(self, node: int, height: int, sentence: str) -> None:
+        self._findings.add("campaign.hole", f"{node}:{height}", sentence)
 
     def _compare(
         self, what: str, known: dict[int, tuple[Hash, int]], node: int, height: int, told: Hash

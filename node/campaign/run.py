@@ -171,6 +171,7 @@ class Campaign:
             await self._watcher.read_headers(member, height)
         await find_offences(member, self._findings)
         status = await member.client.status()
+        chain.head(member.index, status.finalized_height, status.block_id, status.state_root)
         chain.begins_at(member.index, status.lowest_height)
         return await hold_to_promises(member, self._ledger, status.lowest_height)
 

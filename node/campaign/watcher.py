@@ -12,6 +12,7 @@ from node.client import ClientError, Refused
 from node.client.protocol import Call
 from node.rpc.backend import NodeStatus
 from node.rpc.methods import HeaderView
+from state.errors import NotFound
 
 LOOK_SECONDS = 0.25
 HEADERS_AT_ONCE = 128
@@ -76,7 +77,10 @@ class Watcher:
         return status
 
     async def read_headers(self, member: Member, height: int) -> None:
-        """Read the headers of a node that it has not told yet, some at once; may raise."""
+        """Read the headers of a node that it has not told yet, some at once.
+
+        Those that it does not have are passed over; raises ClientError for any other refusal.
+        """
         first = self.chain.next_of(member.index)
         wanted = range(first, min(height, first + HEADERS_AT_ONCE - 1) + 1)
         calls: list[Call] = [("chain.header", {"height": each}) for each in wanted]
@@ -86,8 +90,11 @@ class Watcher:
                 self.chain.header(
                     member.index, each, view.block_id, header.time_ms, header.state_root
                 )
-            elif isinstance(view, Refused):
-                self.chain.skip(member.index, each)
+                continue
+            assert isinstance(view, Refused), "a header or a refusal"
+            if view.code != NotFound.code:
+                raise view
+            self.chain.skip(member.index, each)
 
     async def _follow(self, member: Member) -> None:
         while True:

@@ -10,8 +10,12 @@ from node.campaign.findings import FINDINGS_MAX, Findings
 from node.campaign.ledger import Ledger
 from node.campaign.load import hold_to_promises
 from node.campaign.pace import SAMPLES_MIN, hold_pace, intervals_ms, spread_of
+from node.campaign.watcher import Watcher
+from node.client import Refused
 from node.rpc.backend import Stage, TxStatus
+from node.rpc.methods import HeaderView
 from state.block import Outcome, Status
+from state.errors import NotFound
 
 IDS = [bytes([number]) * 32 for number in range(8)]
 
@@ -59,10 +63,54 @@ def test_only_who_lost_its_disk_may_begin_above_the_first_block() -> None:
     chain.begins_at(0, 1)
     chain.forget(0)
     assert chain.lowest_of(0) == 1
+    chain.head(0, 150, IDS[1], IDS[5])
     chain.begins_at(0, 101)
     assert (chain.lowest_of(0), codes(findings)) == (101, [])
+    chain.head(1, 150, IDS[1], IDS[5])
     chain.begins_at(1, 101)
     assert codes(findings) == ["campaign.hole"]
+    chain.begins_at(0, 1_000)
+    assert codes(findings) == ["campaign.hole"] * 2, "it cannot begin above its own height"
+
+
+class Holed:
+    """A client to a node that refuses some headers, each with a code."""
+
+    def __init__(self, refused: dict[int, str]) -> None:
+        self._refused = refused
+
+    async def query_many(self, calls: Any) -> list[Any]:
+        return [self._answer(given["height"]) for _, given in calls]
+
+    def _answer(self, height: int) -> HeaderView | Refused:
+        if height in self._refused:
+            return Refused({"message": "No.", "data": {"code": self._refused[height]}})
+        return HeaderView(IDS[1], SimpleNamespace(time_ms=height, state_root=IDS[5]))
+
+
+@pytest.mark.parametrize(("lowest", "found"), [(1, 1), (100, 1), (101, 0)])
+async def test_a_node_is_held_to_every_header_from_its_lowest_height_on(
+    lowest: int, found: int
+) -> None:
+    findings = Findings()
+    client = Holed(dict.fromkeys([*range(1, 51), 100], NotFound.code))
+    member: Any = SimpleNamespace(index=0, client=client)
+    watcher = Watcher([member], findings)
+    watcher.chain.forget(0)  # so it may begin with a snapshot
+    watcher.chain.head(0, 300, IDS[1], IDS[5])
+    while watcher.chain.next_of(0) <= 300:
+        await watcher.read_headers(member, 300)
+    assert len(watcher.chain) == 300 - 51
+    watcher.chain.begins_at(0, lowest)
+    assert codes(findings) == ["campaign.hole"] * found
+
+
+async def test_who_answers_with_an_error_has_not_told_its_header() -> None:
+    member: Any = SimpleNamespace(index=0, client=Holed({3: "rpc.internal_error"}))
+    watcher = Watcher([member], Findings())
+    with pytest.raises(Refused):
+        await watcher.read_headers(member, 5)
+    assert watcher.chain.next_of(0) == 3
 
 
 async def test_what_lies_below_a_snapshot_is_not_asked_for_and_all_else_is() -> None:
