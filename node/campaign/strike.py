@@ -75,20 +75,20 @@ class Striker:
         self._findings = findings
         self._switch = switch
         self._recovery_seconds_max = recovery_seconds_max
-        self._is_wiped = False
 
     async def strike(self, blow: Blow) -> bool:
         """Carry one failure out and wait for recovery; tell whether that came."""
         self.is_quiet = False
-        self._is_wiped = blow.kind is Kind.WIPE
         began, height = self._findings.now(), self._watcher.top
         await self._begin(blow)
+        begun = time.monotonic()
         await asyncio.sleep(blow.hold_seconds)
         risen = self._watcher.top - height
-        self._find_stall(blow, risen)
+        self._find_stall(blow, self._watcher.stood_seconds(begun, time.monotonic()))
         await self._end(blow)
         ended = self._findings.now()
-        recovered = await self.recovered(f"{blow.kind.value} of {_listed(blow.nodes)}")
+        after = f"{blow.kind.value} of {_listed(blow.nodes)}"
+        recovered = await self.recovered(after, is_wiped=blow.kind is Kind.WIPE)
         voted = None
         if recovered is not None:
             await self._release(blow)
@@ -109,26 +109,33 @@ class Striker:
         self.is_quiet = recovered is not None
         return self.is_quiet
 
-    def _find_stall(self, blow: Blow, risen: int) -> None:
+    def _find_stall(self, blow: Blow, stood_seconds: float) -> None:
         is_minority = len(blow.nodes) <= minority_of(len(self._members))
-        if is_minority and not risen and blow.hold_seconds >= STALL_SECONDS_MAX:
+        if is_minority and stood_seconds >= STALL_SECONDS_MAX:
             self._findings.add(
                 "campaign.stalled",
                 f"{self._findings.now()}",
-                f"No block became final in {blow.hold_seconds:.1f} s of {blow.kind.value} of "
+                f"No block became final for {stood_seconds:.1f} s in {blow.kind.value} of "
                 f"{_listed(blow.nodes)}, although a quorum was there.",
             )
 
-    async def recovered(self, after: str) -> float | None:
-        """Return how long it took until all nodes are together at a chain that grows."""
+    async def recovered(self, after: str, *, is_wiped: bool = False) -> float | None:
+        """Return how long it took until all nodes are together at a chain that grows.
+
+        What was final before, and is seen only now, is no growth: the chain has to rise once they
+        are together.
+        """
         began = time.monotonic()
-        top = self._watcher.top
-        bound = self._recovery_seconds_max * (WIPED_TIMES if self._is_wiped else 1)
+        together: int | None = None  # the highest height when all were so first
+        bound = self._recovery_seconds_max * (WIPED_TIMES if is_wiped else 1)
         while (passed := time.monotonic() - began) < GIVE_UP_SECONDS:
-            if self._are_together(began) and self._watcher.top > top:
-                if passed > bound:
-                    self._late(after, f"took {passed:.1f} s, more than {bound:g} s")
-                return round(passed, 2)
+            if self._are_together(began):
+                if together is None:
+                    together = self._watcher.top
+                if self._watcher.top > together:
+                    if passed > bound:
+                        self._late(after, f"took {passed:.1f} s, more than {bound:g} s")
+                    return round(passed, 2)
             if not all(member.is_up for member in self._members):
                 break  # one has ended by itself, and nobody starts it again
             await asyncio.sleep(POLL_SECONDS)

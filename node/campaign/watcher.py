@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from node.campaign.chain_record import ChainRecord
 from node.campaign.findings import Findings
@@ -41,6 +42,8 @@ class Watcher:
         self.lag_seconds_max = 0.0
         """How late this process itself woke up at worst: what the machine's load costs."""
         self.top = 0
+        self.rises: list[float] = []
+        """When the highest height rose, by the monotonic clock."""
         self._risen = asyncio.Event()
         self._members = members
         self._findings = findings
@@ -54,6 +57,11 @@ class Watcher:
         while self.top < height:
             self._risen.clear()
             await self._risen.wait()
+
+    def stood_seconds(self, since: float, until: float) -> float:
+        """Return the longest that the highest height stood still between two moments."""
+        rises = [rise for rise in self.rises if since < rise < until]
+        return max([later - before for before, later in pairwise([since, *rises, until])])
 
     async def look(self, member: Member) -> NodeStatus | None:
         """Ask a node where it is, and hold what it says against all others."""
@@ -72,6 +80,7 @@ class Watcher:
             sight.rss_mb_max = max(sight.rss_mb_max, memory)
         if height > self.top:
             self.top = height
+            self.rises.append(time.monotonic())
             self._risen.set()
         self.chain.head(member.index, height, status.block_id, status.state_root)
         return status

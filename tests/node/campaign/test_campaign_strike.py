@@ -49,18 +49,22 @@ class World:
         for index, height in enumerate(heights):
             sight = self.watcher.sights[index]
             sight.height, sight.seen_at = height, time.monotonic()
+        if max(heights) > self.watcher.top:
+            self.watcher.rises.append(time.monotonic())
         self.watcher.top = max(heights)
 
     def codes(self) -> list[str]:
         return [finding.code for finding in self.findings.found]
 
 
-async def recovery(world: World, heights: list[int]) -> float | None:
-    """Wait for a recovery while the watcher sees these heights."""
+async def recovery(world: World, heights: list[int], *, grows: bool = True) -> float | None:
+    """Wait for a recovery while the watcher sees these heights, and a block more with each look."""
     waiting = asyncio.ensure_future(world.striker.recovered("test"))
+    blocks = 0
     while not waiting.done():
         await asyncio.sleep(0.01)
-        world.see(heights)
+        world.see([height + blocks for height in heights])
+        blocks += grows
     return waiting.result()
 
 
@@ -70,13 +74,17 @@ async def test_recovered_is_who_is_close_to_the_highest_and_rises() -> None:
     assert world.codes() == []
 
 
-@pytest.mark.parametrize("heights", [[20, 20, 20, 19 - BEHIND_MAX], [10, 10, 10, 10]])
+@pytest.mark.parametrize(
+    ("heights", "grows"),
+    [([20, 20, 20, 19 - BEHIND_MAX], True), ([10] * 4, False), ([11] * 4, False)],
+)
 async def test_who_stays_behind_or_stands_has_not_recovered(
-    heights: list[int], monkeypatch: pytest.MonkeyPatch
+    heights: list[int], grows: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A chain that stands at 11 has not grown, though 10 was all that was seen of it before."""
     monkeypatch.setattr(strike, "GIVE_UP_SECONDS", 0.5)
     world = World()
-    assert await recovery(world, heights) is None
+    assert await recovery(world, heights, grows=grows) is None
     assert world.codes() == ["campaign.not_recovered"]
 
 
@@ -94,23 +102,52 @@ async def test_nobody_waits_for_a_node_that_has_ended_by_itself() -> None:
     assert time.monotonic() - began < 5.0
 
 
-@pytest.mark.parametrize(("nodes", "stalls"), [((1,), True), ((0, 1), False)])
+@pytest.mark.parametrize(
+    ("nodes", "rises", "stalls"),
+    [((1,), 0, True), ((1,), 1, True), ((1,), 99, False), ((0, 1), 0, False)],
+)
 async def test_a_chain_stands_only_while_a_quorum_is_away(
-    nodes: tuple[int, ...], stalls: bool, monkeypatch: pytest.MonkeyPatch
+    nodes: tuple[int, ...], rises: int, stalls: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A last block that was under way when a failure began does not hide that no more came."""
+
     async def nobody_is_jailed(*_: object) -> None:
         return None
 
-    monkeypatch.setattr(strike, "STALL_SECONDS_MAX", 0.01)
+    monkeypatch.setattr(strike, "STALL_SECONDS_MAX", 0.5)
     monkeypatch.setattr(strike, "release", nobody_is_jailed)
     world = World()
-    blow = Blow(Kind.RESTART, nodes, 0.02, 0.0)
+    blow = Blow(Kind.RESTART, nodes, 0.8, 0.0)
     waiting = asyncio.ensure_future(world.striker.strike(blow))
-    await asyncio.sleep(0.05)
+    height, struck = 10, time.monotonic()
     while not waiting.done():
-        world.see([20] * 4)
         await asyncio.sleep(0.01)
+        is_over = time.monotonic() > struck + 0.85
+        if is_over or height < 10 + rises:
+            height += 1
+        world.see([height] * 4)
     assert waiting.result()
     assert world.codes() == ["campaign.stalled"] * stalls
     assert [one.kind for one in world.striker.strikes] == ["restart"]
     assert world.striker.is_quiet
+
+
+async def test_a_watcher_notes_when_the_highest_height_rises() -> None:
+    world = World()
+    watcher = Watcher(world.members, world.findings)
+    began = time.monotonic()
+    for index, height in ((0, 1), (1, 1), (2, 3), (0, 2)):
+        status = SimpleNamespace(
+            finalized_height=height, peers=3, block_id=bytes(32), state_root=bytes(32)
+        )
+        world.members[index].client = SimpleNamespace(status=lambda told=status: told_later(told))
+        world.members[index].identity = None
+        await watcher.look(world.members[index])
+    assert watcher.top == 3 and len(watcher.rises) == 2
+    watcher.rises = [began - 1.0, began + 1.0, began + 4.0, began + 9.0]
+    assert watcher.stood_seconds(began, began + 5.0) == pytest.approx(3.0)
+    assert watcher.stood_seconds(began + 4.5, began + 8.5) == pytest.approx(4.0)
+
+
+async def told_later(status: Any) -> Any:
+    return status
