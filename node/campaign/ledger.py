@@ -86,15 +86,19 @@ class Ledger:
                 "or with another outcome.",
             )
 
+    def must_live(self, sent: Sent) -> bool:
+        """Tell whether more than a minority had it, and never all of them were killed since."""
+        return sent.blackouts == self.blackouts and len(sent.known) >= self._spread_min
+
     def unknown_to_all(self, sent: Sent) -> None:
         """Take in that no node has a transaction any more: more than a minority once had it."""
-        if self._must_live(sent):
+        if self.must_live(sent):
             self._lost(sent, "is known to no node any more")
 
     def end(self) -> None:
         """Find wrong what should have become final and did not."""
         for sent in self.waiting.values():
-            if self._must_live(sent):
+            if self.must_live(sent):
                 self._lost(sent, "never became final")
 
     def not_final_at(self, sent: Sent, node: int) -> None:
@@ -106,9 +110,6 @@ class Ledger:
             f"Transaction {sent.tx_id.hex()[:16]} was said to be final at height "
             f"{sent.place.height}; node {node} does not have it.",
         )
-
-    def _must_live(self, sent: Sent) -> bool:
-        return sent.blackouts == self.blackouts and len(sent.known) >= self._spread_min
 
     def _lost(self, sent: Sent, how: str) -> None:
         self._findings.add(

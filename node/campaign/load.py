@@ -16,7 +16,10 @@ PAYERS = 8
 FUNDS_GRAINS = 10**15
 ASK_SECONDS = 0.2
 SEND_AGAIN_SECONDS = 8.0
-"""A client that heard nothing for so long hands the same bytes in again, elsewhere."""
+"""A client that heard nothing for so long hands the same bytes in again, elsewhere.
+
+Not so what the network must keep by itself: handing that in again would hide that it was lost.
+"""
 
 PENDING = ("mempool.already_pending",)
 GRAINS_AT_ONCE = 7
@@ -100,17 +103,18 @@ class Load:
         ]
         if not late:
             return
+        for sent in late:
+            sent.sent_again_at = now
         if all(member.is_up for member in self._members):
             for sent in await self._unknown_to_all(late):
                 self._ledger.unknown_to_all(sent)
         member = self._any_up()
-        if member is None:
+        again = [sent for sent in late if sent.place is None and not self._ledger.must_live(sent)]
+        if member is None or not again:
             return
-        for sent in late:
-            sent.sent_again_at = now
-        self._ledger.sent_again += len(late)
+        self._ledger.sent_again += len(again)
         try:
-            answers = await member.client.submit_many([sent.wire for sent in late])
+            answers = await member.client.submit_many([sent.wire for sent in again])
         except ClientError:
             return  # the next time through another node
         for answer in answers:

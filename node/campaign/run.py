@@ -21,6 +21,7 @@ from node.campaign.pace import Probe, hold_pace, intervals_ms, spread_of
 from node.campaign.plan import NEEDS_LINKS, Blow, Kind, blows, minority_of
 from node.campaign.report import Join, Machine, NodeFigures, Report, Wishes
 from node.campaign.strike import Striker
+from node.campaign.substance import find_emptiness
 from node.campaign.watcher import Watcher
 from node.client import Account, ClientError
 
@@ -95,6 +96,7 @@ class Campaign:
                 self._busy_height = self._watcher.top
                 await self._settle()
                 asking.cancel()
+                await self._stay()
                 joined = await self._join()
                 watching.cancel()
         except ExceptionGroup as found:  # who reads it wants the one cause, not a group of one
@@ -136,11 +138,23 @@ class Campaign:
                 break
         self._ledger.end()
 
+    async def _stay(self) -> None:
+        """Find wrong a network that held through all failures, and is not there in the end."""
+        if self._striker.is_quiet:
+            self._striker.is_quiet = await self._striker.recovered("end of the load") is not None
+
     async def _join(self) -> list[Join]:
         height = self._wishes.join_height
-        if height is None:
+        if height is None or not self._striker.is_quiet:
+            return []  # who comes late to a network that has failed says nothing of either
+        if not await self._watcher.reach(height):
+            self._findings.add(
+                "campaign.stalled",
+                "join",
+                f"The chain stands at height {self._watcher.top}; late nodes were to join at "
+                f"{height}.",
+            )
             return []
-        await self._watcher.reach(height)
         self._say(f"{self._findings.now():6.1f} s  late nodes join at height {height}")
         transactions = len(self._ledger.acknowledged)
         return await join_late(self._network, self._watcher, self._findings, transactions)
@@ -161,6 +175,8 @@ class Campaign:
         for member in members:
             find_evidence(member, findings)
         warnings = read_logs(members, findings)
+        strikes = self._striker.strikes
+        find_emptiness(findings, kinds_of(self._wishes), strikes, self._ledger)
         return self._report(seconds, compared, warnings, joined)
 
     async def _compare(self, member: Member) -> int:

@@ -18,6 +18,8 @@ from state.errors import NotFound
 LOOK_SECONDS = 0.25
 HEADERS_AT_ONCE = 128
 FRESH_SECONDS = 1.5
+STAND_SECONDS_MAX = 60.0
+"""So long a block may take until nobody waits for the next one."""
 
 
 @dataclass(slots=True)
@@ -52,11 +54,15 @@ class Watcher:
         """Follow all nodes until cancelled."""
         await asyncio.gather(*[self._follow(member) for member in self._members], self._feel_lag())
 
-    async def reach(self, height: int) -> None:
-        """Wait until some node has a block of this height final."""
+    async def reach(self, height: int) -> bool:
+        """Wait until some node has a block of this height final; False when the chain stands."""
         while self.top < height:
             self._risen.clear()
-            await self._risen.wait()
+            try:
+                await asyncio.wait_for(self._risen.wait(), STAND_SECONDS_MAX)
+            except TimeoutError:
+                return False
+        return True
 
     def stood_seconds(self, since: float, until: float) -> float:
         """Return the longest that the highest height stood still between two moments."""

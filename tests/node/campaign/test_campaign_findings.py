@@ -5,11 +5,14 @@ from typing import Any, ClassVar
 
 import pytest
 
+from node.campaign import load, watcher
 from node.campaign.chain_record import ChainRecord
 from node.campaign.findings import FINDINGS_MAX, Findings
 from node.campaign.ledger import Ledger
 from node.campaign.load import hold_to_promises
 from node.campaign.pace import SAMPLES_MIN, hold_pace, intervals_ms, spread_of
+from node.campaign.plan import Kind
+from node.campaign.substance import find_emptiness
 from node.campaign.watcher import Watcher
 from node.client import Refused
 from node.rpc.backend import Stage, TxStatus
@@ -95,22 +98,23 @@ async def test_a_node_is_held_to_every_header_from_its_lowest_height_on(
     findings = Findings()
     client = Holed(dict.fromkeys([*range(1, 51), 100], NotFound.code))
     member: Any = SimpleNamespace(index=0, client=client)
-    watcher = Watcher([member], findings)
-    watcher.chain.forget(0)  # so it may begin with a snapshot
-    watcher.chain.head(0, 300, IDS[1], IDS[5])
-    while watcher.chain.next_of(0) <= 300:
-        await watcher.read_headers(member, 300)
-    assert len(watcher.chain) == 300 - 51
-    watcher.chain.begins_at(0, lowest)
+    watching = Watcher([member], findings)
+    chain = watching.chain
+    chain.forget(0)  # so it may begin with a snapshot
+    chain.head(0, 300, IDS[1], IDS[5])
+    while chain.next_of(0) <= 300:
+        await watching.read_headers(member, 300)
+    assert len(chain) == 300 - 51
+    chain.begins_at(0, lowest)
     assert codes(findings) == ["campaign.hole"] * found
 
 
 async def test_who_answers_with_an_error_has_not_told_its_header() -> None:
     member: Any = SimpleNamespace(index=0, client=Holed({3: "rpc.internal_error"}))
-    watcher = Watcher([member], Findings())
+    watching = Watcher([member], Findings())
     with pytest.raises(Refused):
-        await watcher.read_headers(member, 5)
-    assert watcher.chain.next_of(0) == 3
+        await watching.read_headers(member, 5)
+    assert watching.chain.next_of(0) == 3
 
 
 async def test_what_lies_below_a_snapshot_is_not_asked_for_and_all_else_is() -> None:
@@ -170,6 +174,78 @@ def test_only_what_more_than_a_minority_knew_must_live(
     assert codes(findings) == ["campaign.spread_lost"] * is_lost
     ledger.end()  # of one transaction it is said once
     assert codes(findings) == ["campaign.spread_lost"] * is_lost
+
+
+class Mempool:
+    """A client to a node that has some transactions pending, and takes in what it is given."""
+
+    def __init__(self, pending: set[bytes]) -> None:
+        self.pending = pending
+        self.given: list[bytes] = []
+
+    async def query_many(self, calls: Any) -> list[Any]:
+        found = []
+        for _, given in calls:
+            tx_id = given["tx_id"]
+            is_here = tx_id in self.pending
+            found.append(TxStatus(tx_id, Stage.PENDING) if is_here else Refused({"message": "No."}))
+        return found
+
+    async def submit_many(self, wires: list[bytes]) -> list[bytes]:
+        self.given += wires
+        return wires
+
+
+@pytest.mark.parametrize("is_up", [True, False])
+async def test_what_the_network_must_keep_is_not_handed_in_again(is_up: bool) -> None:
+    """Whether one node is away meanwhile or not: else a loss would be mended before it is seen."""
+    findings = Findings()
+    ledger = Ledger(findings, 2)
+    nodes = [Mempool(set()), Mempool({IDS[1]}), Mempool({IDS[1]})]
+    members: Any = [
+        SimpleNamespace(index=index, client=client, is_up=is_up or index > 0)
+        for index, client in enumerate(nodes)
+    ]
+    for number, known in ((1, {0}), (2, {0, 1})):
+        sent = ledger.admitted(IDS[number], bytes([number]), 0)
+        sent.known |= known
+        sent.sent_again_at -= 2 * load.SEND_AGAIN_SECONDS
+    late = load.Load(members, ledger, 1, 20.0)
+    if is_up:  # so it hears that two nodes have the first, and none the second
+        ledger.admitted(IDS[3], b"\x03", 0).sent_again_at -= 2 * load.SEND_AGAIN_SECONDS
+    await late._send_late_again()
+    given = [wire for client in nodes for wire in client.given]
+    assert given == [b"\x03" if is_up else b"\x01"]
+    assert ledger.sent_again == 1
+    assert codes(findings) == ["campaign.spread_lost"] * is_up
+    ledger.end()
+    assert {finding.code for finding in findings.found} == {"campaign.spread_lost"}
+
+
+def test_a_campaign_in_which_nothing_happened_is_no_pass() -> None:
+    findings = Findings()
+    ledger = Ledger(findings, 2)
+    ledger.refuse("mempool.full")
+    struck: Any = [SimpleNamespace(kind="kill")]
+    find_emptiness(findings, [Kind.KILL], [], ledger)
+    assert codes(findings) == ["campaign.nothing_done", "campaign.nothing_final"]
+    assert "mempool.full 1 times" in findings.found[1].sentence
+    ledger.admitted(IDS[1], b"wire", 0)
+    ledger.told(0, final(IDS[1]))
+    quiet = Findings()
+    find_emptiness(quiet, [], [], ledger)
+    find_emptiness(quiet, [Kind.KILL], struck, ledger)
+    assert codes(quiet) == []
+
+
+async def test_nobody_waits_for_a_height_while_the_chain_stands(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watcher, "STAND_SECONDS_MAX", 0.05)
+    watching = Watcher([], Findings())
+    watching.top = 7
+    assert await watching.reach(7)
+    assert not await watching.reach(8)
 
 
 def test_what_is_still_waiting_in_the_end_is_found() -> None:
