@@ -87,6 +87,8 @@ class Probe:
                 self.finality_ms.append((time.monotonic() - began) * 1_000)
                 self.ledger.told(member.index, status)
                 return
+        if self.is_quiet():  # at least so long: left out, it would make the network look faster
+            self.finality_ms.append(FINAL_SECONDS_MAX * 1_000)
 
 
 def intervals_ms(times_ms: Mapping[int, int], height_last: int) -> list[float]:
@@ -101,14 +103,21 @@ def intervals_ms(times_ms: Mapping[int, int], height_last: int) -> list[float]:
 def hold_pace(
     findings: Findings, delay_ms: int, block_time_ms: int, interval: Spread, finality: Spread
 ) -> None:
-    """Find wrong a network that is slower than its links explain."""
+    """Find wrong a network that is slower than its links explain, or too slow to be measured."""
     bounds = (
         ("block interval", interval, INTERVAL_DELAYS_MAX),
         ("finality", finality, FINALITY_DELAYS_MAX),
     )
     for name, spread, delays in bounds:
         bound = block_time_ms + delays * delay_ms + COMPUTING_MS_MAX
-        if spread.samples >= SAMPLES_MIN and spread.p50 > bound:
+        if spread.samples < SAMPLES_MIN:
+            findings.add(
+                "campaign.not_measured",
+                name,
+                f"The {name} was measured {spread.samples} times, and {SAMPLES_MIN} tell something "
+                "about it; give the campaign more --seconds.",
+            )
+        elif spread.p50 > bound:
             findings.add(
                 "campaign.slow",
                 name,

@@ -1,20 +1,23 @@
 """Each promise of a campaign is found broken when it is, and only then."""
 
+import asyncio
+import random
+import time
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
 
-from node.campaign import load, watcher
+from node.campaign import load, pace, watcher
 from node.campaign.chain_record import ChainRecord
 from node.campaign.findings import FINDINGS_MAX, Findings
 from node.campaign.ledger import Ledger
 from node.campaign.load import hold_to_promises
-from node.campaign.pace import SAMPLES_MIN, hold_pace, intervals_ms, spread_of
+from node.campaign.pace import SAMPLES_MIN, Probe, hold_pace, intervals_ms, spread_of
 from node.campaign.plan import Kind
 from node.campaign.substance import find_emptiness
 from node.campaign.watcher import Watcher
-from node.client import Refused
+from node.client import Account, Refused
 from node.rpc.backend import Stage, TxStatus
 from node.rpc.methods import HeaderView
 from state.block import Outcome, Status
@@ -269,10 +272,50 @@ def test_a_slow_pace_is_found_and_a_good_one_is_not() -> None:
     findings = Findings()
     good, slow = spread_of([500.0] * SAMPLES_MIN), spread_of([5_000.0] * SAMPLES_MIN)
     hold_pace(findings, 50, 200, good, good)
-    hold_pace(findings, 50, 200, good, spread_of([5_000.0]))  # too few to say
     assert codes(findings) == []
     hold_pace(findings, 50, 200, slow, slow)
     assert codes(findings) == ["campaign.slow"] * 2
+
+
+def test_a_pace_that_was_hardly_measured_is_not_kept() -> None:
+    findings = Findings()
+    good = spread_of([500.0] * SAMPLES_MIN)
+    hold_pace(findings, 50, 200, good, spread_of([400.0] * (SAMPLES_MIN - 1)))
+    assert codes(findings) == ["campaign.not_measured"]
+    hold_pace(findings, 50, 200, spread_of([]), good)
+    assert codes(findings) == ["campaign.not_measured"] * 2
+
+
+@pytest.mark.parametrize("stays_quiet", [True, False])
+async def test_a_transfer_that_is_not_final_in_time_counts_as_slow(
+    stays_quiet: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "PROBE_SECONDS", 0.01)
+    monkeypatch.setattr(pace, "FINAL_SECONDS_MAX", 0.1)
+
+    class Client:
+        async def build(self, *_: object) -> Any:
+            return SimpleNamespace(tx_id=IDS[1], wire=b"wire")
+
+        async def submit(self, _: bytes) -> None: ...
+
+        async def transaction_status(self, tx_id: bytes) -> TxStatus:
+            return TxStatus(tx_id, Stage.PENDING)
+
+    began = time.monotonic()
+    member: Any = SimpleNamespace(index=0, client=Client())
+    probe = Probe(
+        [member],
+        Ledger(Findings(), 2),
+        Account.from_seed(IDS[1]),
+        random.Random(1),
+        lambda: stays_quiet or time.monotonic() < began + 0.05,
+    )
+    task = asyncio.create_task(probe.run())
+    await asyncio.sleep(0.5)
+    task.cancel()
+    assert bool(probe.finality_ms) == stays_quiet
+    assert set(probe.finality_ms) <= {100.0}
 
 
 def test_intervals_are_between_neighbours_after_the_first_block() -> None:
