@@ -35,6 +35,7 @@ class Fabric:
         self.conditions = Conditions()
         self.carried = 0
         self.lost = 0
+        self.lost_by_cuts = 0
         self._prefix = prefix
         self._count = count
         self._chance = chance
@@ -68,6 +69,7 @@ class Fabric:
             _, _, source, to, packet = heapq.heappop(self._queue)
             if (source, to) in self._cut:
                 self.lost += 1
+                self.lost_by_cuts += 1
             else:
                 self.carried += 1
                 yield to, packet

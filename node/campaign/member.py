@@ -20,6 +20,12 @@ from state.types import Hash
 
 STOP_SECONDS_MAX = 20.0
 ANSWER_SECONDS_MAX = 5.0
+SNAPSHOT_EVERY_BLOCKS = 100
+"""So whoever loses its disk in a campaign of minutes finds one with its peers."""
+
+SNAPSHOT_SURE_HEIGHT = 2 * SNAPSHOT_EVERY_BLOCKS
+"""From here on every node has made a snapshot, and whoever has nothing must begin with one."""
+
 KEPT = frozenset({"keys", "genesis.toml", "config.toml", "passphrase", LOG_FILE})
 """What a node that lost its disk gets back from its operator; the log is ours."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from node.campaign.findings import Findings
 from node.campaign.load import FUNDS_GRAINS, payers_of
-from node.campaign.member import Member, seat_in_space
+from node.campaign.member import SNAPSHOT_EVERY_BLOCKS, Member, seat_in_space
 from node.campaign.report import Wishes
 from node.campaign.spaces import Space, make_spaces
 from node.campaign.switch import Switch, start_switch
@@ -18,8 +18,6 @@ from node.home import HomeWishes, create_homes
 from state.genesis import Allocation
 from state.types import Hash
 
-SNAPSHOT_EVERY_BLOCKS = 100
-"""So whoever loses its disk in a campaign of minutes finds one with its peers."""
 PROBE_SEED = b"campaign probe".ljust(32, b".")
 
 

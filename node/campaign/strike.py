@@ -9,9 +9,9 @@ import msgspec
 
 from node.campaign.findings import Findings
 from node.campaign.ledger import Ledger
-from node.campaign.member import Member
+from node.campaign.member import SNAPSHOT_SURE_HEIGHT, Member
 from node.campaign.plan import Blow, Kind, minority_of
-from node.campaign.switch import Switch
+from node.campaign.switch import Carried, Switch
 from node.campaign.watcher import FRESH_SECONDS, Watcher
 from node.client import ClientError
 from node.devnet.release import release
@@ -75,6 +75,7 @@ class Striker:
         self._findings = findings
         self._switch = switch
         self._recovery_seconds_max = recovery_seconds_max
+        self._lost_by_cuts = 0
 
     async def strike(self, blow: Blow) -> bool:
         """Carry one failure out and wait for recovery; tell whether that came."""
@@ -92,6 +93,7 @@ class Striker:
         voted = None
         if recovered is not None:
             await self._release(blow)
+            await self._find_blocks_fetched(blow, height)
             voted = await self._vote_again(blow)
         self.strikes.append(
             Strike(
@@ -178,7 +180,7 @@ class Striker:
                 await asyncio.gather(*[member.stop() for member in met])
             case Kind.CUT | Kind.ONEWAY | Kind.SPLIT:
                 assert self._switch is not None, "planned only where nodes have namespaces"
-                await self._switch.cut(blow.pairs)
+                self._lost_by_cuts = (await self._switch.cut(blow.pairs)).lost_by_cuts
 
     async def _end(self, blow: Blow) -> None:
         met = [self._members[index] for index in blow.nodes]
@@ -188,10 +190,19 @@ class Striker:
                     member.resume()
             case Kind.CUT | Kind.ONEWAY | Kind.SPLIT:
                 assert self._switch is not None, "planned only where nodes have namespaces"
-                await self._switch.cut(())
+                self._find_no_cut(blow, await self._switch.cut(()))
             case Kind.BLACKOUT | Kind.KILL | Kind.WIPE | Kind.RESTART:
                 for member in met:
                     await member.start()
+
+    def _find_no_cut(self, blow: Blow, carried: Carried) -> None:
+        """Find wrong a cut that held nothing back: what the nodes bore then was no failure."""
+        if carried.lost_by_cuts == self._lost_by_cuts:
+            self._findings.add(
+                "campaign.not_cut",
+                f"{self._findings.now()}",
+                f"No packet was held back by {blow.kind.value} of {_listed(blow.nodes)}.",
+            )
 
     async def _release(self, blow: Blow) -> None:
         """Let those out of jail who came there for having been away."""
@@ -208,6 +219,25 @@ class Striker:
                     "campaign.not_released",
                     f"{index}:{self._findings.now()}",
                     f"Validator {index} was jailed while it was away, and is not let out: {why}",
+                )
+
+    async def _find_blocks_fetched(self, blow: Blow, height: int) -> None:
+        """Find wrong that who lost its disk got all blocks again, though others had a snapshot."""
+        if blow.kind is not Kind.WIPE or height < SNAPSHOT_SURE_HEIGHT:
+            return
+        for index in blow.nodes:
+            try:
+                status = await self._members[index].client.status()
+            except ClientError as error:
+                sentence = f"Node {index} does not tell how it began: {error.sentence}"
+                self._findings.add("campaign.silent", f"{self._findings.now()}", sentence)
+                continue
+            if status.lowest_height == 1:
+                self._findings.add(
+                    "campaign.no_snapshot",
+                    f"{index}:{self._findings.now()}",
+                    f"Node {index} lost its disk at height {height} and fetched every block, "
+                    "though its peers had snapshots.",
                 )
 
     async def _vote_again(self, blow: Blow) -> float | None:

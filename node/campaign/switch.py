@@ -35,6 +35,7 @@ class Carried(msgspec.Struct, frozen=True):
 
     carried: int
     lost: int
+    lost_by_cuts: int
 
 
 class Switch:
@@ -63,9 +64,9 @@ class Switch:
             self.conditions = conditions
         return answer
 
-    async def cut(self, pairs: Sequence[tuple[int, int]]) -> None:
+    async def cut(self, pairs: Sequence[tuple[int, int]]) -> Carried:
         """Let nothing pass between these, from the first to the second of each."""
-        await self.set(msgspec.structs.replace(self.conditions, cut=tuple(pairs)))
+        return await self.set(msgspec.structs.replace(self.conditions, cut=tuple(pairs)))
 
     async def stop(self) -> None:
         """End the process."""
@@ -133,7 +134,7 @@ def _give(fabric: Fabric, device: int, packet: bytes) -> None:
 
 def _set(fabric: Fabric, line: bytes) -> None:
     fabric.set(msgspec.json.decode(line, type=Conditions))
-    answer = Carried(fabric.carried, fabric.lost)
+    answer = Carried(fabric.carried, fabric.lost, fabric.lost_by_cuts)
     sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
     sys.stdout.buffer.flush()
 

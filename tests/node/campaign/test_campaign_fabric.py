@@ -48,7 +48,7 @@ def test_a_cut_is_one_way_and_meets_what_is_under_way() -> None:
     net.set(Conditions(delay_ms=10))
     net.take(0, packet(1), 2.0)
     assert [to for to, _ in net.arrivals(3.0)] == [1]
-    assert net.lost == 1
+    assert (net.lost, net.lost_by_cuts) == (1, 1)
 
 
 def test_losses_are_as_many_as_asked_for_and_replay() -> None:
@@ -66,5 +66,5 @@ def test_a_full_link_loses_what_comes() -> None:
     net = network(Conditions(delay_ms=1))
     for _ in range(fabric.QUEUE_MAX + 5):
         net.take(0, packet(1), 0.0)
-    assert net.lost == 5
+    assert (net.lost, net.lost_by_cuts) == (5, 0)
     assert sum(1 for _ in net.arrivals(1.0)) == fabric.QUEUE_MAX

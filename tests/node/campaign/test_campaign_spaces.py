@@ -99,7 +99,7 @@ async def test_what_a_namespace_sends_waits_and_is_cut(tmp_path: Path) -> None:
         assert not await said_again(line, b"lost?", 0.5)
         await switch.cut([])
         assert await asyncio.wait_for(line[0].readexactly(5), 10.0) == b"lost?", "TCP says it again"
-        assert (await switch.set(Conditions())).lost > 0
+        assert (await switch.set(Conditions())).lost_by_cuts > 0
         line[1].close()
 
 

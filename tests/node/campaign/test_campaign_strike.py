@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,8 +12,10 @@ import pytest
 from node.campaign import strike
 from node.campaign.findings import Findings
 from node.campaign.ledger import Ledger
+from node.campaign.member import SNAPSHOT_SURE_HEIGHT
 from node.campaign.plan import Blow, Kind
 from node.campaign.strike import BEHIND_MAX, Striker
+from node.campaign.switch import Carried
 from node.campaign.watcher import Watcher
 
 
@@ -28,8 +31,29 @@ class Still:
     async def stop(self) -> None:
         """End, and be startable again at once."""
 
+    async def kill(self) -> None:
+        """End as well."""
+
+    def wipe(self) -> None:
+        """Lose nothing, for there is nothing."""
+
     async def start(self) -> None:
         """Start."""
+
+
+class Cutting:
+    """A switch that holds some packets back while a cut lasts."""
+
+    def __init__(self) -> None:
+        self.held_back_each = 3
+        self._carried = Carried(0, 0, 0)
+
+    async def cut(self, pairs: Sequence[tuple[int, int]]) -> Carried:
+        """Cut, or heal."""
+        if not pairs:
+            total = self._carried.lost_by_cuts + self.held_back_each
+            self._carried = Carried(10, total, total)
+        return self._carried
 
 
 class World:
@@ -40,8 +64,9 @@ class World:
         self.members: list[Any] = [Still(index) for index in range(4)]
         self.watcher = Watcher(self.members, self.findings)
         ledger = Ledger(self.findings, 2)
+        self.switch: Any = Cutting()
         self.striker = Striker(
-            self.members, self.watcher, ledger, self.findings, None, recovery_seconds_max
+            self.members, self.watcher, ledger, self.findings, self.switch, recovery_seconds_max
         )
         self.see([10, 10, 10, 10])
 
@@ -130,6 +155,59 @@ async def test_a_chain_stands_only_while_a_quorum_is_away(
     assert world.codes() == ["campaign.stalled"] * stalls
     assert [one.kind for one in world.striker.strikes] == ["restart"]
     assert world.striker.is_quiet
+
+
+async def struck(world: World, blow: Blow) -> None:
+    """Carry out a failure over a chain that goes on."""
+    waiting = asyncio.ensure_future(world.striker.strike(blow))
+    height = world.watcher.top
+    while not waiting.done():
+        await asyncio.sleep(0.01)
+        height += 1
+        world.see([height] * 4)
+    assert waiting.result()
+
+
+@pytest.mark.parametrize("held_back", [0, 3])
+async def test_a_cut_that_cuts_nothing_is_found(
+    held_back: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nobody_is_jailed(*_: object) -> None:
+        return None
+
+    monkeypatch.setattr(strike, "release", nobody_is_jailed)
+    world = World()
+    for each in (5, held_back):
+        world.switch.held_back_each = each
+        await struck(world, Blow(Kind.SPLIT, (0, 1), 0.02, 0.0, ((0, 2), (2, 0))))
+    assert world.codes() == ["campaign.not_cut"] * (not held_back)
+
+
+@pytest.mark.parametrize(
+    ("height", "lowest", "found"),
+    [
+        (SNAPSHOT_SURE_HEIGHT, 1, ["campaign.no_snapshot"]),
+        (SNAPSHOT_SURE_HEIGHT, 101, []),
+        (SNAPSHOT_SURE_HEIGHT - 1, 1, []),
+    ],
+)
+async def test_who_lost_its_disk_begins_with_a_snapshot_where_there_is_one(
+    height: int, lowest: int, found: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nobody_is_jailed(*_: object) -> None:
+        return None
+
+    async def votes(*_: object) -> bool:
+        return True
+
+    monkeypatch.setattr(strike, "release", nobody_is_jailed)
+    monkeypatch.setattr(Striker, "_votes", votes)
+    world = World()
+    world.see([height] * 4)
+    status = SimpleNamespace(lowest_height=lowest)
+    world.members[2].client = SimpleNamespace(status=lambda: told_later(status))
+    await struck(world, Blow(Kind.WIPE, (2,), 0.02, 0.0))
+    assert world.codes() == found
 
 
 async def test_a_watcher_notes_when_the_highest_height_rises() -> None:
