@@ -4,9 +4,13 @@ import asyncio
 import time
 from pathlib import Path
 
+from node.campaign.comparison import compare
 from node.campaign.findings import Findings
-from node.campaign.member import Member, seat_in_space
+from node.campaign.ledger import Ledger
+from node.campaign.log_check import read_logs
+from node.campaign.member import SNAPSHOT_SURE_HEIGHT, Member, seat_in_space
 from node.campaign.network import Network
+from node.campaign.offences import find_evidence
 from node.campaign.report import Join
 from node.campaign.strike import BEHIND_MAX
 from node.campaign.watcher import Watcher
@@ -18,21 +22,22 @@ JOIN_SECONDS_MAX = 600.0
 POLL_SECONDS = 0.1
 
 
-PROFILES = ("archive", "full")
+ARCHIVE = "archive"
+PROFILES = (ARCHIVE, "full")
 """One fetches every block; the other takes a snapshot where there is one."""
 
 
 async def join_late(
-    network: Network, watcher: Watcher, findings: Findings, transactions: int
+    network: Network, watcher: Watcher, findings: Findings, ledger: Ledger
 ) -> list[Join]:
-    """Start nodes one after the other and time each until it is with the others.
+    """Start nodes one after the other, time each until it is with the others, and compare it.
 
-    `transactions` is how many the chain holds. Who never is there is found wrong, and left out.
+    Who never is there is found wrong, and left out.
     """
     found = []
     for order, profile in enumerate(PROFILES):
         home = node_home(network.folder, len(network.members) + order)
-        join = await _join(network, watcher, findings, transactions, home, profile)
+        join = await _join(network, watcher, findings, ledger, home, profile)
         if join is not None:
             found.append(join)
     return found
@@ -42,7 +47,7 @@ async def _join(
     network: Network,
     watcher: Watcher,
     findings: Findings,
-    transactions: int,
+    ledger: Ledger,
     home: Path,
     profile: str,
 ) -> Join | None:
@@ -67,12 +72,31 @@ async def _join(
                 f"{seconds:.0f} s.",
             )
             return None
+        find_way(findings, index, profile, height, lowest)
+        if profile != ARCHIVE:
+            watcher.chain.forget(index)  # it has begun with nothing, and may hold less
+        await compare(late, watcher, ledger, findings)
+        await late.stop()
+        find_evidence(late, findings)
+        read_logs([late], findings)
         if lowest > 1:
             return Join("snapshot", height, round(seconds, 2))
+        transactions = len(ledger.acknowledged)
         rates = (round(height / seconds, 1), round(transactions / seconds, 1))
         return Join("blocks", height, round(seconds, 2), *rates)
     finally:
         await late.close()
+
+
+def find_way(findings: Findings, index: int, profile: str, height: int, lowest: int) -> None:
+    """Find wrong that who may take a snapshot fetched every block, though others had one."""
+    if profile != ARCHIVE and lowest == 1 and height >= SNAPSHOT_SURE_HEIGHT:
+        findings.add(
+            "campaign.no_snapshot",
+            f"{index}:{profile}",
+            f"A late node, {profile} by profile, fetched all {height} blocks, though its peers had "
+            "snapshots.",
+        )
 
 
 async def _reached(late: Member, watcher: Watcher, deadline: float) -> tuple[int, int]:

@@ -8,22 +8,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 from node.campaign import report as reports
+from node.campaign.comparison import compare
 from node.campaign.errors import NeverBegan
 from node.campaign.findings import Findings
 from node.campaign.join import join_late
 from node.campaign.ledger import Ledger
-from node.campaign.load import Load, hold_to_promises
+from node.campaign.load import Load
 from node.campaign.log_check import read_logs
 from node.campaign.member import Member
 from node.campaign.network import PROBE_SEED, Network, founded
-from node.campaign.offences import find_evidence, find_offences
+from node.campaign.offences import find_evidence
 from node.campaign.pace import Probe, hold_pace, intervals_ms, spread_of
 from node.campaign.plan import NEEDS_LINKS, Blow, Kind, blows, minority_of
 from node.campaign.report import Join, Machine, NodeFigures, Report, Wishes
 from node.campaign.strike import Striker
 from node.campaign.substance import find_emptiness
 from node.campaign.watcher import Watcher
-from node.client import Account, ClientError
+from node.client import Account
 
 SETTLE_SECONDS_MAX = 30.0
 """So long what was sent last may take to become final."""
@@ -156,8 +157,7 @@ class Campaign:
             )
             return []
         self._say(f"{self._findings.now():6.1f} s  late nodes join at height {height}")
-        transactions = len(self._ledger.acknowledged)
-        return await join_late(self._network, self._watcher, self._findings, transactions)
+        return await join_late(self._network, self._watcher, self._findings, self._ledger)
 
     # --- the verdict -----------------------------------------------------------------------------
 
@@ -166,11 +166,7 @@ class Campaign:
         seconds = findings.now()
         compared = 0
         for member in members:
-            try:
-                compared += await self._compare(member)
-            except ClientError as error:
-                sentence = f"Node {member.index} answers no more: {error.sentence}"
-                findings.add("campaign.silent", str(member.index), sentence)
+            compared += await compare(member, self._watcher, self._ledger, findings)
         await asyncio.gather(*[member.stop() for member in members if member.is_up])
         for member in members:
             find_evidence(member, findings)
@@ -178,18 +174,6 @@ class Campaign:
         strikes = self._striker.strikes
         find_emptiness(findings, kinds_of(self._wishes), strikes, self._ledger)
         return self._report(seconds, compared, warnings, joined)
-
-    async def _compare(self, member: Member) -> int:
-        """Hold a node against all others: each header, and each acknowledged transfer."""
-        chain = self._watcher.chain
-        height = self._watcher.sights[member.index].height
-        while chain.next_of(member.index) <= height:
-            await self._watcher.read_headers(member, height)
-        await find_offences(member, self._findings)
-        status = await member.client.status()
-        chain.head(member.index, status.finalized_height, status.block_id, status.state_root)
-        chain.begins_at(member.index, status.lowest_height)
-        return await hold_to_promises(member, self._ledger, status.lowest_height)
 
     def _report(
         self, seconds: float, compared: int, warnings: dict[str, int], joined: list[Join]
