@@ -11,6 +11,10 @@ files come on top, as many as the system has room for. The first third fills mos
 twentieth is for is the upper levels of the state's tree, which grow with the state. Disk is
 explained when the files of the database are what their parts add up to, and journal, guard and log
 are within bounds of their own: what is left after that would grow for a reason that nobody knows.
+
+All that says something only of processes that work: blocks and transactions go on to the end, no
+process is another than at first, for one that was started again looks flatter than one that lives,
+and all of them answer nearly always.
 """
 
 import argparse
@@ -55,6 +59,12 @@ DATABASE_MEMORY_BYTES_MAX = 40 * 2**20
 JOURNAL_BYTES_MAX = 32 * 2**20
 GUARD_BYTES_MAX = 16 * 2**20
 LOG_BYTES_PER_S_MAX = 200
+STAND_SECONDS_MAX = 30
+"""So long a node may have no new block, or no new transaction."""
+
+ANSWERED_PERCENT_MIN = 90
+"""So many of the looks, at least, found every process."""
+
 SAMPLES_MIN = 9
 TELL_EVERY = 12
 """Samples between two lines of progress."""
@@ -74,6 +84,8 @@ class Footprint:
     """Without the pages of files, which the system takes back when it needs room."""
 
     handles: int
+    pids: tuple[int, ...]
+    """Which process it was, or which they were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +128,7 @@ def take(node: NodeEntry, began: float) -> Sample | None:
         at.rss_bytes,
         at.anonymous_bytes,
         at.handles,
+        at.pids,
         int(told["sahara_height"][""]),
         int(sum(told["sahara_transactions_total"].values())),
         sum(_size(path) for path in (home / "data").iterdir()),
@@ -133,7 +146,7 @@ def footprint(pid: int, began: float) -> Footprint:
     handles = sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
     page_bytes = os.sysconf("SC_PAGE_SIZE")
     rss_bytes, anonymous_bytes = pages * page_bytes, (pages - of_files) * page_bytes
-    return Footprint(time.monotonic() - began, rss_bytes, anonymous_bytes, handles)
+    return Footprint(time.monotonic() - began, rss_bytes, anonymous_bytes, handles, (pid,))
 
 
 def summed(found: Sequence[Footprint]) -> Footprint:
@@ -143,6 +156,7 @@ def summed(found: Sequence[Footprint]) -> Footprint:
         sum(one.rss_bytes for one in found),
         sum(one.anonymous_bytes for one in found),
         sum(one.handles for one in found),
+        tuple([pid for one in found for pid in one.pids]),
     )
 
 
@@ -171,6 +185,22 @@ def growth(samples: Sequence[Footprint], name: str) -> float:
     return slope([(sample.seconds, getattr(sample, name)) for sample in samples])
 
 
+def stood_seconds(samples: Sequence[Sample], name: str) -> float:
+    """Return the longest that a figure did not rise."""
+    since, highest, longest = samples[0].seconds, getattr(samples[0], name), 0.0
+    for sample in samples:
+        if getattr(sample, name) > highest:
+            since, highest = sample.seconds, getattr(sample, name)
+        longest = max(longest, sample.seconds - since)
+    return longest
+
+
+def goes_on(samples: Sequence[Sample], name: str) -> bool:
+    """Tell whether a figure rises all the time."""
+    has_risen = getattr(samples[-1], name) > getattr(samples[0], name)
+    return has_risen and stood_seconds(samples, name) <= STAND_SECONDS_MAX
+
+
 def steady_part(samples: Sequence[F]) -> Sequence[F]:
     """Return the samples that are judged."""
     return samples[len(samples) // WARM_SHARE :]
@@ -191,7 +221,10 @@ def judged_process(samples: Sequence[Footprint]) -> dict[str, Any]:
         "anonymous_mb_per_hour": round(memory * HOUR / MB, 1),
         "handles": steady[-1].handles,
         "handles_per_hour": round(handles * HOUR, 1),
-        "held": {"memory_flat": memory * stretch <= memory_max},
+        "held": {
+            "memory_flat": memory * stretch <= memory_max,
+            "never_restarted": all(one.pids == samples[0].pids for one in samples),
+        },
     }
 
 
@@ -222,6 +255,8 @@ def judged_node(samples: Sequence[Sample]) -> dict[str, Any]:
         "journal_bounded": last.journal_bytes <= JOURNAL_BYTES_MAX,
         "guard_bounded": last.guard_bytes <= GUARD_BYTES_MAX,
         "log_quiet": log_bytes_per_s <= LOG_BYTES_PER_S_MAX,
+        "blocks_go_on": goes_on(steady, "height"),
+        "transactions_go_on": goes_on(steady, "transactions"),
     }
     return {
         **process,
@@ -244,7 +279,7 @@ def judged_node(samples: Sequence[Sample]) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Taken:
     """All samples of a run."""
 
@@ -252,6 +287,8 @@ class Taken:
     traffic: list[Footprint]
     whole: list[Footprint]
     """Sums over all processes, of the moments at which each of them answered."""
+    looks: int
+    """How often they were looked at since all of them had answered once."""
 
 
 def reported(taken: Taken, seconds: float) -> dict[str, Any]:
@@ -264,7 +301,10 @@ def reported(taken: Taken, seconds: float) -> dict[str, Any]:
     if len(taken.traffic) >= SAMPLES_MIN:
         found["traffic"] = judged_process(taken.traffic)
     is_whole = len(found) == len(taken.nodes) + 1 and len(taken.whole) >= SAMPLES_MIN
-    held = {"handles_flat": is_whole and has_flat_handles(taken.whole)}
+    held = {
+        "handles_flat": is_whole and has_flat_handles(taken.whole),
+        "answered": 100 * len(taken.whole) >= ANSWERED_PERCENT_MIN * max(1, taken.looks),
+    }
     verdicts = [holds for one in found.values() for holds in one["held"].values()]
     return {
         "bench": "soak",
@@ -296,7 +336,7 @@ def devnet(folder: Path, given: argparse.Namespace) -> Iterator[subprocess.Popen
 
 def soak(folder: Path, given: argparse.Namespace) -> Taken:
     """Sample all processes as long as asked for."""
-    taken = Taken({index: [] for index in range(given.validators)}, [], [])
+    taken = Taken({index: [] for index in range(given.validators)}, [], [], 0)
     with devnet(folder, given) as process:
         began = time.monotonic()
         while time.monotonic() < began + given.seconds:
@@ -319,6 +359,7 @@ def soak(folder: Path, given: argparse.Namespace) -> Taken:
                 found.append(taken.traffic[-1])
             if len(found) == given.validators + 1:
                 taken.whole.append(summed(found))
+            taken.looks += bool(taken.whole)
             if len(taken.whole) % TELL_EVERY == 1:
                 tell(taken)
     return taken

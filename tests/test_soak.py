@@ -21,6 +21,7 @@ NODE = Sample(
     130 * 10**6,
     100 * 10**6,
     30,
+    (101,),
     0,
     0,
     10**7,
@@ -30,7 +31,7 @@ NODE = Sample(
     5 * 10**6,
     {"state": 9 * 10**6},
 )
-PROCESS = Footprint(0.0, 60 * 10**6, 50 * 10**6, 12)
+PROCESS = Footprint(0.0, 60 * 10**6, 50 * 10**6, 12, (100,))
 
 
 def run_of(
@@ -41,6 +42,9 @@ def run_of(
     unexplained: int = 0,
     log: int = 0,
     cached: int = 0,
+    last_block_at: int = 600,
+    last_transaction_at: int = 600,
+    dies_at: int = 600,
 ) -> list[Sample]:
     """A run of ten minutes, ten transactions and a kilobyte of state each a second."""
     return [
@@ -52,8 +56,9 @@ def run_of(
             anonymous_bytes=NODE.anonymous_bytes
             + int((mb_per_s * second + min(second, 120) / 4) * MB),
             handles=NODE.handles + int(handles_per_s * second) + second // 5 % 2,
-            height=5 * second,
-            transactions=10 * second,
+            pids=(101 + (second >= dies_at),),
+            height=5 * min(second, last_block_at),
+            transactions=10 * min(second, last_transaction_at),
             data_bytes=NODE.data_bytes + 10_000 * second + unexplained,
             log_bytes=NODE.log_bytes + log * second,
             database_memory_bytes=NODE.database_memory_bytes + cached * second,
@@ -66,9 +71,8 @@ def run_of(
 def taken(**more: Any) -> Taken:
     nodes = {0: run_of(), 1: run_of(**more)}
     traffic = [replace(PROCESS, seconds=float(second)) for second in range(0, 600, 5)]
-    return Taken(
-        nodes, traffic, [soak.summed(found) for found in zip(*nodes.values(), traffic, strict=True)]
-    )
+    whole = [soak.summed(found) for found in zip(*nodes.values(), traffic, strict=True)]
+    return Taken(nodes, traffic, whole, len(whole))
 
 
 def test_a_steady_run_holds_and_its_disk_is_told_by_transaction() -> None:
@@ -92,6 +96,12 @@ def test_a_steady_run_holds_and_its_disk_is_told_by_transaction() -> None:
         ({"unexplained": 10**8}, "database_explained"),
         ({"log": 1_000}, "log_quiet"),
         ({"cached": 10**5}, "database_memory_bounded"),
+        ({"last_block_at": 0}, "blocks_go_on"),
+        ({"last_block_at": 500}, "blocks_go_on"),
+        ({"last_transaction_at": 0}, "transactions_go_on"),
+        ({"last_transaction_at": 500}, "transactions_go_on"),
+        ({"dies_at": 10}, "never_restarted"),
+        ({"dies_at": 400}, "never_restarted"),
     ],
 )
 def test_what_grows_without_a_reason_is_found(leak: dict[str, Any], broken: str) -> None:
@@ -99,13 +109,13 @@ def test_what_grows_without_a_reason_is_found(leak: dict[str, Any], broken: str)
     held = report["processes"]["node_1"]["held"]
     assert [name for name, holds in held.items() if not holds] == [broken]
     assert all(report["processes"]["node_0"]["held"].values())
-    assert report["held"] == {"handles_flat": True}
+    assert report["held"] == {"handles_flat": True, "answered": True}
     assert not report["bar_met"]
 
 
 def test_handles_are_counted_over_all_processes() -> None:
     leaking = soak.reported(taken(handles_per_s=0.1), 600)
-    assert not leaking["bar_met"] and leaking["held"] == {"handles_flat": False}
+    assert not leaking["bar_met"] and not leaking["held"]["handles_flat"]
     one, other = run_of(), run_of()
     for at, sample in enumerate(one):  # the connections of a client that changes its node
         is_later = at > len(one) // 2
@@ -113,16 +123,35 @@ def test_handles_are_counted_over_all_processes() -> None:
         other[at] = replace(other[at], handles=other[at].handles + 20 * (not is_later))
     traffic = taken().traffic
     whole = [soak.summed(found) for found in zip(one, other, traffic, strict=True)]
-    assert soak.reported(Taken({0: one, 1: other}, traffic, whole), 600)["bar_met"]
+    assert soak.reported(Taken({0: one, 1: other}, traffic, whole, len(whole)), 600)["bar_met"]
 
 
 def test_a_run_without_a_verdict_on_everything_does_not_hold() -> None:
     whole = taken()
-    assert not soak.reported(Taken(whole.nodes, [], whole.whole), 600)["bar_met"]
-    assert not soak.reported(Taken(whole.nodes, whole.traffic, []), 600)["bar_met"]
     short = {0: whole.nodes[0], 1: whole.nodes[1][: soak.SAMPLES_MIN - 1]}
-    assert not soak.reported(Taken(short, whole.traffic, whole.whole), 600)["bar_met"]
-    assert not soak.reported(Taken({0: [], 1: []}, [], []), 600)["bar_met"]
+    for nodes, traffic, sums in (
+        (whole.nodes, [], whole.whole),
+        (whole.nodes, whole.traffic, []),
+        (short, whole.traffic, whole.whole),
+        ({0: [], 1: []}, [], []),
+    ):
+        assert not soak.reported(Taken(nodes, traffic, sums, len(sums)), 600)["bar_met"]
+
+
+@pytest.mark.parametrize(("looks", "holds"), [(120, True), (133, True), (134, False), (900, False)])
+def test_who_answers_now_and_then_only_is_not_judged_by_that(looks: int, holds: bool) -> None:
+    whole = taken()
+    assert len(whole.whole) == 120
+    whole.looks = looks
+    report = soak.reported(whole, 600)
+    assert (report["bar_met"], report["held"]["answered"]) == (holds, holds)
+
+
+def test_a_short_stand_is_no_end() -> None:
+    samples = [replace(NODE, seconds=float(at), height=max(at, 20) // 10) for at in range(50)]
+    assert soak.stood_seconds(samples, "height") == 29.0
+    assert soak.goes_on(samples, "height")
+    assert not soak.goes_on(samples[:20], "height"), "it did not rise at all"
 
 
 def test_samples_come_from_a_devnet_that_runs(tmp_path: Path) -> None:
