@@ -123,6 +123,11 @@ class Finals:
         pairs = zip(self.at, self.seconds, strict=True)
         return [seconds for at, seconds in pairs if start <= at < stop]
 
+    def sent_within(self, start: float, stop: float) -> list[float]:
+        """Return the seconds of those that were sent in a stretch of time."""
+        pairs = zip(self.at, self.seconds, strict=True)
+        return [seconds for at, seconds in pairs if start <= at - seconds < stop]
+
 
 class Load:
     """What is sent to the nodes of one network, and what has become of it."""

@@ -65,7 +65,7 @@ def figures_of(**more: Any) -> dict[str, Any]:
 
 def test_a_network_is_judged_by_the_bars_of_its_mode() -> None:
     given = argparse.Namespace(validators=4, mode="half")
-    half = {"finality_ms_p50": 600, "finality_ms_p99": 1_501}
+    half = {"finality_ms_p50": 600, "finality_ms_p99": 1_501, **half_rates(90.0)}
     met = network.bars(given, figures_of(half_load=half))
     assert met.pop("half_p99") is False
     assert all(met.values())
@@ -73,6 +73,25 @@ def test_a_network_is_judged_by_the_bars_of_its_mode() -> None:
     assert (met["tx_per_s"], met["lost"]) == (False, False)
     given = argparse.Namespace(validators=1, mode="single")
     assert network.bars(given, figures_of(finality_ms_p50=10.1))["finality"] is False
+    assert network.bars(given, figures_of(finality_ms_p50=None))["finality"] is False
+
+
+def half_rates(tx_per_s: float) -> dict[str, float]:
+    return {"asked_per_s": 100.0, "tx_per_s": tx_per_s}
+
+
+def test_a_network_that_does_nothing_meets_no_bar_of_doing_it() -> None:
+    given = argparse.Namespace(validators=7, mode="half")
+    quick = {"finality_ms_p50": 1.0, "finality_ms_p99": 1.0, **half_rates(89.0)}
+    met = network.bars(given, figures_of(tx_per_s=0.0, half_load=quick))
+    assert [name for name, holds in met.items() if not holds] == ["final", "half_rate"]
+
+
+def test_finality_is_of_all_that_were_sent() -> None:
+    finals = load.Finals(at=[1.0, 2.0, 9.0], seconds=[0.5, 0.5, 7.5])
+    assert finals.within(0.0, 3.0) == [0.5, 0.5]
+    assert finals.sent_within(0.0, 3.0) == [0.5, 0.5, 7.5]
+    assert finals.sent_within(1.0, 3.0) == [0.5, 7.5]
 
 
 def test_a_network_is_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -84,6 +103,7 @@ def test_a_network_is_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     figures = asyncio.run(network.run(given, tmp_path))
     assert figures["tx_per_s"] > 0
     assert figures["half_load"]["finality_ms_p50"] > 0
+    assert figures["half_load"]["lost"] == 0
     assert (figures["lost"], figures["refused"]) == (0, {})
     assert figures["cpu_seconds"].keys() == {"node_0", "client"}
     assert figures["cpu_us_per_tx_and_node"] > 0
