@@ -89,7 +89,7 @@ class Striker:
         await self._end(blow)
         ended = self._findings.now()
         after = f"{blow.kind.value} of {_listed(blow.nodes)}"
-        recovered = await self.recovered(after, is_wiped=blow.kind is Kind.WIPE)
+        recovered = await self.recovered(after, blow.nodes if blow.kind is Kind.WIPE else ())
         voted = None
         if recovered is not None:
             await self._release(blow)
@@ -121,20 +121,31 @@ class Striker:
                 f"{_listed(blow.nodes)}, although a quorum was there.",
             )
 
-    async def recovered(self, after: str, *, is_wiped: bool = False) -> float | None:
+    async def recovered(self, after: str, wiped: Sequence[int] = ()) -> float | None:
         """Return how long it took until all nodes are together at a chain that grows.
 
-        What was final before, and is seen only now, is no growth: the chain has to rise once they
-        are together.
+        Those that were wiped may take longer, and nobody else may because of them.
         """
-        began = time.monotonic()
-        together: int | None = None  # the highest height when all were so first
-        bound = self._recovery_seconds_max * (WIPED_TIMES if is_wiped else 1)
+        began, bound = time.monotonic(), self._recovery_seconds_max
+        others = [member.index for member in self._members if member.index not in wiped]
+        passed = await self._together(others, after, began, bound)
+        if passed is None or not wiped:
+            return passed
+        return await self._together([*others, *wiped], after, began, WIPED_TIMES * bound)
+
+    async def _together(
+        self, nodes: Sequence[int], after: str, began: float, bound: float
+    ) -> float | None:
+        """Wait until these are together; what was final before, and is seen only now, is no growth.
+
+        So the chain has to rise once they are.
+        """
+        first: int | None = None  # the highest height when all were together first
         while (passed := time.monotonic() - began) < GIVE_UP_SECONDS:
-            if self._are_together(began):
-                if together is None:
-                    together = self._watcher.top
-                if self._watcher.top > together:
+            if self._are_together(nodes, began):
+                if first is None:
+                    first = self._watcher.top
+                if self._watcher.top > first:
                     if passed > bound:
                         self._late(after, f"took {passed:.1f} s, more than {bound:g} s")
                     return round(passed, 2)
@@ -153,11 +164,11 @@ class Striker:
             f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.",
         )
 
-    def _are_together(self, since: float) -> bool:
-        """Whether each node was seen lately, close to the highest."""
+    def _are_together(self, nodes: Sequence[int], since: float) -> bool:
+        """Whether each of these was seen lately, close to the highest."""
         fresh = max(since, time.monotonic() - FRESH_SECONDS)
         lowest = self._watcher.top - BEHIND_MAX
-        sights = self._watcher.sights.values()
+        sights = [self._watcher.sights[node] for node in nodes]
         return all(sight.seen_at >= fresh and sight.height >= lowest for sight in sights)
 
     async def _begin(self, blow: Blow) -> None:

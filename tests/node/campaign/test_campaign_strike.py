@@ -119,6 +119,27 @@ async def test_late_is_told_from_never() -> None:
     assert world.codes() == ["campaign.not_recovered"]
 
 
+@pytest.mark.parametrize(("behind", "late"), [(2, False), (0, True)])
+async def test_only_who_was_wiped_may_take_longer(
+    behind: int, late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One node stays behind for longer than others may, and not longer than a wiped one may."""
+    world = World(recovery_seconds_max=1.0)
+    monkeypatch.setattr(strike, "WIPED_TIMES", 100)
+    monkeypatch.setattr(strike, "POLL_SECONDS", 0.01)
+    waiting = asyncio.ensure_future(world.striker.recovered("test", [2]))
+    began, height = time.monotonic(), 20
+    while not waiting.done():
+        height += 1
+        heights = [height] * 4
+        if time.monotonic() < began + 1.5:
+            heights[behind] = 5
+        world.see(heights)
+        await asyncio.sleep(0.01)
+    assert (waiting.result() or 0.0) >= 1.5
+    assert world.codes() == ["campaign.not_recovered"] * late
+
+
 async def test_nobody_waits_for_a_node_that_has_ended_by_itself() -> None:
     world = World()
     world.members[2].is_up = False
