@@ -130,13 +130,11 @@ class Member:
 
     def pause(self) -> None:
         """Let it stand still."""
-        self._process_now().send_signal(signal.SIGSTOP)
-        self.phase = Phase.PAUSED
+        self._send(signal.SIGSTOP, Phase.PAUSED)
 
     def resume(self) -> None:
         """Let it go on."""
-        self._process_now().send_signal(signal.SIGCONT)
-        self.phase = Phase.UP
+        self._send(signal.SIGCONT, Phase.UP)
 
     def wipe(self) -> None:
         """Take its disk away, but for what an operator keeps elsewhere."""
@@ -148,6 +146,12 @@ class Member:
                 shutil.rmtree(entry)
             else:
                 entry.unlink()
+
+    def _send(self, number: int, phase: Phase) -> None:
+        """Send a signal, but to nobody who has ended by itself: that is found, and stays so."""
+        if self._process_now().returncode is None:
+            self._process_now().send_signal(number)
+            self.phase = phase
 
     def _process_now(self) -> Process:
         assert self._process is not None, "started"
