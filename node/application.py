@@ -152,7 +152,8 @@ class Application:
         self.bodies = Bodies(self.decoder, genesis.params.fees, known)
         self._store = store
         self._base = Base(store)
-        self._invariants_every_blocks = invariants_every_blocks
+        self.invariants_every_blocks = invariants_every_blocks
+        """At multiples of so many heights every invariant is checked, the cheap ones always."""
         self._timed = timed
         self._known_claims = known_claims
         self._candidates: dict[Hash, Candidate] = {}
@@ -269,7 +270,7 @@ class Application:
         if known is not None:
             return known
         below, content, claims = self._checked(header, block_id, body)
-        every = header.height % self._invariants_every_blocks == 0
+        every = header.height % self.invariants_every_blocks == 0
         with self._timed("execute"):
             executed = apply_block(
                 below,

@@ -22,6 +22,9 @@ from state.finality import Finalization, Justify, fits, justify_hash, set_hash, 
 from state.genesis import Genesis
 from state.types import Hash
 
+INVARIANTS_EVERY_BLOCKS = 100
+"""So often, and at the end, all of them are checked: whole tables are read for some."""
+
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
@@ -57,13 +60,15 @@ def replay(
     application = Application(
         ChainStore(scratch, genesis),
         genesis,
-        invariants_every_blocks=1,
+        invariants_every_blocks=INVARIANTS_EVERY_BLOCKS,
         timed=lambda _: nullcontext(),
     )
     judge = _Judge(application)
     first = application.head.header.height
     last = head.header.height if to_height is None else to_height
     for height in range(first, last + 1):
+        if height == last:
+            application.invariants_every_blocks = 1
         if height > first:
             judge.execute(store, height)
         here = application.head

@@ -5,13 +5,16 @@ from contextlib import nullcontext
 
 import pytest
 
+from node import replay as replay_module
 from node.application import Application
 from node.client import Account
 from node.replay import Replayed, replay
 from node.storage.chain_store import ChainStore
 from node.storage.kv import MemoryStore
+from state import execute as execute_module
 from state.block import Body
 from state.codec import encode, replace
+from state.context import BlockContext
 from state.crypto import Tag, sign_hash
 from state.errors import InvalidBlock, NotFound
 from state.finality import (
@@ -99,6 +102,22 @@ def rows() -> MemoryStore:
 
 def replayed(store: ChainStore) -> list[Replayed]:
     return list(replay(store, GENESIS, MemoryStore()))
+
+
+def test_every_invariant_is_checked_now_and_then_and_at_the_end(
+    rows: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With each block a long chain with much state takes for ever."""
+    checked: list[int] = []
+
+    def note(ctx: BlockContext, *, every: bool) -> None:
+        if every and ctx.height:
+            checked.append(ctx.height)
+
+    monkeypatch.setattr(replay_module, "INVARIANTS_EVERY_BLOCKS", 4)
+    monkeypatch.setattr(execute_module, "assert_invariants", note)
+    replayed(ChainStore(rows, GENESIS))
+    assert checked == [4, HEIGHTS]
 
 
 def test_an_honest_chain_gives_its_roots_again(rows: MemoryStore) -> None:
