@@ -56,7 +56,9 @@ def figures_table(report: Report) -> Table:
         ("recovery", spread(report.recovery)),
         (
             "transfers",
-            f"{load.sent} sent, {load.acknowledged} final and compared on every node{below}, "
+            f"{load.sent} sent, {load.sent / max(report.seconds, 1):.0f} of the "
+            f"{report.wishes.rate_per_second:.0f} a second asked for; "
+            f"{load.acknowledged} final and compared on every node{below}, "
             f"{load.sent_again} handed in again, {load.never_final} never promised",
         ),
         ("memory", " ".join(f"{node.rss_mb_max:.0f}" for node in report.nodes) + " MB at most"),
