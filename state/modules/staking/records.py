@@ -128,7 +128,7 @@ class Slash(Struct):
     offence: str
     bps: Bps
     from_height: Height
-    """When the set of the offence's epoch was fixed: stake that left before backed no vote."""
+    """When the set of the oldest proven offence's epoch was fixed: what left before backed none."""
     height: Height
     burned: Amount
     reward: Amount

@@ -1,8 +1,10 @@
 """Slashing: what proof of an offence costs a validator and everybody whose stake stood behind it.
 
 One function judges evidence and one carries the punishment out, whether the proof comes in a
-block's body or in a transaction. A validator is slashed once, for the first offence that is proven;
-it is out for ever, and further proofs are only recorded (consensus 2.10, settled 20).
+block's body or in a transaction. A validator is slashed once, for the first offence that is proven,
+and is out for ever (consensus 2.10, settled 20). Further proofs are recorded; one of an older epoch
+also makes stake pay that had left before the set of the first one's: otherwise an offender could
+save it by being proven, by itself, of a later offence in time.
 """
 
 from collections.abc import Container, Iterable, Sequence
@@ -46,7 +48,11 @@ from state.tables import State
 from state.types import BPS, Address, Hash, Height, PublicKey
 
 OFFENCES_MAX = 16
-"""Offences on record for one validator; further proofs are refused, so that they fill no blocks."""
+"""Offences on record for one validator; further proofs are refused, so that they fill no blocks.
+
+One that reaches back further than all of them is not: there is one such at most for each epoch of
+the evidence window.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,8 @@ def accused_by(state: State, params: StakingParams, height: int, evidence: Evide
     account = accused.member.account
     slash = SLASHES.get(state, account)
     full = slash is not None and slash.offences >= OFFENCES_MAX
+    if slash is not None and fixed_height(subject.epoch, params) < slash.from_height:
+        full = False
     if full or OFFENCES.get(state, (account, subject.epoch, subject.view)) is not None:
         raise EvidenceKnown(
             "An offence of this validator in this view, or enough of its offences, are on record; "
@@ -183,7 +191,10 @@ def take_evidence(ctx: BlockContext) -> None:
 
 
 def punish(ctx: BlockContext, accused: Accused, reporter: Address) -> None:
-    """Record a proven offence and slash the validator, if it is the first one proven of it."""
+    """Record a proven offence; the first slashes the validator, an older one reaches further back.
+
+    What a lower `from_height` adds had left before and has paid nothing yet, so none pays twice.
+    """
     state, account = ctx.state, accused.member.account
     row = Offence(accused.kind, ctx.height, reporter)
     OFFENCES.put(state, (account, accused.epoch, accused.view), row)
@@ -191,7 +202,9 @@ def punish(ctx: BlockContext, accused: Accused, reporter: Address) -> None:
     if slash is None:
         _slash(ctx, accused, reporter)
     else:
-        SLASHES.put(state, account, replace(slash, offences=slash.offences + 1))
+        reach = min(slash.from_height, fixed_height(accused.epoch, ctx.params.staking))
+        grown = replace(slash, offences=slash.offences + 1, from_height=reach)
+        SLASHES.put(state, account, grown)
         ctx.emit(OffenceRecorded(account, accused.kind, accused.epoch, accused.view))
 
 

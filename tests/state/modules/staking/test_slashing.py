@@ -274,6 +274,60 @@ def test_the_slash_finds_stake_that_left_and_spares_what_left_before(make_networ
     assert network.burned() - supply == 200
 
 
+LATE, EARLY = 4, 1
+"""Epochs whose sets were fixed at heights 15 and 0, in epochs of five blocks."""
+
+
+@pytest.mark.parametrize("proven", [(EARLY,), (EARLY, LATE), (LATE, EARLY), (LATE, 3, EARLY)])
+def test_what_has_left_pays_for_the_oldest_offence_in_whatever_order_they_are_proven(
+    make_network: Any, proven: tuple[int, ...]
+) -> None:
+    """No offender saves what left in time by being proven of a later offence first.
+
+    Stake that left at heights 8 to 11 gave weight to the set of epoch 1 and to no later one. What
+    was there to the end gave it to both sets, and pays once.
+    """
+    network = make_network(slash_bps=(5_000,) * 5)
+    one, two = network.accounts[1:3]
+    for by in (5, 6, 7):
+        network.accept(by, Delegate(one, 1_000))
+    network.advance_to(7)
+    start = network.balance(1)
+    network.accept(1, Undelegate(one, 940))
+    network.accept(5, Redelegate(one, two, 1_000))
+    network.accept(6, Redelegate(one, two, 1_000))
+    network.accept(6, Undelegate(two, 400))
+    network.advance_to(16)
+    network.accept(7, Undelegate(one, 200))
+    burned = network.burned()
+    for number, epoch in enumerate(proven):
+        evidence = network.double_vote(1, view=number + 1, epoch=epoch)
+        assert network.block((8, submit(network, 1, evidence))) == ["ok"]
+    assert network.delegations(7) == {1: 400}
+    assert network.delegations(5) == {2: 500}
+    assert network.delegations(6) == {2: 300}
+    assert [v.expected for v in queries.unbondings(network.context(), network.accounts[6])] == [200]
+    network.advance_to(50)
+    assert network.balance(1) - start == 470
+    reward = SLASHES.require(network.state, one).reward
+    assert network.burned() - burned == 30 + 400 + 100 + 470 + 500 + 500 - reward
+
+
+def test_no_pile_of_later_proofs_keeps_an_older_one_out(make_network: Any) -> None:
+    """An older offence reaches stake that none of them reached, so there is always room for it."""
+    network = make_network(slash_bps=(5_000,) * 5)
+    network.advance_to(7)
+    network.accept(1, Undelegate(network.accounts[1], 900))
+    network.advance_to(10)
+    for view in range(1, OFFENCES_MAX + 1):
+        network.block(evidence=(network.double_vote(1, view, epoch=3),))
+    assert not punishable(network, network.double_vote(1, OFFENCES_MAX + 1, epoch=3))
+    network.block(evidence=(network.double_vote(1, 1, EARLY),))
+    (view,) = queries.unbondings(network.context(), network.accounts[1])
+    assert view.expected == 450
+    assert not punishable(network, network.double_vote(1, 2, EARLY)), "it reaches no further"
+
+
 def test_who_leaves_after_the_slash_pays_no_second_time(network: Any) -> None:
     network.accept(5, Delegate(network.accounts[1], 1_000))
     network.block(
