@@ -197,6 +197,12 @@ def write_new(path: Path, text: str) -> None:
             ) from error
 
 
+def write_over(path: Path, text: str) -> None:
+    """Write a file that anybody may read, whole or not at all, over whatever is there."""
+    with _draft(path, text) as draft:
+        draft.replace(path)
+
+
 def _check(declaration: Declaration, genesis: Genesis) -> None:
     if declaration.terms_hash != terms_hash(genesis):
         raise DeclarationInvalid(
@@ -223,8 +229,7 @@ def _revised(path: Path, step: Callable[[Genesis], Genesis]) -> Genesis:
             genesis.check()
         except Rejected as error:
             raise GenesisInvalid(f"{path} stays as it is: {error}") from error
-        with _draft(path, write_genesis(genesis)) as draft:
-            draft.replace(path)
+        write_over(path, write_genesis(genesis))
     finally:
         os.close(folder)  # which lets the next one in
     return genesis

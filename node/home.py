@@ -8,12 +8,13 @@
     data/            blocks and state (node/storage)
     snapshots/       snapshots of the state (node/snapshot)
     peers            addresses of other nodes (p2p/peerbook.py)
-    declared         until the home is made: the terms that its key was declared on
+    declared         until the home is made: on which terms which key file was declared
 
 A home is made whole or not at all, and only its owner may enter it. A folder that holds keys and
 nothing else becomes a home around them: a validator's key is older than the genesis that names it.
-Such a key gets a guard only when it was declared in that folder, for that network: a key that came
-from a backup may have voted, and a new guard would not know (consensus settled point 10).
+Such a key gets a guard only when it was declared for that network, and its file is the very one of
+then or the network has not begun: a key that came from a backup may have voted, and a new guard
+would not know (consensus settled point 10).
 """
 
 import secrets
@@ -33,7 +34,7 @@ from node.genesis_file import (
     read_profile,
     write_genesis,
 )
-from node.genesis_steps import terms_hash
+from node.genesis_steps import terms_hash, write_new, write_over
 from node.keystore import (
     COST,
     KEYS_FOLDER,
@@ -41,6 +42,7 @@ from node.keystore import (
     Passphrase,
     create_key,
     key_info,
+    key_path,
     sync_folder,
     write_secret,
 )
@@ -138,7 +140,7 @@ class HomeWishes:
 
     profile: str = FOUNDED
     time_ms: int
-    """The time of a network that is founded with the home, since 1970 in UTC."""
+    """The present, since 1970 in UTC: when a network begins that is founded with the home."""
 
     genesis: Path | None = None
     """The genesis file of a network that exists; without it one is founded."""
@@ -170,7 +172,11 @@ def create_home(path: Path, wishes: HomeWishes) -> tuple[Home, Genesis]:
     with _drafts([path]) as (draft,):
         begun = _begin(draft, wishes, keys)
         genesis = _genesis(wishes, [begun])
-        never_voted = keys is None or wishes.genesis is None or _declared(keys, genesis)
+        never_voted = (
+            keys is None
+            or wishes.genesis is None
+            or _declared(keys, begun.public_key, genesis, wishes.time_ms)
+        )
         _finish(draft, begun, genesis, with_guard=never_voted)
         if keys is None:
             _place(draft, path)
@@ -198,8 +204,8 @@ def create_homes(paths: Sequence[Path], wishes: HomeWishes) -> tuple[list[Home],
     return [Home(path) for path in paths], genesis
 
 
-def note_declared(path: Path, genesis: Genesis) -> None:
-    """Note in a folder of keys that its validator key, which never voted, is for these terms.
+def note_declared(path: Path, key_name: str, genesis: Genesis) -> None:
+    """Note in a folder of keys that one of them, which never voted, is for these terms.
 
     Raises HomeRefused when the folder is a home already.
     """
@@ -207,8 +213,9 @@ def note_declared(path: Path, genesis: Genesis) -> None:
         raise HomeRefused(
             f"{path} is a node's home already; declare with a key that serves no other network."
         )
-    (path / DECLARED_FILE).write_text(f"{terms_hash(genesis).hex()}\n")
-    sync_folder(path)
+    info = key_info(path, key_name)
+    words = (terms_hash(genesis).hex(), info.public_key.hex(), _file_mark(path, key_name))
+    write_over(path / DECLARED_FILE, " ".join(words) + "\n")
 
 
 def _keys_in(path: Path) -> Path | None:
@@ -241,14 +248,17 @@ def _place(draft: Home, path: Path) -> None:
 
 
 def _join(draft: Path, path: Path) -> None:
-    """Move a draft's files to the keys; the genesis comes last, and with it the home is there."""
+    """Move a draft's files to the keys; the genesis comes last, and with it the home is there.
+
+    The note goes first: it must not vouch for the key once there is a guard to sign with.
+    """
     path.chmod(0o700)
+    (path / DECLARED_FILE).unlink(missing_ok=True)
+    sync_folder(path)
     names = sorted(entry.name for entry in draft.iterdir() if entry.name != GENESIS_FILE)
     for name in [*names, GENESIS_FILE]:
         (draft / name).rename(path / name)
         sync_folder(path)
-    (path / DECLARED_FILE).unlink(missing_ok=True)
-    sync_folder(path)
 
 
 def _check(path: Path, wishes: HomeWishes, keys: Path | None) -> None:
@@ -302,17 +312,22 @@ def _begin(home: Home, wishes: HomeWishes, keys: Path | None) -> _Begun:
 
 def _finish(home: Home, begun: _Begun, genesis: Genesis, *, with_guard: bool) -> None:
     """Write the rest of a draft."""
-    home.genesis_file.write_text(write_genesis(genesis))
-    home.config_file.write_text(begun.config)
+    write_new(home.genesis_file, write_genesis(genesis))
+    write_new(home.config_file, begun.config)
     if begun.public_key is not None and with_guard:
         create_guard(home.guard_file, begun.public_key, genesis.hash)
     sync_folder(home.path)
 
 
-def _declared(keys: Path, genesis: Genesis) -> bool:
-    """Tell whether the keys were declared here; raises HomeRefused when for another network."""
+def _declared(keys: Path, key: PublicKey | None, genesis: Genesis, now_ms: int) -> bool:
+    """Tell whether the key was declared, and cannot have voted since.
+
+    Nobody votes before a network begins. From then on a copy of the folder may come from before the
+    votes, note and all; only the file that the key had then has been here throughout. Raises
+    HomeRefused when it was declared for another network.
+    """
     try:
-        noted = (keys / DECLARED_FILE).read_text().strip()
+        noted, *rest = (keys / DECLARED_FILE).read_text().split(maxsplit=1) or [""]
     except FileNotFoundError:
         return False
     if noted != terms_hash(genesis).hex():
@@ -321,7 +336,19 @@ def _declared(keys: Path, genesis: Genesis) -> bool:
             f"{terms_hash(genesis).hex()[:16]}; get the genesis file of the network you declared "
             "for, or declare again."
         )
-    return True
+    declared_key, _, mark = "".join(rest).strip().partition(" ")
+    if key is None or declared_key != key.hex():
+        return False
+    return now_ms < genesis.time_ms or mark == _file_mark(keys, VALIDATOR_KEY)
+
+
+def _file_mark(path: Path, key_name: str) -> str:
+    """Return what tells the file of a key from every copy of it: no tool sets the time of change.
+
+    The device's number is left out, for it may be another one after a reboot.
+    """
+    status = key_path(path, key_name).stat()
+    return f"{status.st_ino}:{status.st_ctime_ns}"
 
 
 def _made_up(path: Path) -> Passphrase:

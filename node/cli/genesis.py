@@ -132,7 +132,7 @@ def declare_(
     key = load_key(home, key_name, passphrase)
     wanted = GenesisValidator(key.public_key, owner, stake, commission_bps)
     declaration = declare(draft, key, wanted)
-    note_declared(home, draft)
+    note_declared(home, key_name, draft)
     write_declaration(to, declaration)
     return {
         "chain_id": draft.chain_id,

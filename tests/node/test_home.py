@@ -1,5 +1,7 @@
 """Homes: made whole or not at all, private, and consistent in themselves."""
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -140,7 +142,7 @@ def test_a_declared_key_gets_its_home_around_it(tmp_path: Path) -> None:
     genesis = network(tmp_path / "network")
     path = folder_of_keys(tmp_path / "home")
     sealed = (path / "keys" / "validator.json").read_bytes()
-    note_declared(path, read_genesis(genesis))
+    note_declared(path, "validator", read_genesis(genesis))
     home, made = create_home(path, wishes(profile="validator", genesis=genesis))
     assert open_home(path).genesis() == made == read_genesis(genesis)
     assert {entry.name for entry in path.iterdir()} == {
@@ -150,7 +152,92 @@ def test_a_declared_key_gets_its_home_around_it(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o700
     GuardedSigner(load_key(path, "validator", WORDS), home.guard_file, made.hash).close()
     with pytest.raises(HomeRefused, match="home already"):
-        note_declared(path, made)
+        note_declared(path, "validator", made)
+
+
+def declared_folder(path: Path, genesis: Path) -> Path:
+    note_declared(folder_of_keys(path), "validator", read_genesis(genesis))
+    return path
+
+
+def test_a_declared_folder_that_was_backed_up_gets_no_second_guard(tmp_path: Path) -> None:
+    """The note comes back with the copy, and says nothing of what was signed since."""
+    genesis = network(tmp_path / "network")
+    path, backup = declared_folder(tmp_path / "home", genesis), tmp_path / "backup"
+    shutil.copytree(path, backup)
+    wish = wishes(profile="validator", genesis=genesis)
+    home, _ = create_home(path, wish)
+    assert home.guard_file.exists()
+    shutil.rmtree(path)
+    shutil.copytree(backup, path)
+    restored, made = create_home(path, wish)
+    assert not restored.guard_file.exists()
+    with pytest.raises(GuardMissing, match="--vote-after-loss"):
+        GuardedSigner(load_key(path, "validator", WORDS), restored.guard_file, made.hash)
+
+
+def test_a_declared_folder_may_be_moved_and_before_the_network_begins_copied(
+    tmp_path: Path,
+) -> None:
+    """Nobody votes before the time of genesis; after it, only the very file was never elsewhere."""
+    genesis = network(tmp_path / "network")
+    for number, (time_ms, move, kept) in enumerate(
+        [(4, shutil.copytree, True), (5, shutil.copytree, False), (5, Path.rename, True)]
+    ):
+        path = tmp_path / f"moved-{number}"
+        move(declared_folder(tmp_path / str(number), genesis), path)
+        wish = wishes(profile="validator", genesis=genesis, time_ms=time_ms)
+        home, _ = create_home(path, wish)
+        assert home.guard_file.exists() == kept
+
+
+def test_a_note_is_for_the_key_that_was_declared_alone(tmp_path: Path) -> None:
+    genesis = network(tmp_path / "network")
+    path = folder_of_keys(tmp_path / "home")
+    create_key(path, "other", WORDS, LIGHT_COST)
+    note_declared(path, "other", read_genesis(genesis))
+    wish = wishes(profile="validator", genesis=genesis, time_ms=4)
+    home, _ = create_home(path, wish)
+    assert not home.guard_file.exists()
+
+
+def test_no_crash_leaves_a_note_beside_a_guard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever finds what a crash left, and begins anew around the keys, gets no second guard."""
+    genesis = network(tmp_path / "network")
+    path = declared_folder(tmp_path / "home", genesis)
+    rename = Path.rename
+
+    def die(source: Path, target: Path) -> Path:
+        if target == path / "guard.lock":
+            raise OSError("the power is gone")
+        return rename(source, target)
+
+    monkeypatch.setattr(Path, "rename", die)
+    with pytest.raises(HomeFailed):
+        create_home(path, wishes(profile="validator", genesis=genesis))
+    assert (path / "guard").exists()
+    assert not (path / "declared").exists()
+
+
+def test_every_file_of_a_home_is_on_disk_before_the_home_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: set[int] = set()
+    sync = os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.add(os.fstat(descriptor).st_ino)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    home, _ = create_home(tmp_path / "network", wishes())
+    declared_folder(tmp_path / "home", home.genesis_file)
+    files = [*home.path.rglob("*"), tmp_path / "home" / "declared"]
+    holding = [file for file in files if file.is_file() and file.stat().st_size]
+    assert len(holding) == 7
+    assert [file.name for file in holding if file.stat().st_ino not in synced] == []
 
 
 def test_a_key_from_a_backup_gets_no_new_guard(tmp_path: Path) -> None:
@@ -172,7 +259,7 @@ def test_a_key_founds_a_devnet(tmp_path: Path) -> None:
 def test_a_folder_of_keys_stays_when_the_home_is_refused(tmp_path: Path) -> None:
     genesis = network(tmp_path / "network")
     path = folder_of_keys(tmp_path / "home")
-    note_declared(path, replace(read_genesis(genesis), chain_id="another"))
+    note_declared(path, "validator", replace(read_genesis(genesis), chain_id="another"))
     before = {entry.name for entry in path.iterdir()}
     with pytest.raises(HomeRefused, match="declare again"):
         create_home(path, wishes(profile="validator", genesis=genesis))
