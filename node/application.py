@@ -1,7 +1,8 @@
 """The application: builds, executes and commits blocks, between consensus and the state machine.
 
 Blocks that are not final yet are layers over their parents, in state and tree alike. Siblings stand
-side by side until one of them becomes final; the others go then, with all that stands on them.
+side by side until one of them becomes final; the others go then, with all that stands on them. What
+consensus has given up goes before that, for views may fail for hours.
 """
 
 import logging
@@ -57,6 +58,9 @@ TABLES: dict[bytes, Table[Any, Any]] = {
     )
 }
 """Every table by the prefix of its keys, in order."""
+
+CANDIDATES_KEPT = 32
+"""Unfinal blocks up to which nothing is forgotten; above twice what is needed, all else is."""
 
 
 @dataclass(slots=True)
@@ -157,6 +161,7 @@ class Application:
         self._timed = timed
         self._known_claims = known_claims
         self._candidates: dict[Hash, Candidate] = {}
+        self._candidates_max = CANDIDATES_KEPT
         self._verified: OrderedDict[Hash, frozenset[SignatureClaim]] = OrderedDict()
         """Signatures in blocks that were judged and are not executed yet, the newest blocks'."""
         self._queries: dict[str, Query] = {
@@ -349,6 +354,28 @@ class Application:
             elif parent_id not in self._candidates:
                 self._store.tree.discard(block_id)  # with all that stand on it
         self._candidates = kept
+
+    @property
+    def unfinal_count(self) -> int:
+        """Return how many blocks are executed and not final."""
+        return len(self._candidates)
+
+    def forget_all_but(self, is_held: Callable[[Hash], Any]) -> None:
+        """Forget unfinal blocks that are not held, and below none that is, once there are many.
+
+        Should one be wanted after all, it is executed again.
+        """
+        if len(self._candidates) <= self._candidates_max:
+            return
+        needed: set[Hash] = set()
+        for block_id in self._candidates:
+            if is_held(block_id):
+                while block_id in self._candidates and block_id not in needed:
+                    needed.add(block_id)
+                    block_id = self._candidates[block_id].header.parent_id
+        self._store.tree.discard(*[at for at in self._candidates if at not in needed])
+        self._candidates = {at: one for at, one in self._candidates.items() if at in needed}
+        self._candidates_max = CANDIDATES_KEPT + 2 * len(needed)
 
     def unfinal_place(self, tx_id: Hash) -> tuple[Candidate, int] | None:
         """Return the unfinal block that holds a transaction, a notarized one first, or None."""

@@ -301,6 +301,8 @@ class Host:
                 self._do(self._work.popleft())
         self._keeper.sync()
         self._note_regained()
+        if not self._work:
+            self._application.forget_all_but(self._driver.core.blocks.get)
         self._in_step = False
 
     def _carry_out(self, effect: Effect) -> None:

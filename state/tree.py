@@ -180,15 +180,16 @@ class Tree:
         self._cache.add(merged)
         return puts, deletes
 
-    def discard(self, version: bytes) -> None:
-        """Drop a layer and all that stand on it; KeyError when there is no such layer."""
-        if version not in self._layers:
-            raise KeyError(version)
-        self._layers = {
-            name: layer
-            for name, layer in self._layers.items()
-            if name != version and not self._descends(name, version)
-        }
+    def discard(self, *versions: bytes) -> None:
+        """Drop layers and all that stand on them; KeyError when there is no such layer."""
+        for version in versions:
+            if version not in self._layers:
+                raise KeyError(version)
+        dropped = set(versions)
+        for name, layer in self._layers.items():  # parents come before children
+            if layer.parent in dropped:
+                dropped.add(name)
+        self._layers = {name: layer for name, layer in self._layers.items() if name not in dropped}
 
     def _chain(self, version: bytes) -> list[_Layer]:
         """The layers from a version down to the stored one, newest first."""

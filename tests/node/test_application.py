@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 from consensus.settings import Judgement
-from node.application import TABLES, Application, UnknownParent, genesis_header, validators_of
+from node.application import (
+    CANDIDATES_KEPT,
+    TABLES,
+    Application,
+    UnknownParent,
+    genesis_header,
+    validators_of,
+)
 from node.storage.kv import MemoryStore
 from state import crypto
 from state.block import Body, Status
@@ -51,6 +58,57 @@ def test_the_genesis_header_names_set_and_parameters(local_chain: Any) -> None:
     header = genesis_header(genesis)
     assert header.validators_hash == set_hash(validators_of(genesis))
     assert header.params_hash == crypto.hash_bytes(Tag.PARAMS, encode(genesis.params))
+
+
+def test_blocks_that_nobody_needs_are_forgotten_with_their_layers(
+    local_chain: Any, application: Application
+) -> None:
+    """Views fail one after the other: each leader's block was executed, and none becomes final."""
+    held: set[bytes] = set()
+    for view in range(1, 10 * CANDIDATES_KEPT):
+        below = local_chain.propose(application, view=view)
+        above = local_chain.propose(application, parent=below)
+        held = {above.block_id}  # and with it what it stands on
+        application.forget_all_but(held.__contains__)
+        assert application.state_after(above.block_id) is above.executed.state
+        assert application.state_after(below.block_id) is below.executed.state
+    assert application.unfinal_count <= CANDIDATES_KEPT + 2
+    assert len(application._store.tree._layers) == application.unfinal_count + 1, "and the head's"
+    for block in (below, above):
+        local_chain.commit(application, block)
+    assert application.unfinal_count == 0
+
+
+def test_a_long_chain_that_is_held_stays_and_is_not_walked_every_time(
+    local_chain: Any, application: Application
+) -> None:
+    asked = 0
+
+    def is_held(_: bytes) -> bool:
+        nonlocal asked
+        asked += 1
+        return True
+
+    blocks = [local_chain.propose(application)]
+    for _ in range(4 * CANDIDATES_KEPT):
+        blocks.append(local_chain.propose(application, parent=blocks[-1]))
+        application.forget_all_but(is_held)
+    assert application.unfinal_count == len(blocks)
+    assert asked <= 2 * len(blocks)
+
+
+def test_a_forgotten_block_can_be_executed_again(
+    local_chain: Any, application: Application
+) -> None:
+    first = local_chain.propose(application, view=1)
+    for view in range(2, CANDIDATES_KEPT + 3):
+        local_chain.propose(application, view=view)
+    application.forget_all_but(lambda _: False)
+    with pytest.raises(UnknownParent):
+        application.state_after(first.block_id)
+    again = local_chain.propose(application, view=1)
+    assert (again.block_id, again.state_root) == (first.block_id, first.state_root)
+    local_chain.commit(application, again)
 
 
 def test_a_header_carries_the_roots_after_its_parent(

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from consensus.inputs import ClockSet
 from node import keeper as keeper_module
+from node.application import CANDIDATES_KEPT
 from node.client import trust_in, verify_finalization
 from node.storage.kv import MemoryStore
 from state.errors import InvariantBroken, Malformed
@@ -115,6 +117,18 @@ async def test_the_guard_forgets_what_lies_below_final_blocks(
     await node.until(lambda: node.height >= 4)
     floors = [step for step in node.steps if step.startswith("floor")]
     assert floors[:2] == ["floor 0:3", "floor 0:5"]
+
+
+async def test_what_consensus_has_given_up_is_forgotten_without_a_commit(local_node: Make) -> None:
+    node = local_node(idle_ms=HOUR_MS)
+    node.host.start()
+    async with asyncio.timeout(5):
+        await node.host.has_committed.wait()
+    for view in range(100, 100 + 2 * CANDIDATES_KEPT):
+        node.chain.propose(node.application, view=view)
+    node.host.feed(ClockSet(0, 0))
+    assert node.height == 1
+    assert node.application.unfinal_count == 0
 
 
 async def test_a_step_ends_however_long_it_takes(

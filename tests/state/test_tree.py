@@ -140,6 +140,21 @@ def test_layers_compete_and_only_the_committed_line_lives(kernels: ModuleType) -
     assert Tree(rows, top, b"top").prove(b"top", b"150") == tree.prove(b"top", b"150")
 
 
+def test_layers_are_discarded_with_all_that_stand_on_them(kernels: ModuleType) -> None:
+    tree = Tree({}, EMPTY_ROOT, b"0")
+    for parent, version in ((b"0", b"1"), (b"1", b"2"), (b"0", b"3"), (b"2", b"4"), (b"3", b"5")):
+        tree.update(parent, version, [(b"key", version)])
+    with pytest.raises(KeyError):
+        tree.discard(b"5", b"missing")
+    assert tree.root_of(b"5"), "all of them or none"
+    tree.discard(b"2", b"4", b"5")
+    tree.discard()
+    assert [tree.root_of(version) != EMPTY_ROOT for version in (b"1", b"3")] == [True, True]
+    for gone in (b"2", b"4", b"5"):
+        with pytest.raises(KeyError):
+            tree.root_of(gone)
+
+
 def test_a_version_is_named_once(kernels: ModuleType) -> None:
     tree = Tree({}, EMPTY_ROOT, b"genesis")
     tree.update(b"genesis", b"a", [])
