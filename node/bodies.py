@@ -8,12 +8,13 @@ from collections import OrderedDict
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
+from consensus.messages import BODY_BYTES_MAX
 from consensus.settings import Judgement
-from state.block import Body, bodies, check_body
+from state.block import TRANSACTIONS_MAX, Body, bodies, check_body
 from state.errors import InvalidBlock, Malformed
 from state.execute import check_block
 from state.finality import Header
-from state.params import FeeParams
+from state.params import BLOCK_BYTES_MAX, FeeParams
 from state.transaction import Transaction, TransactionDecoder
 from state.types import Hash
 
@@ -21,6 +22,12 @@ BODIES_KEPT_MAX = 16
 """Decoded bodies that wait for their execution; one that is missing is decoded again."""
 WIRES_KEPT_MAX = 100_000
 WIRES_BYTES_MAX = 2**25
+VOTES_BYTES_MAX = 2**17
+"""Late votes and evidence of a body, and more than that."""
+
+assert BLOCK_BYTES_MAX + 5 * TRANSACTIONS_MAX + VOTES_BYTES_MAX < BODY_BYTES_MAX, (
+    "the longest block can be sent: each transaction has its length before it, in 5 bytes at most"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,9 @@ Gap = Annotated[int, Meta(ge=1, le=2**62)]
 BASE_FEE_MAX = 2**62
 """Grains per weight unit that the base fee never passes, so that it stays within bounds at rest."""
 
+BLOCK_BYTES_MAX = 15 * 2**20
+"""Transactions in a block, at most: with votes and evidence they fit into a body of 16 MiB."""
+
 
 class FeeParams(Struct):
     """The base fee per weight unit, which follows block fullness in the shape of EIP-1559."""
@@ -29,7 +32,7 @@ class FeeParams(Struct):
     base_fee_change_max_ppm: Ppm = 125_000
     block_weight_max: Annotated[int, Meta(ge=10_000, le=10**9)] = 10_000_000
     block_weight_target: Annotated[int, Meta(ge=1, le=10**9)] = 5_000_000
-    block_bytes_max: Annotated[int, Meta(ge=10_000, le=2**25)] = 2**22
+    block_bytes_max: Annotated[int, Meta(ge=10_000, le=BLOCK_BYTES_MAX)] = 2**22
     transaction_bytes_max: Annotated[int, Meta(ge=1_000, le=2**20)] = 2**17
     validity_blocks_max: Blocks = 10_000
     burn_bps: Bps = 5_000
