@@ -75,7 +75,7 @@ from state.types import ZERO_HASH, PublicKey
 INBOX_MAX = 4_096
 """Messages that wait for the next step; whoever sends more is not heard."""
 SERVED_BYTES_MAX = 2**24
-"""Final blocks served in one step; whoever asks for more asks again."""
+"""Final blocks and justifications served in one step; whoever asks for more asks again."""
 SERVED_MAX = 64
 """Requests for stored things that are answered in one step."""
 CLOCK_SECONDS = 1.0
@@ -374,22 +374,23 @@ class Host:
             self._peers.send(to, message)
 
     def _serve(self, effect: ServeBlocks | ServeBoundary | ServeJustify, budget: int) -> int:
-        """Answer from the store; return the bytes of bodies that were read."""
+        """Answer from the store, unless the budget is spent; return the bytes that were read."""
         finality = self._store.finality
         match effect:
-            case ServeBlocks(to, block_id, count):
-                blocks = self._store.blocks_from(block_id, count, budget) if budget > 0 else ()
+            case ServeBlocks(to, block_id, count) if budget > 0:
+                blocks, size = self._store.blocks_from(block_id, count, budget)
                 if blocks:
                     self._send(to, BlockReply(blocks))
-                return sum([len(block.body) for block in blocks])
+                return size
             case ServeBoundary(to, epoch):
                 boundary = finality.boundary(epoch + 1)
                 if boundary is not None and boundary.finalization is not None:
                     self._send(to, boundary.finalization)
-            case ServeJustify(to, digest):
-                justify = finality.justify(digest)
+            case ServeJustify(to, digest) if budget > 0:
+                justify, size = finality.sized_justify(digest)
                 if justify is not None:
                     self._send(to, JustifyReply(justify))
+                return size
         return 0
 
     def _do(self, effect: BuildBlock | ExecuteBlock) -> None:

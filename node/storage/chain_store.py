@@ -286,30 +286,33 @@ class ChainStore:
         """Return a final block's body; raises NotFound when it is not kept."""
         return bodies.trusted(self.body_data(height))
 
-    def blocks_from(self, block_id: Hash, count: int, bytes_max: int) -> tuple[Block, ...]:
-        """Return a final block and ancestors of its epoch, newest first, as far as asked for.
+    def blocks_from(
+        self, block_id: Hash, count: int, bytes_max: int
+    ) -> tuple[tuple[Block, ...], int]:
+        """Return a final block and ancestors of its epoch, newest first, and their bytes.
 
-        At most `bytes_max` of bodies, one block whatever its size. Whoever asks goes from epoch to
-        epoch (settled 7) and has no use for an earlier one; genesis is no block.
+        As many as asked for, and at most `bytes_max`; one block whatever its size. Whoever asks
+        goes from epoch to epoch (settled 7) and has no use for an earlier one; genesis is no block.
         """
         found: list[Block] = []
         height = self.finality.height_of(block_id)
-        size = 0
+        total = 0
         while height and len(found) < count:
             row = self.header_kept(height)  # none below the floor
             if row is None or (found and row.header.epoch != found[0].header.epoch):
                 break
             header = row.header
             body = self._store.get(b"b" + height.to_bytes(8, "big"))
-            justify = self.finality.justify(header.justify_hash)
+            justify, justify_bytes = self.finality.sized_justify(header.justify_hash)
             if body is None or justify is None or len(body) > BODY_BYTES_MAX:
                 break
-            size += len(body)
-            if found and size > bytes_max:
+            size = len(body) + justify_bytes
+            if found and total + size > bytes_max:
                 break
+            total += size
             found.append(Block(header, justify, body))
             height -= 1
-        return tuple(found)
+        return tuple(found), total
 
     def blocks_upwards(self, height: int, count: int, bytes_max: int) -> tuple[Block, ...]:
         """Return final blocks of one epoch from a height on, as far as all of them is kept.

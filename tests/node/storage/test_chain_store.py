@@ -7,16 +7,19 @@ from typing import Any
 
 import pytest
 
+from consensus.messages import BlockReply
 from node.application import Application
 from node.client import trust_in, verify_finalization
 from node.errors import StorageCorrupt, StorageError
 from node.storage import chain_store
-from node.storage.chain_store import ChainStore, WrongNetwork
+from node.storage.chain_store import ChainStore, HeaderRow, WrongNetwork
 from node.storage.kv import KeyValueStore, LevelDb, MemoryStore, Row
+from state.codec import encode, replace
 from state.errors import NotFound
+from state.finality import Justify, Nullification, Nullified, Vote, justify_hash
 from state.modules.bank import BALANCES, Balance, Transfer
 from state.tree import rebuild, verify_proof
-from state.types import NATIVE
+from state.types import NATIVE, ZERO_HASH
 
 NEWCOMER = b"n" * 20
 
@@ -275,3 +278,36 @@ def test_a_store_serves_the_state_of_the_head(local: Local) -> None:
         assert NEWCOMER in found
         assert found == sorted(found)
     assert isinstance(again._store, ChainStore)
+
+
+def test_what_is_served_is_counted_with_its_justifications(local: Local) -> None:
+    """After a stretch without finality they are most of it: a reply must fit into a message."""
+    store = MemoryStore()
+    chain = local.fill(store)._store
+    votes = tuple([Vote(number, bytes(64)) for number in range(67)])
+    header, parent_id = chain.header(1).header, ZERO_HASH
+    for height in range(1, 41):
+        views = range(height * 121 - 120, height * 121)
+        skipped = tuple([Nullification(Nullified(0, view), votes) for view in views])
+        justify = Justify(None, skipped)
+        digest = justify_hash(justify)
+        header = replace(
+            header, height=height, view=height * 121, parent_id=parent_id, justify_hash=digest
+        )
+        parent_id = header.id
+        at = height.to_bytes(8, "big")
+        rows = [
+            (b"h" + at, encode(HeaderRow(header, parent_id, None))),
+            (b"i" + parent_id, encode(height)),
+            (b"b" + at, b""),
+            (b"j" + digest, encode(justify)),
+        ]
+        store.write(rows, (), sync=False)
+    bytes_max = 2**24
+    blocks, size = chain.blocks_from(parent_id, 64, bytes_max)
+    assert [block.header.height for block in blocks] == list(range(40, 40 - len(blocks), -1))
+    assert bytes_max * 9 // 10 < size <= bytes_max
+    sent = len(encode(BlockReply(blocks)))
+    assert size < sent < size + 2_000 * len(blocks)
+    few, first = chain.blocks_from(parent_id, 64, 1)
+    assert len(few) == 1 and first > 1, "one block whatever its size"

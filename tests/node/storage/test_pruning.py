@@ -106,9 +106,10 @@ def test_a_pruned_home_serves_what_it_has_and_goes_on() -> None:
     prune(chain.rows, floor)
     store = chain.store
     at_floor = store.header(floor).block_id
-    assert [block.header.height for block in store.blocks_from(at_floor, 9, 2**20)] == [floor]
+    served, _ = store.blocks_from(at_floor, 9, 2**20)
+    assert [block.header.height for block in served] == [floor]
     boundary = store.header(2 * EPOCH_BLOCKS).block_id
-    assert store.blocks_from(boundary, 9, 2**20) == ()
+    assert store.blocks_from(boundary, 9, 2**20) == ((), 0)
     assert blocks_of(store, BlocksRequest(floor - 1, 9)) is None
     found = blocks_of(store, BlocksRequest(floor, 2))
     assert found is not None and all(isinstance(block, Block) for block in found.blocks)
