@@ -127,6 +127,11 @@ class FinalityStore(FinalityView):
                 return justify
         return self.stored_justify(digest)
 
+    def links(self, epoch: int, view: int, limit: int) -> list[tuple[Proposal, Justify]]:
+        """Return the same as of one moment: a thread may prune links while they are read."""
+        with self._store.snapshot() as rows:
+            return FinalityView(rows).links(epoch, view, limit)
+
     # --- evidence --------------------------------------------------------------------------------
 
     def evidence(self) -> Iterator[tuple[bytes, Evidence]]:

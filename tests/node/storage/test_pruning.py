@@ -79,7 +79,8 @@ def test_what_lies_below_the_floor_goes_and_nothing_else(floor: int) -> None:
     assert [*steps_from(store.finality, 0, steps)] == [*steps_from(whole.store.finality, 0, steps)]
 
 
-def test_links_that_are_no_boundarys_go_with_their_views() -> None:
+def linked_chain() -> Chain:
+    """A chain over two epochs that kept a link of every block that is directly final."""
     chain = Chain()
     finality = chain.store.finality
     for _ in range(2 * EPOCH_BLOCKS + 4):
@@ -90,7 +91,12 @@ def test_links_that_are_no_boundarys_go_with_their_views() -> None:
             justify = finality.justify(head.header.justify_hash)
             assert justify is not None
             finality.keep_link(head.finalization.subject, justify)
-    chain.grow(1)
+    return chain.grow(1)
+
+
+def test_links_that_are_no_boundarys_go_with_their_views() -> None:
+    chain = linked_chain()
+    finality = chain.store.finality
     before = keys(chain.rows, b"l")
     prune(chain.rows, 2 * EPOCH_BLOCKS + 3)
     left = [each for epoch in range(3) for each in finality.links(epoch, 0, 99)]
@@ -98,6 +104,26 @@ def test_links_that_are_no_boundarys_go_with_their_views() -> None:
     recent = [chain.store.header(height).block_id for height in (19, 20)]
     ids = {proposal.block_id for proposal, _ in left}
     assert ids == {*boundaries, recent[0]} and len(before) > len(left)
+
+
+def test_links_are_read_as_of_one_moment_while_another_thread_prunes() -> None:
+    class Racing(MemoryStore):
+        """Is pruned between the scan of the links and the first look for a justification."""
+
+        is_pruned = False
+
+        def get(self, key: bytes) -> bytes | None:
+            if key.startswith(b"j") and not self.is_pruned:
+                self.is_pruned = True
+                prune(self, 2 * EPOCH_BLOCKS + 3)
+            return super().get(key)
+
+    chain = linked_chain()
+    whole = chain.store.finality.links(1, 0, 99)
+    rows = Racing(chain.rows.scan(b"", None))
+    assert ChainStore(rows, GENESIS).finality.links(1, 0, 99) == whole
+    prune(rows, 2 * EPOCH_BLOCKS + 3)
+    assert len(ChainStore(rows, GENESIS).finality.links(1, 0, 99)) < len(whole)
 
 
 def test_a_pruned_home_serves_what_it_has_and_goes_on() -> None:
