@@ -24,6 +24,8 @@ from node.keystore import sync_folder
 
 LENGTH_BYTES: Final = 4
 CHECKSUM_BYTES: Final = 16
+SECTOR_BYTES: Final = 512
+"""What a disk writes whole or not at all; pages are multiples of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +36,8 @@ class Form:
     """By which its checksums differ from those of other kinds."""
     payload_bytes_max: int
     may_tear: bool
-    """Whether a last record of the right length and a wrong checksum is a torn one: several pages
-    of one record need not reach the disk in order. Else it is damage."""
+    """Whether a last record is a torn one whose checksum is wrong, or of whose head a sector is
+    empty: several pages of one record need not reach the disk in order. Else it is damage."""
     missing: Callable[[Path], NodeError]
     failed: Callable[[Path, str], NodeError]
     corrupt: Callable[[Path, int], NodeError]
@@ -90,6 +92,8 @@ class RecordFile:
             return None
         length = int.from_bytes(rest[:LENGTH_BYTES], "big")
         if rest[LENGTH_BYTES:start] != _length_check(length):
+            if self._form.may_tear and _is_torn_head(data, offset):
+                return None
             raise self._form.corrupt(self._path, offset)
         end = start + length + CHECKSUM_BYTES
         if len(rest) < end:
@@ -186,6 +190,27 @@ def disk_errors(path: Path, form: Form) -> Iterator[None]:
 
 def _length_check(length: int) -> bytes:
     return blake2b(length.to_bytes(LENGTH_BYTES, "big"), digest_size=LENGTH_BYTES).digest()
+
+
+def _is_torn_head(data: bytes, offset: int) -> bool:
+    """Tell whether a head that does not hold is the last one, and a sector of it never written.
+
+    What is not written is empty to the end of its sector: the file ended before it, or in it. A
+    head that holds further on was synced later, so this one was synced too, and is damaged.
+    """
+    start = 2 * LENGTH_BYTES
+    middle = (offset // SECTOR_BYTES + 1) * SECTOR_BYTES
+    is_split = middle < offset + start
+    if any(data[offset:middle]) and not (is_split and not any(data[middle:][:SECTOR_BYTES])):
+        return False
+    for at in range(offset + start + CHECKSUM_BYTES, len(data) - start - CHECKSUM_BYTES + 1):
+        if data[at] > len(data) >> 24:
+            continue  # the first byte of most lengths is too large already
+        length = int.from_bytes(data[at : at + LENGTH_BYTES], "big")
+        fits = at + start + length + CHECKSUM_BYTES <= len(data)
+        if fits and data[at + LENGTH_BYTES : at + start] == _length_check(length):
+            return False
+    return True
 
 
 def _frame_head(payload: bytes) -> bytes:

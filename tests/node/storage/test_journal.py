@@ -157,6 +157,77 @@ def test_a_step_that_a_crash_cuts_anywhere_is_gone_whole(path: Path) -> None:
         assert path.read_bytes() == whole
 
 
+def grown(path: Path, *sizes: int) -> list[int]:
+    """Append steps with bodies of these sizes; return where each begins, and the end."""
+    journal, starts = opened(path), [path.stat().st_size]
+    for view, size in enumerate(sizes, 1):
+        one = block(view, bytes([view]) * size)
+        journal.store_block(one.header.id, one)
+        journal.sync()
+        starts.append(path.stat().st_size)
+    journal.close()
+    return starts
+
+
+def emptied(data: bytes, start: int, stop: int) -> bytes:
+    return data[:start] + bytes(stop - start) + data[stop:]
+
+
+@pytest.mark.parametrize("page", [512, 4_096])
+def test_a_step_whose_first_page_never_reached_the_disk_is_gone(path: Path, page: int) -> None:
+    """Its later pages may have: what is synced is synced as a whole, in no order."""
+    _, start, end = grown(path, 700, 20_000)
+    whole = path.read_bytes()
+    boundary = (start // page + 1) * page
+    assert boundary < end
+    path.write_bytes(emptied(whole, start, boundary))
+    journal = opened(path)
+    assert [one.header.view for one in journal.blocks] == [1]
+    again = block(2, bytes([2]) * 20_000)
+    journal.store_block(again.header.id, again)
+    journal.sync()
+    journal.close()
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("inside", range(1, 8))
+def test_a_head_on_the_edge_of_two_sectors_may_lose_either(path: Path, inside: int) -> None:
+    start = 2_048 - inside
+    _, length = grown(path, 1_000)
+    path.unlink()
+    create_journal(path, KEY, GENESIS)
+    assert grown(path, 1_000 + start - length, 20_000)[1] == start
+    whole = path.read_bytes()
+    for left in (emptied(whole, start, 2_048), emptied(whole, 2_048, 2_560)):
+        path.write_bytes(left)
+        journal = opened(path)
+        kept = [1] if left != whole else [1, 2]  # a length begins with zeros
+        assert [one.header.view for one in journal.blocks] == kept
+        journal.close()
+        assert path.stat().st_size == (start if left != whole else len(whole))
+
+
+def test_an_empty_head_before_a_later_step_is_damage(path: Path) -> None:
+    """What stands behind it was synced after it, so this step was synced as well."""
+    _, start, _, _ = grown(path, 700, 5_000, 600)
+    whole = path.read_bytes()
+    for stop in ((start // 512 + 1) * 512, (start // 4_096 + 1) * 4_096):
+        path.write_bytes(emptied(whole, start, stop))
+        with pytest.raises(JournalCorrupt, match=f"damaged at byte {start}"):
+            opened(path)
+    path.write_bytes(emptied(whole, start, start + 8))
+    with pytest.raises(JournalCorrupt, match=f"damaged at byte {start}"):
+        opened(path)
+
+
+def test_a_head_that_is_changed_and_not_empty_is_damage(path: Path) -> None:
+    _, start, _ = grown(path, 700, 5_000)
+    whole = path.read_bytes()
+    path.write_bytes(emptied(whole, start, start + 8))
+    with pytest.raises(JournalCorrupt, match=f"damaged at byte {start}"):
+        opened(path)
+
+
 def test_damage_before_the_last_step_is_named(path: Path) -> None:
     journal = opened(path)
     for view in (1, 2):
