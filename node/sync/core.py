@@ -49,10 +49,12 @@ BEHIND_HEIGHTS: Final = 64
 """Whoever is further behind a verified finalization, or by more than an epoch, syncs."""
 PROBE_MS: Final = 1_000
 """How often claims of being far ahead are looked into."""
+PROBE_PEERS_MAX: Final = 8
+"""Peers that are asked each time; those who are silent keep no others from it."""
 ANSWER_MS: Final = 6_000
 """A question that is not answered by then is asked of another peer."""
 LATE_MS: Final = 1_500
-"""Headers and links that take longer are asked of a second peer."""
+"""Headers and links that take longer are asked of another peer as well, each time."""
 FINAL_PEERS_MAX: Final = 4
 """Peers that are asked for their best finalization at the same time."""
 SEEK_ROUNDS: Final = 3
@@ -78,6 +80,8 @@ class _Asked:
     request: SyncRequest
     at_ms: int
     part: Range | None = None
+    above: int = 0
+    """Whoever shows a finalization that is no higher has claimed more than it can show."""
     size_bytes: int = 0
     """The length of the answer."""
 
@@ -110,7 +114,6 @@ class BlockSync:
         """So often nobody has brought anything for too long, since somebody did."""
         self._lacking: set[bytes] = set()
         """Who has said since then that what comes next is not there."""
-        self._probed: set[bytes] = set()
         self._probe_ms = 0
         self._legs: list[Leg] = []
         """The one that goes on and the one ahead of it; none while the engine runs."""
@@ -144,6 +147,8 @@ class BlockSync:
         if is_missing and self.stage is not Stage.FINAL and self._leg_of(asked) in self._legs[:1]:
             self._lacking.add(asked.peer)
         self.sources.failed(asked.peer, now_ms)
+        if is_missing and asked.above:
+            self.sources.fell_short(asked.peer, now_ms)
         if asked.part is not None:
             Ranges.failed(asked.part, asked.peer)
 
@@ -161,7 +166,7 @@ class BlockSync:
             self._ready.extend(found)
         elif isinstance(found, Unfit):
             self._accuse(asked, found)
-        elif not self._legs:
+        elif asked.stage == _PROBE:
             self._probed_final(asked, found)
         elif (leg := self._leg_of(asked)) is not None:
             self._take(leg, asked, found)
@@ -223,11 +228,16 @@ class BlockSync:
     # --- asking and judging -----------------------------------------------------------------------
 
     def _ask(
-        self, peer: bytes, request: SyncRequest, leg: Leg | None = None, part: Range | None = None
+        self,
+        peer: bytes,
+        request: SyncRequest,
+        leg: Leg | None = None,
+        part: Range | None = None,
+        above: int = 0,
     ) -> None:
         self._numbers += 1
         stage = _PROBE if leg is None else leg.number
-        self._asked[self._numbers] = _Asked(stage, peer, request, self._now_ms, part)
+        self._asked[self._numbers] = _Asked(stage, peer, request, self._now_ms, part, above)
         self.sources.asked(peer)
         self._out.append(Ask(self._numbers, peer, request, ANSWER_MS))
 
@@ -276,22 +286,23 @@ class BlockSync:
         """Take what was found good, of a leg's present stage."""
         match found:
             case FinalAnswer():
-                height = found.header.height
-                self.target = max(self.target, height)
-                self.sources.proved(asked.peer, height)
+                self._shown(asked, found)
                 leg.take_final(found, self._now_ms)
             case Justify():
+                self.sources.proved(asked.peer, leg.descent.final.header.height)
                 keep, stage = leg.take_link(found)
                 self._say(leg, keep)
                 self._enter(leg, stage)
             case (Header(), *_):
                 assert isinstance(found, tuple), "headers"
+                self.sources.proved(asked.peer, found[0].height)
                 descend = leg.take_headers(found)
                 if descend is not None:
                     self._say(leg, descend)
                 self._enter(leg, Stage.HEADERS if descend is None else Stage.BLOCKS)
             case _:
                 assert asked.part is not None and isinstance(found, tuple), "blocks of a range"
+                self.sources.proved(asked.peer, asked.part.height + len(found) - 1)
                 if leg.ranges.take(asked.part, found, asked.size_bytes):
                     self._progress()
 
@@ -369,30 +380,36 @@ class BlockSync:
     # --- a finalization ---------------------------------------------------------------------------
 
     def _probe(self) -> None:
-        """Look into a claim of being far ahead: only a verified finalization proves it."""
-        if self._asked or self._checking or self._now_ms < self._probe_ms:
+        """Look into claims of being far ahead: only a verified finalization proves one."""
+        if self._now_ms < self._probe_ms:
             return
         above = self._height + self._limit
-        peer = self.sources.choose(self._now_ms, above, self._probed)
-        if peer is None:
-            self._probed.clear()
-            return
-        self._probed.add(peer)
-        self._probe_ms = self._now_ms + PROBE_MS
         epoch = self._known[1].epoch
-        claimed = self.sources.claim_of(peer)[0]
-        self._ask(peer, FinalRequest(min(max(claimed, epoch), epoch + 1)))
+        besides = {one.peer for one in self._asked.values() if one.stage == _PROBE}
+        for _ in range(PROBE_PEERS_MAX):
+            peer = self.sources.seek(self._now_ms, above, besides)
+            if peer is None:
+                return
+            besides.add(peer)
+            self._probe_ms = self._now_ms + PROBE_MS
+            claimed = self.sources.claim_of(peer)[0]
+            self._ask(peer, FinalRequest(min(max(claimed, epoch), epoch + 1)), above=above)
 
     def _probed_final(self, asked: _Asked, found: object) -> None:
-        if not isinstance(found, FinalAnswer):
-            return  # what was asked while the sync before went on
-        self.target = max(self.target, found.header.height)
-        if found.header.height - self._height > self._limit:
-            self.sources.proved(asked.peer, found.header.height)
+        assert isinstance(found, FinalAnswer), "nothing else is asked for while the engine runs"
+        self._shown(asked, found)
+        if not self._legs and found.header.height - self._height > self._limit:
             self._out.append(Begin(found.header.height))
             self._begin_leg()
+
+    def _shown(self, asked: _Asked, found: FinalAnswer) -> None:
+        """Note a verified finalization, and whether it is what its peer claimed to have."""
+        height = found.header.height
+        self.target = max(self.target, height)
+        if height > asked.above or height % self._epoch_blocks == 0:
+            self.sources.proved(asked.peer, height)
         else:
-            self.sources.failed(asked.peer, self._now_ms)  # it claimed more than it can show
+            self.sources.fell_short(asked.peer, self._now_ms)
 
     def _seek(self, leg: Leg) -> None:
         """Ask some peers for a finalization of this epoch, and go for the best one."""
@@ -436,11 +453,10 @@ class BlockSync:
     # --- links, headers, blocks -------------------------------------------------------------------
 
     def _ask_again(self, leg: Leg, request: SyncRequest, height: int) -> None:
-        """Ask one peer that has this height, and another one when the first is late."""
+        """Ask one peer that has this height, and another one whenever all who were are late."""
         mine = [one for one in self._asked.values() if one.stage == leg.number]
         is_checked = self._waiting(leg) > len(mine)
-        is_late = len(mine) == 1 and mine[0].at_ms + LATE_MS <= self._now_ms
-        if is_checked or (mine and not is_late):
+        if is_checked or any(one.at_ms + LATE_MS > self._now_ms for one in mine):
             return
         peer = self.sources.choose(self._now_ms, height - 1, [one.peer for one in mine])
         if peer is not None:
@@ -451,7 +467,8 @@ class BlockSync:
         is_end = below is None and len(self._legs) == 1
         while (part := leg.ranges.wanted(self._now_ms, below, is_end=is_end)) is not None:
             above = part.height + part.count - 1
-            peer = self.sources.choose(self._now_ms, above - 1, part.askers)
+            is_second = bool(part.askers)
+            peer = self.sources.choose(self._now_ms, above - 1, part.askers, is_wary=is_second)
             if peer is None:
                 return
             leg.ranges.asked(part, peer, self._now_ms)

@@ -1,7 +1,16 @@
 """Whom to ask: claims, turns, rests, and who is never asked again."""
 
 from node.sync import sources as module
-from node.sync.sources import LIE_MS, REST_MS, REST_MS_MAX, SLOW_BYTES_S, SLOW_MS, Sources
+from node.sync.sources import (
+    CREDIT_MAX,
+    LIE_MS,
+    REST_MS,
+    REST_MS_MAX,
+    SEEK_MS,
+    SLOW_BYTES_S,
+    SLOW_MS,
+    Sources,
+)
 
 
 def made(*peers: bytes, height: int = 100) -> Sources:
@@ -43,6 +52,58 @@ def test_the_quick_are_asked_first() -> None:
         sources.asked(peer)
         sources.answered(peer, 100, took_ms, 1_000)
     assert sources.choose(1_000, 0) == b"quick"
+
+
+def test_who_has_proven_something_comes_before_strangers() -> None:
+    """However many they are, and whatever they are called."""
+    sources = made(b"z")
+    sources.proved(b"z", 50)
+    sources.asked(b"z")
+    sources.answered(b"z", 100, 900, 900)
+    for number in range(40):
+        sources.claimed(bytes([number]), 1, 10**9, 900)
+    assert sources.choose(900, 0) == b"z" and sources.has_proven(0)
+    for _ in range(3):
+        sources.asked(b"z")
+    assert sources.choose(900, 0) not in (b"z", None), "others have what it has no hand free for"
+    assert sources.choose(900, 0, is_wary=True) is None, "its turn comes"
+    assert sources.choose(900, 0, [b"z"], is_wary=True) is not None, "nobody else has proven any"
+
+
+def test_what_was_proven_is_used_up_by_failures() -> None:
+    sources = made(b"a", b"b")
+    for _ in range(CREDIT_MAX + 5):
+        sources.proved(b"b", 50)
+    for number in range(CREDIT_MAX):
+        assert sources.has_proven(0)
+        assert sources.choose(number * 10**5, 0) == b"b"
+        sources.asked(b"b")
+        sources.failed(b"b", number * 10**5)
+    assert not sources.has_proven(0) and sources.choose(10**6, 0) == b"a"
+
+
+def test_finalizations_are_asked_for_by_turns_of_the_proven_and_of_the_longest_unasked() -> None:
+    sources = made(b"z", b"y", b"x")
+    sources.proved(b"x", 90)
+    sources.proved(b"y", 80)
+    assert [sources.seek(0, 0), sources.seek(0, 0), sources.seek(0, 0)] == [b"x", b"z", b"y"]
+    assert sources.seek(SEEK_MS - 1, 0) is None, "seldom, each"
+    sources.fell_short(b"x", 0)
+    assert sources.seek(SEEK_MS, 0, [b"z"]) == b"y" and sources.seek(SEEK_MS, 0, [b"z"]) is None
+    assert sources.seek(REST_MS_MAX, 0, [b"z", b"y"]) == b"x"
+
+
+def test_nobody_loses_its_turn_to_strangers_who_come_again_under_other_names() -> None:
+    sources = made(*[bytes([at]) for at in range(8)], b"honest")
+    asked = []
+    for number in range(100, 120):
+        peer = sources.seek(number * SEEK_MS, 0)
+        assert peer is not None
+        asked.append(peer)
+        sources.asked(peer)
+        sources.gone(peer)
+        sources.claimed(bytes([0, number]), 1, 10**9, 0)
+    assert asked.index(b"honest") <= 8
 
 
 def test_failures_give_a_rest_that_grows_and_ends() -> None:

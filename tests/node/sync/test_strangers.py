@@ -1,0 +1,99 @@
+"""Block sync among silent strangers, few or many: what is proven decides, and a deadline.
+
+Each claims to be far ahead. Some leave once they were asked and come back under another name, one
+that sorts before all others; that costs them nothing.
+"""
+
+from collections.abc import Callable
+
+import pytest
+
+from node.sync import core as cores
+from node.sync.messages import BlocksRequest
+from tests.node.sync.chains import LONG, Chain, same
+from tests.node.sync.lab import Lab, Peer
+
+FAR = (0, 10**9)
+SILENT_MS = 10**6
+HEIGHTS = 90
+
+
+class Idle(Chain):
+    """Blocks with nothing in them, which are made quickly."""
+
+    def transactions(self, height: int) -> list[object]:
+        return []
+
+
+@pytest.fixture(scope="module")
+def still() -> Chain:
+    return Idle(genesis=LONG).grow(HEIGHTS)
+
+
+class Strangers:
+    """Silent peers of a lab, who keep their names or come back under others."""
+
+    def __init__(self, chain: Chain, count: int, *, is_fickle: bool = False) -> None:
+        self._chain = chain
+        self._is_fickle = is_fickle
+        self._names = 0
+        self.here = [self._made() for _ in range(count)]
+
+    def _made(self) -> Peer:
+        self._names += 1
+        name = self._names.to_bytes(32, "big")
+        return Peer(name, self._chain, claim=FAR, delay_ms=SILENT_MS)
+
+    def go_on(self, lab: Lab) -> None:
+        """Let those who were asked leave, and others come in their place."""
+        if not self._is_fickle:
+            return
+        for at, peer in enumerate(self.here):
+            if peer.asked:
+                lab.core.gone(peer.name)
+                del lab.peers[peer.name]
+                self.here[at] = fresh = self._made()
+                lab.peers[fresh.name] = fresh
+                lab.core.claimed(fresh.name, *FAR)
+
+
+def honest(chain: Chain, count: int = 1, delay_ms: int = 20) -> list[Peer]:
+    return [Peer(b"\xff" + bytes([at]) * 31, chain, delay_ms=delay_ms) for at in range(count)]
+
+
+def run(lab: Lab, strangers: Strangers, until: Callable[[], bool], ms_max: int) -> None:
+    def is_so() -> bool:
+        strangers.go_on(lab)
+        return until()
+
+    lab.run(is_so, ms_max)
+
+
+@pytest.mark.parametrize("is_fickle", [False, True])
+@pytest.mark.parametrize("count", [1, 4, 40])
+def test_a_sync_begins(count: int, is_fickle: bool, still: Chain) -> None:
+    strangers = Strangers(still, count, is_fickle=is_fickle)
+    lab = Lab(*strangers.here, *honest(still, 4), genesis=LONG)
+    run(lab, strangers, lambda: bool(lab.begun), 10_000)
+    assert not lab.accused, "silence proves nothing"
+
+
+@pytest.mark.parametrize("count", [1, 4, 40])
+def test_blocks_come_though_whoever_is_asked_leaves(count: int, still: Chain) -> None:
+    strangers = Strangers(still, count, is_fickle=True)
+    known = honest(still)
+    lab = Lab(*strangers.here, *known, genesis=LONG)
+    run(lab, strangers, lambda: bool(lab.begun), 10_000)
+    run(lab, strangers, lambda: lab.height >= HEIGHTS - 1, 10_000)
+    same(lab.store, still.store, 100)
+    assert any(isinstance(one, BlocksRequest) for one in known[0].asked)
+
+
+def test_a_claim_that_nothing_stands_behind_is_looked_into_seldom(still: Chain) -> None:
+    young = Idle(genesis=LONG).grow(3)
+    names = [bytes([at]) for at in range(40)]
+    lab = Lab(*[Peer(name, young, claim=FAR) for name in names], genesis=LONG)
+    lab.run(lambda: lab.now_ms > 20_000)
+    asked = [len(lab.peers[name].asked) for name in names]
+    assert min(asked) >= 1 and max(asked) <= 3
+    assert sum(asked) <= 21 * cores.PROBE_PEERS_MAX
