@@ -11,7 +11,6 @@ epoch is gone into as well: otherwise short epochs would wait for the peers at e
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -30,6 +29,7 @@ from node.sync.checks import (
 from node.sync.descent import Place
 from node.sync.effects import Accuse, Ask, Begin, Check, Descend, Effect, End, KeepLink, Lack
 from node.sync.errors import Unfit
+from node.sync.finals import Finals
 from node.sync.leg import CLOSE_HEIGHTS, Leg, Search, Stage
 from node.sync.messages import (
     BlocksRequest,
@@ -39,6 +39,7 @@ from node.sync.messages import (
     LinkRequest,
     SyncRequest,
 )
+from node.sync.questions import Asked
 from node.sync.ranges import Range, Ranges
 from node.sync.sources import Sources
 from state.errors import InvalidBlock
@@ -56,9 +57,9 @@ ANSWER_MS: Final = 6_000
 LATE_MS: Final = 1_500
 """Headers and links that take longer are asked of another peer as well, each time."""
 FINAL_PEERS_MAX: Final = 4
-"""Peers that are asked for their best finalization at the same time."""
-SEEK_ROUNDS: Final = 3
-"""So often everybody who claims more is asked for a finalization before the sync ends."""
+"""Peers that are asked for their best finalization at the same time, but for those who are late."""
+SEEK_MS: Final = 250
+"""How often so many are asked anew: who leaves at once and comes again gets no more questions."""
 STALLED_MS: Final = 15_000
 """Without progress for so long, everybody is asked anew."""
 CHECKED_BYTES_MAX: Final = 2**22
@@ -68,22 +69,6 @@ CHECK_BLOCKS_MAX: Final = 64
 """Bodies that are checked in one go."""
 _PROBE: Final = 0
 """The stage of questions that are asked while the engine runs."""
-
-
-@dataclass(slots=True)
-class _Asked:
-    """A question under way, or its answer while it is checked."""
-
-    stage: int
-    """The number of the stage that asked it."""
-    peer: bytes
-    request: SyncRequest
-    at_ms: int
-    part: Range | None = None
-    above: int = 0
-    """Whoever shows a finalization that is no higher has claimed more than it can show."""
-    size_bytes: int = 0
-    """The length of the answer."""
 
 
 class BlockSync:
@@ -101,12 +86,11 @@ class BlockSync:
         self._epoch_blocks = epoch_blocks
         self._judge = judge
         self.sources = Sources()
-        self.target = 0
-        """The height of the highest verified finalization."""
+        self._finals = Finals(self._limit)
         self._stages = 0
         self._numbers = 0
-        self._asked: dict[int, _Asked] = {}
-        self._checking: dict[int, _Asked | None] = {}
+        self._asked: dict[int, Asked] = {}
+        self._checking: dict[int, Asked | None] = {}
         self._out: list[Effect] = []
         self._now_ms = 0
         self._progress_ms = 0
@@ -166,8 +150,8 @@ class BlockSync:
             self._ready.extend(found)
         elif isinstance(found, Unfit):
             self._accuse(asked, found)
-        elif asked.stage == _PROBE:
-            self._probed_final(asked, found)
+        elif isinstance(found, FinalAnswer):
+            self._shown(asked, found)
         elif (leg := self._leg_of(asked)) is not None:
             self._take(leg, asked, found)
 
@@ -176,7 +160,7 @@ class BlockSync:
         self._tip, self._info = tip, info
         self._progress()
         leg = self._legs[0]
-        if not leg.descent.reached(_place(tip)):
+        if not leg.descent.reached(Place.of(tip)):
             return
         if not leg.descent.is_done:
             self._enter(leg, Stage.HEADERS)
@@ -221,6 +205,11 @@ class BlockSync:
         return bool(self._legs)
 
     @property
+    def target(self) -> int:
+        """The height of the highest verified finalization."""
+        return self._finals.target
+
+    @property
     def is_waiting(self) -> bool:
         """Whether questions or checks are under way."""
         return bool(self._asked or self._checking)
@@ -237,19 +226,19 @@ class BlockSync:
     ) -> None:
         self._numbers += 1
         stage = _PROBE if leg is None else leg.number
-        self._asked[self._numbers] = _Asked(stage, peer, request, self._now_ms, part, above)
+        self._asked[self._numbers] = Asked(stage, peer, request, self._now_ms, part, above)
         self.sources.asked(peer)
         self._out.append(Ask(self._numbers, peer, request, ANSWER_MS))
 
-    def _leg_of(self, asked: _Asked) -> Leg | None:
+    def _leg_of(self, asked: Asked) -> Leg | None:
         """Return whose question this is, None when it comes too late."""
         return next((leg for leg in self._legs if leg.number == asked.stage), None)
 
-    def _job(self, asked: _Asked, data: bytes) -> Callable[[], object] | None:
+    def _job(self, asked: Asked, data: bytes) -> Callable[[], object] | None:
         """Return how an answer is to be checked, None when nothing known can check it any more."""
         leg = self._leg_of(asked)
         match asked.request:
-            case FinalRequest(epoch) if leg is not None or asked.stage == _PROBE:
+            case FinalRequest(epoch):  # whenever it comes: what is proven stays so
                 if epoch not in self._epochs:
                     return None  # the engine went on meanwhile
                 return partial(check_final, data, self._quorum(epoch))
@@ -276,18 +265,15 @@ class BlockSync:
         members = info.validators if epoch == info.epoch else info.next_validators
         return Quorum(self._genesis_hash, self._epoch_blocks, epoch, members)
 
-    def _accuse(self, asked: _Asked, error: Unfit) -> None:
+    def _accuse(self, asked: Asked, error: Unfit) -> None:
         if self.sources.lied(asked.peer, self._now_ms):
             self._out.append(Accuse(asked.peer, error.sentence))
         if asked.part is not None:
             Ranges.failed(asked.part, asked.peer)
 
-    def _take(self, leg: Leg, asked: _Asked, found: object) -> None:
+    def _take(self, leg: Leg, asked: Asked, found: object) -> None:
         """Take what was found good, of a leg's present stage."""
         match found:
-            case FinalAnswer():
-                self._shown(asked, found)
-                leg.take_final(found, self._now_ms)
             case Justify():
                 self.sources.proved(asked.peer, leg.descent.final.header.height)
                 keep, stage = leg.take_link(found)
@@ -315,15 +301,25 @@ class BlockSync:
     def _begin_leg(self) -> None:
         """Begin what follows on the tip."""
         tip, info = self._known
-        self._legs.append(Leg(self._quorum(info.epoch), _place(tip), self._next_stage()))
+        self._add_leg(info.epoch, Place.of(tip))
         self._progress()
+
+    def _add_leg(self, epoch: int, base: Place) -> None:
+        leg = Leg(self._quorum(epoch), base, self._next_stage())
+        self._legs.append(leg)
+        final = self._finals.of(epoch)
+        if final is not None:
+            leg.take_final(final, self._now_ms)
+            leg.search.heard_ms = None  # of this search nothing is heard
 
     def _look_ahead(self) -> None:
         """Begin the next epoch while the blocks of this one come: its set is known."""
-        if len(self._legs) == 1 and (end := self._legs[0].end) is not None:
+        if len(self._legs) != 1 or self._finals.is_due(self._height, self._now_ms):
+            return
+        if (end := self._legs[0].end) is not None:
             epoch = self._legs[0].epoch + 1
             if epoch in self._epochs and self.sources.claimants(end.height):
-                self._legs.append(Leg(self._quorum(epoch), end, self._next_stage()))
+                self._add_leg(epoch, end)
 
     def _go_on(self, leg: Leg) -> None:
         match leg.stage:
@@ -395,48 +391,55 @@ class BlockSync:
             claimed = self.sources.claim_of(peer)[0]
             self._ask(peer, FinalRequest(min(max(claimed, epoch), epoch + 1)), above=above)
 
-    def _probed_final(self, asked: _Asked, found: object) -> None:
-        assert isinstance(found, FinalAnswer), "nothing else is asked for while the engine runs"
-        self._shown(asked, found)
-        if not self._legs and found.header.height - self._height > self._limit:
-            self._out.append(Begin(found.header.height))
-            self._begin_leg()
-
-    def _shown(self, asked: _Asked, found: FinalAnswer) -> None:
-        """Note a verified finalization, and whether it is what its peer claimed to have."""
+    def _shown(self, asked: Asked, found: FinalAnswer) -> None:
+        """Take a verified finalization, and note whether it is what its peer claimed to have."""
         height = found.header.height
-        self.target = max(self.target, height)
+        self._finals.take(found)
         if height > asked.above or height % self._epoch_blocks == 0:
             self.sources.proved(asked.peer, height)
         else:
             self.sources.fell_short(asked.peer, self._now_ms)
+        for leg in self._legs:
+            if leg.epoch == found.header.epoch and leg.stage is Stage.FINAL:
+                leg.take_final(found, self._now_ms)
+        if not self._legs and self._finals.is_behind(self._height):
+            self._out.append(Begin(self.target))
+            self._begin_leg()
 
     def _seek(self, leg: Leg) -> None:
-        """Ask some peers for a finalization of this epoch, and go for the best one."""
-        search = leg.search
-        waiting = self._waiting(leg)
-        best = leg.choice(self._now_ms, is_waiting=waiting > 0)
+        """Go for the best finalization of this epoch, ask for more, or end the sync."""
+        asked = [one for one in self._asked.values() if one.request == FinalRequest(leg.epoch)]
+        checked = [one for one in self._checking.values() if one and one.stage == leg.number]
+        is_first = leg is self._legs[0]
+        if is_first and self._finals.is_due(self._height, self._now_ms):
+            self._end()
+            return
+        best = leg.choice(self._now_ms, is_waiting=bool(asked or checked))
         if best is not None:
             self._enter(leg, leg.go_for(best))
-            return
+        elif is_first and self._finals.is_over(
+            leg,
+            self.sources,
+            self._height,
+            self._now_ms,
+            {one.peer for one in (*asked, *checked)},
+        ):
+            self._end()
+        elif leg.search.best is None and self._now_ms >= leg.search.next_ms:
+            self._ask_final(leg, [one for one in asked if one.at_ms + LATE_MS > self._now_ms])
+
+    def _ask_final(self, leg: Leg, prompt: list[Asked]) -> None:
+        """Ask for a finalization of a leg's epoch, beside those who may still answer in time."""
+        besides = {one.peer for one in prompt}
         above = leg.base.height + CLOSE_HEIGHTS
-        claimants = self.sources.claimants(above)
-        if not waiting and all(peer in search.asked for peer in claimants):
-            if leg is not self._legs[0]:
-                return  # asked anew once it is its turn
-            is_behind = self.target - self._height > self._limit
-            if not is_behind and (not claimants or search.rounds == SEEK_ROUNDS):
-                self._end()
-                return
-            search.rounds = min(search.rounds + 1, SEEK_ROUNDS)
-            search.asked.clear()
-        while search.best is None and waiting < FINAL_PEERS_MAX:
-            peer = self.sources.choose(self._now_ms, above, search.asked)
+        for _ in range(FINAL_PEERS_MAX - len(prompt)):
+            peer = self.sources.seek(self._now_ms, above, besides)
             if peer is None:
                 return
-            search.asked.add(peer)
-            self._ask(peer, FinalRequest(leg.epoch), leg)
-            waiting += 1
+            besides.add(peer)
+            leg.search.asked.add(peer)
+            leg.search.next_ms = self._now_ms + SEEK_MS
+            self._ask(peer, FinalRequest(leg.epoch), leg, above=above)
 
     def _waiting(self, leg: Leg) -> int:
         """Count the questions of a leg's stage that are under way or whose answers are checked."""
@@ -447,6 +450,7 @@ class BlockSync:
     def _end(self) -> None:
         """Nobody proves more than the engine finds by itself."""
         self._legs.clear()
+        self._finals.end()
         self._probe_ms = self._now_ms + PROBE_MS
         self._out.append(End())
 
@@ -488,7 +492,3 @@ class BlockSync:
             self._numbers += 1
             self._checking[self._numbers] = None
             self._out.append(Check(self._numbers, partial(check_bodies, self._judge, found)))
-
-
-def _place(tip: Tip) -> Place:
-    return Place(tip.header.height, tip.block_id)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from consensus.inputs import Tip
 from node.errors import ConsensusHalted
 from node.sync.messages import HEADERS_MAX, FinalAnswer, HeadersRequest
 from state.finality import Header
@@ -23,6 +24,11 @@ class Place:
 
     height: int
     block_id: Hash
+
+    @classmethod
+    def of(cls, tip: Tip) -> "Place":
+        """Return the place of the tip."""
+        return cls(tip.header.height, tip.block_id)
 
 
 class Descent:

@@ -36,12 +36,16 @@ class Stage(Enum):
 
 @dataclass(slots=True)
 class Search:
-    """A round of asking for finalizations."""
+    """What came of asking for finalizations."""
 
     asked: set[bytes] = field(default_factory=set)
-    rounds: int = 1
+    next_ms: int = 0
+    """Nobody is asked before."""
     best: FinalAnswer | None = None
     since_ms: int = 0
+    """When the first came that leads on."""
+    heard_ms: int | None = None
+    """When the first came, whether it leads on or not."""
 
 
 class Leg:
@@ -95,6 +99,8 @@ class Leg:
     def take_final(self, found: FinalAnswer, now_ms: int) -> None:
         """Note a verified finalization, if it leads far enough."""
         height, search = found.header.height, self.search
+        if search.heard_ms is None:
+            search.heard_ms = now_ms
         if height <= self.base.height + CLOSE_HEIGHTS and height != self.last_height:
             return
         if height <= self.base.height:

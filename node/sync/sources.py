@@ -26,8 +26,8 @@ SLOW_MS: Final = 2_000
 SLOW_BYTES_S: Final = 2**17
 CREDIT_MAX: Final = 3
 """So many failures undo whatever was proven: who once gave much may fall silent for good."""
-SEEK_MS: Final = 1_000
-"""No peer is asked for a finalization more often."""
+STALE_HEIGHTS: Final = 64
+"""A claim may be so far below what its peer has by now: it is as old as its last word."""
 LIE_MS: Final = BAN_MS
 """So long a liar is not heard. Not for ever, for it may be the only one that has what is missing,
 once its disk or version is repaired; and another lie costs one answer in so long."""
@@ -133,9 +133,13 @@ class Sources:
         """Return who claims to be above a height."""
         return [peer for peer, one in self._sources.items() if one.top > above]
 
-    def has_proven(self, above: int) -> bool:
-        """Tell whether anybody claims to be above a height who has proven something lately."""
-        return any(one.credit and one.top > above for one in self._sources.values())
+    def proven(self, above: int, now_ms: int) -> list[bytes]:
+        """Return those of the claimants who have proven something, and whose word is not empty."""
+        return [
+            peer
+            for peer, one in self._sources.items()
+            if one.credit and one.top > above and one.seeks_from_ms <= now_ms
+        ]
 
     def claim_of(self, peer: bytes) -> tuple[int, int]:
         """Return the epoch and height that a peer claims; nothing for a stranger."""
@@ -150,6 +154,9 @@ class Sources:
         With `is_wary` nobody, where the best one has only too many questions already.
         """
         awake = self._awake(now_ms, above, besides)
+        if not any(one.credit for _, one in awake):  # what is asked for is proven to be somewhere
+            older = self._awake(now_ms, above - STALE_HEIGHTS, besides)
+            awake += [(peer, one) for peer, one in older if one.credit]
         able = [(one.rank, peer) for peer, one in awake if one.asks < ASKS_PER_PEER_MAX]
         if not able:
             return None
@@ -160,7 +167,7 @@ class Sources:
         return peer
 
     def seek(self, now_ms: int, above: int, besides: Container[bytes] = ()) -> bytes | None:
-        """Return whom to ask for a finalization now, and count it as asked for one.
+        """Return whom to ask for a finalization now.
 
         Every second time it is the one that was not asked for longest, whatever others have shown.
         """
@@ -173,10 +180,9 @@ class Sources:
             return None
         self._seeks += 1
         if self._seeks % 2:
-            peer, source = min(able, key=lambda each: each[1].seek_rank)
+            peer, _ = min(able, key=lambda each: each[1].seek_rank)
         else:
-            peer, source = min(able, key=lambda each: each[1].turn)
-        source.seeks_from_ms = now_ms + SEEK_MS
+            peer, _ = min(able, key=lambda each: each[1].turn)
         return peer
 
     def _awake(

@@ -6,9 +6,9 @@ from node.sync.sources import (
     LIE_MS,
     REST_MS,
     REST_MS_MAX,
-    SEEK_MS,
     SLOW_BYTES_S,
     SLOW_MS,
+    STALE_HEIGHTS,
     Sources,
 )
 
@@ -62,7 +62,7 @@ def test_who_has_proven_something_comes_before_strangers() -> None:
     sources.answered(b"z", 100, 900, 900)
     for number in range(40):
         sources.claimed(bytes([number]), 1, 10**9, 900)
-    assert sources.choose(900, 0) == b"z" and sources.has_proven(0)
+    assert sources.choose(900, 0) == b"z" and sources.proven(0, 0) == [b"z"]
     for _ in range(3):
         sources.asked(b"z")
     assert sources.choose(900, 0) not in (b"z", None), "others have what it has no hand free for"
@@ -70,34 +70,48 @@ def test_who_has_proven_something_comes_before_strangers() -> None:
     assert sources.choose(900, 0, [b"z"], is_wary=True) is not None, "nobody else has proven any"
 
 
+def test_who_has_proven_something_may_have_more_than_it_last_said() -> None:
+    sources = made(b"z", height=100)
+    sources.claimed(b"a", 1, 10**9, 0)
+    assert sources.choose(0, 110) == b"a"
+    sources.proved(b"z", 90)
+    assert sources.choose(0, 110) == b"z" and sources.choose(0, 100 + STALE_HEIGHTS) == b"a"
+    sources.proved(b"a", 120)
+    assert sources.choose(0, 110) == b"a", "whoever says so comes first"
+
+
 def test_what_was_proven_is_used_up_by_failures() -> None:
     sources = made(b"a", b"b")
     for _ in range(CREDIT_MAX + 5):
         sources.proved(b"b", 50)
     for number in range(CREDIT_MAX):
-        assert sources.has_proven(0)
+        assert sources.proven(0, 0) == [b"b"]
         assert sources.choose(number * 10**5, 0) == b"b"
         sources.asked(b"b")
         sources.failed(b"b", number * 10**5)
-    assert not sources.has_proven(0) and sources.choose(10**6, 0) == b"a"
+    assert not sources.proven(0, 0) and sources.choose(10**6, 0) == b"a"
 
 
 def test_finalizations_are_asked_for_by_turns_of_the_proven_and_of_the_longest_unasked() -> None:
     sources = made(b"z", b"y", b"x")
     sources.proved(b"x", 90)
     sources.proved(b"y", 80)
-    assert [sources.seek(0, 0), sources.seek(0, 0), sources.seek(0, 0)] == [b"x", b"z", b"y"]
-    assert sources.seek(SEEK_MS - 1, 0) is None, "seldom, each"
+    asked: list[bytes] = []
+    while (peer := sources.seek(0, 0, asked)) is not None:
+        asked.append(peer)
+        sources.asked(peer)
+    assert asked == [b"x", b"z", b"y"]
     sources.fell_short(b"x", 0)
-    assert sources.seek(SEEK_MS, 0, [b"z"]) == b"y" and sources.seek(SEEK_MS, 0, [b"z"]) is None
-    assert sources.seek(REST_MS_MAX, 0, [b"z", b"y"]) == b"x"
+    assert sources.proven(0, 0) == [b"y"], "its claim is empty"
+    assert sources.seek(1, 0, [b"y", b"z"]) is None
+    assert sources.seek(REST_MS_MAX, 0, [b"y", b"z"]) == b"x"
 
 
 def test_nobody_loses_its_turn_to_strangers_who_come_again_under_other_names() -> None:
     sources = made(*[bytes([at]) for at in range(8)], b"honest")
     asked = []
     for number in range(100, 120):
-        peer = sources.seek(number * SEEK_MS, 0)
+        peer = sources.seek(number, 0)
         assert peer is not None
         asked.append(peer)
         sources.asked(peer)

@@ -5,15 +5,18 @@ that sorts before all others; that costs them nothing.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from node.sync import core as cores
-from node.sync.messages import BlocksRequest
-from tests.node.sync.chains import LONG, Chain, same
-from tests.node.sync.lab import Lab, Peer
+from node.sync.finals import CLOSE_MS
+from node.sync.messages import BlocksRequest, FinalRequest
+from state.genesis import Genesis
+from tests.node.sync.chains import GENESIS, LONG, Chain, same
+from tests.node.sync.lab import Change, Lab, Peer
 
-FAR = (0, 10**9)
+FAR = (10**6, 10**9)
 SILENT_MS = 10**6
 HEIGHTS = 90
 
@@ -33,16 +36,26 @@ def still() -> Chain:
 class Strangers:
     """Silent peers of a lab, who keep their names or come back under others."""
 
-    def __init__(self, chain: Chain, count: int, *, is_fickle: bool = False) -> None:
+    def __init__(
+        self,
+        chain: Chain,
+        count: int,
+        *,
+        is_fickle: bool = False,
+        change: Change | None = None,
+    ) -> None:
         self._chain = chain
         self._is_fickle = is_fickle
+        self._change = change
         self._names = 0
         self.here = [self._made() for _ in range(count)]
 
     def _made(self) -> Peer:
         self._names += 1
         name = self._names.to_bytes(32, "big")
-        return Peer(name, self._chain, claim=FAR, delay_ms=SILENT_MS)
+        if self._change is None:
+            return Peer(name, self._chain, claim=FAR, delay_ms=SILENT_MS)
+        return Peer(name, self._chain, claim=FAR, delay_ms=1, change=self._change)
 
     def go_on(self, lab: Lab) -> None:
         """Let those who were asked leave, and others come in their place."""
@@ -97,3 +110,51 @@ def test_a_claim_that_nothing_stands_behind_is_looked_into_seldom(still: Chain) 
     asked = [len(lab.peers[name].asked) for name in names]
     assert min(asked) >= 1 and max(asked) <= 3
     assert sum(asked) <= 21 * cores.PROBE_PEERS_MAX
+
+
+# --- the end --------------------------------------------------------------------------------------
+
+
+def shows_only(request: Any, answer: Any) -> Any:
+    """True finalizations, and nothing else."""
+    return answer if isinstance(request, FinalRequest) else None
+
+
+def grows(lab: Lab, chain: Chain, block_ms: int) -> Callable[[], None]:
+    """Return what makes a block in so long."""
+    since = lab.now_ms // block_ms - chain.height
+
+    def tick() -> None:
+        while chain.height < lab.now_ms // block_ms - since:
+            chain.grow(1)
+
+    return tick
+
+
+@pytest.mark.parametrize(
+    ("genesis", "block_ms"),
+    [(LONG, 1_000), (LONG, 100), (GENESIS, 200)],
+    ids=["slow", "quick", "short_epochs"],
+)
+@pytest.mark.parametrize("change", [None, shows_only], ids=["silent", "shows_only"])
+@pytest.mark.parametrize("is_fickle", [False, True], ids=["stays", "leaves"])
+@pytest.mark.parametrize("count", [1, 4, 40])
+def test_a_sync_ends_though_the_chain_grows(
+    count: int, is_fickle: bool, change: Change | None, genesis: Genesis, block_ms: int
+) -> None:
+    chain = Idle(genesis=genesis).grow(80)
+    strangers = Strangers(chain, count, is_fickle=is_fickle, change=change)
+    lab = Lab(*strangers.here, *honest(chain), genesis=genesis)
+    tick = grows(lab, chain, block_ms)
+    near_ms: list[int] = []
+
+    def has_ended() -> bool:
+        tick()
+        if chain.height - lab.height <= cores.BEHIND_HEIGHTS:
+            near_ms.append(lab.now_ms)
+        return lab.ended > 0
+
+    run(lab, strangers, has_ended, 20_000)
+    assert lab.now_ms - near_ms[0] <= CLOSE_MS
+    assert chain.height - lab.height <= cores.BEHIND_HEIGHTS
+    same(lab.store, chain.store, lab.application.epoch_blocks)
