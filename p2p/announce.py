@@ -3,7 +3,8 @@
 Validators form a full mesh, and they find each other by these records, which everybody passes on.
 A record carries two signatures, by the validator's key and by the node's, so that nobody claims
 somebody else's node. Only keys that the caller knows as validators have a place, one each; the
-newest sequence number wins, and a key that renews its record too often is not passed on.
+newest sequence number wins, and a key that renews its record too often is not passed on. A record
+is short, so that whoever is told of all of them is told in messages that their topic allows.
 """
 
 from collections.abc import Callable
@@ -19,6 +20,8 @@ from p2p.limits import TokenBucket
 from p2p.scores import Verdict
 
 ADDRESSES_MAX: Final = 4
+RECORD_BYTES_MAX: Final = 448
+"""A signed record with ADDRESSES_MAX addresses of the longest numbers takes 416."""
 RENEWALS_PER_1000_S: Final = 50
 """How often a validator may renew its record in the long run: every 20 seconds."""
 RENEWALS_BURST: Final = 5
@@ -87,6 +90,8 @@ class Announcements:
         if record == known:
             return Verdict.DUPLICATE
         if not self._is_validator(one.validator_key):
+            return Verdict.USELESS
+        if len(encode(record)) > RECORD_BYTES_MAX:
             return Verdict.USELESS
         if known is not None and one.sequence <= known.announcement.sequence:
             return Verdict.DUPLICATE  # honest nodes pass on what they have: it may be older

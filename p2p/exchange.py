@@ -12,7 +12,7 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from p2p.addresses import Address, PeerAddress, Port, is_tellable
-from p2p.announce import Announce, Announcements
+from p2p.announce import ANNOUNCED_MAX, RECORD_BYTES_MAX, Announce, Announcements
 from p2p.codec import Decoder, Struct, encode
 from p2p.peerbook import Entry, PeerBook
 from p2p.scores import Verdict
@@ -24,6 +24,14 @@ RECORDS_MAX: Final = 64
 """Announcements in one message."""
 ASK_MS: Final = 30_000
 """A peer asks no more often, and is served no more often."""
+ENVELOPE_BYTES: Final = 8
+"""Room for everything in a message of announcements but the records, and for a port."""
+
+# A greeting that is too long would be a bug of ours, and a bug ends the node: whoever announces
+# must not be able to make one.
+_LIMITS: Final = LIMITS[Topic.PEERS]
+assert _LIMITS.message_bytes_max >= RECORDS_MAX * RECORD_BYTES_MAX + ENVELOPE_BYTES
+assert _LIMITS.queue_bytes_max >= ANNOUNCED_MAX * (RECORD_BYTES_MAX + ENVELOPE_BYTES)
 
 
 class Listening(Struct, tag=0):

@@ -5,6 +5,8 @@ import pytest
 from p2p import announce
 from p2p.addresses import Address
 from p2p.announce import (
+    ADDRESSES_MAX,
+    RECORD_BYTES_MAX,
     RENEWALS_BURST,
     Announce,
     Announcement,
@@ -12,6 +14,7 @@ from p2p.announce import (
     is_signed,
     sign_announce,
 )
+from p2p.codec import encode
 from p2p.handshake import NodeKey
 from p2p.scores import Verdict
 
@@ -65,6 +68,22 @@ def test_strangers_have_no_place_and_cost_no_signature_check(
         assert known.records() == ()
     finally:
         KEYS.update(KEYS_BEFORE)
+
+
+def _with_hosts(*hosts: str) -> Announce:
+    key = VALIDATORS[0]
+    addresses = tuple(Address(host, 65_535) for host in hosts)
+    body = Announcement(key.node_id, NODES[0].node_id, addresses, 2**63 - 1)
+    return sign_announce(body, GENESIS, key.sign, NODES[0])
+
+
+def test_the_longest_numbers_have_room_and_longer_texts_have_none(known: Announcements) -> None:
+    number = "2001:0db8:85a3:0000:0000:8a2e:255.255.255.255"
+    longest = _with_hosts(*[number] * ADDRESSES_MAX)
+    assert len(encode(longest)) <= RECORD_BYTES_MAX
+    assert known.receive(_with_hosts(*["\U0001f600" * 253] * ADDRESSES_MAX), 0) is Verdict.USELESS
+    assert known.records() == ()
+    assert known.receive(longest, 0) is Verdict.USEFUL
 
 
 @pytest.mark.parametrize("which", ["validator", "node", "genesis"])

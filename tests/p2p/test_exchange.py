@@ -3,11 +3,18 @@
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from p2p.addresses import Address, PeerAddress
-from p2p.announce import Announce, Announcement, Announcements, sign_announce
+from p2p.announce import (
+    ADDRESSES_MAX,
+    RECORD_BYTES_MAX,
+    Announce,
+    Announcement,
+    Announcements,
+    sign_announce,
+)
 from p2p.codec import encode
 from p2p.errors import Breach, Malformed
 from p2p.exchange import (
@@ -23,6 +30,7 @@ from p2p.exchange import (
 from p2p.handshake import NodeKey
 from p2p.peerbook import PeerBook
 from p2p.scores import Verdict
+from p2p.topics import LIMITS, Topic
 
 GENESIS = b"\x07" * 32
 KEYS = [NodeKey(bytes([10 + at]) * 32) for at in range(3)]
@@ -112,6 +120,36 @@ def test_a_greeting_tells_port_and_records_in_batches(monkeypatch: pytest.Monkey
     monkeypatch.setattr("p2p.exchange.RECORDS_MAX", 1)
     assert len(one.greeting(7)) == 3
     assert RECORDS_MAX * len(encode(record(0))) < 2**16
+
+
+HOSTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=253)
+
+
+@settings(max_examples=20)
+@given(st.lists(st.lists(HOSTS, max_size=ADDRESSES_MAX), max_size=4), st.integers(0, 2**63 - 1))
+def test_every_greeting_fits_its_topic_whatever_was_announced(
+    announced: list[list[str]], sequence: int
+) -> None:
+    """Whoever is greeted may be anybody, so no validator's record may be one too long to tell."""
+    limits = LIMITS[Topic.PEERS]
+    known = Announcements(GENESIS, lambda _: True)
+    one = Exchange(
+        PeerBook(bytes(32)), known, random.Random(1), lambda _: False, allow_private_hosts=True
+    )
+    longest = ["\U0001f600" * 253] * ADDRESSES_MAX
+    for at in range(RECORDS_MAX + 6):
+        key = NodeKey(at.to_bytes(32, "big"))
+        hosts = [*announced, longest][at % (len(announced) + 1)]
+        addresses = tuple(Address(host, 65_535) for host in hosts)
+        body = Announcement(key.node_id, key.node_id, addresses, sequence)
+        message = encode(Records((sign_announce(body, GENESIS, key.sign, key),)))
+        assert len(message) <= limits.message_bytes_max
+        verdict, _ = one.receive_notice(PEER, HOST, message, 0)
+        is_long = len(message) - 3 > RECORD_BYTES_MAX
+        assert verdict is (Verdict.USELESS if is_long else Verdict.USEFUL)
+    messages = one.greeting(65_535)
+    assert all(len(message) <= limits.message_bytes_max for message in messages)
+    assert sum(map(len, messages)) <= limits.queue_bytes_max
 
 
 @given(st.binary(max_size=300))
