@@ -3,6 +3,9 @@
 Every address has a pace of its own: after each failure the next attempt waits twice as long, up to
 a cap that is short for peers we must reach, and times a chance between a half and one, so that
 nodes that fell together do not rise together. A failure costs nothing else, for ever.
+
+Peers we must reach take turns: who was tried longest ago is next, whatever its place in the list
+and however many addresses it has, for some of them may have announced where nobody answers.
 """
 
 import random
@@ -15,6 +18,8 @@ from p2p.peerbook import Entry, PeerBook
 
 DIALS_MAX: Final = 16
 """Attempts at once."""
+FRESH_DIALS_MIN: Final = 4
+"""Of them, those that peers which failed the last time may not have."""
 DRAW_MS: Final = 1_000
 """How often the book, which may be long, is looked through."""
 PAUSE_MS: Final = 500
@@ -34,6 +39,8 @@ class Dialler:
         self._paces: OrderedDict[Address, tuple[int, int]] = OrderedDict()
         self._dialling: dict[Address, PeerAddress] = {}
         self._musts: set[bytes] = set()
+        self._tried_ms: dict[bytes, int] = {}
+        """When each of them was tried last, by node id."""
         self._draw_ms = 0
 
     @property
@@ -59,12 +66,7 @@ class Dialler:
         busy = {*connected, *(peer.node_id for peer in self._dialling.values())}
         musts = list(musts)
         self._musts = {peer.node_id for peer in musts}
-        chosen: list[PeerAddress] = []
-        for peer in musts:
-            if peer.node_id not in busy and self._is_due(peer.address, now_ms):
-                chosen.append(peer)
-                busy.add(peer.node_id)
-
+        chosen = self._musts_in_turn(musts, busy, now_ms)
         taken = busy | self._musts
 
         def is_wanted(entry: Entry) -> bool:
@@ -87,6 +89,38 @@ class Dialler:
             chosen += [one.peer for one in self._book.pick(self._chance, is_wanted, free)]
         chosen = chosen[: max(0, DIALS_MAX - len(self._dialling))]
         self._dialling |= {peer.address: peer for peer in chosen}
+        self._tried_ms |= {one.node_id: now_ms for one in chosen if one.node_id in self._musts}
+        return chosen
+
+    def _musts_in_turn(
+        self, musts: list[PeerAddress], busy: set[bytes], now_ms: int
+    ) -> list[PeerAddress]:
+        """Return whom of those we must reach to dial, one address each, who waits longest first."""
+        tried = self._tried_ms = {
+            node_id: at_ms for node_id, at_ms in self._tried_ms.items() if node_id in self._musts
+        }
+        under_way = sum(
+            one.node_id in self._musts and self._has_failed(one.address)
+            for one in self._dialling.values()
+        )
+        failed_free = DIALS_MAX - FRESH_DIALS_MIN - under_way
+        due = [
+            (tried.get(peer.node_id, -1), self._paces.get(peer.address, (0, 0))[1], peer)
+            for peer in musts
+            if peer.node_id not in busy and self._is_due(peer.address, now_ms)
+        ]
+        due.sort(key=lambda row: row[:2])
+        chosen: list[PeerAddress] = []
+        names: set[bytes] = set()
+        places: set[Address] = set()
+        for _, _, peer in due:
+            has_failed = self._has_failed(peer.address)
+            if (has_failed and failed_free <= 0) or peer.node_id in names or peer.address in places:
+                continue
+            failed_free -= has_failed
+            names.add(peer.node_id)
+            places.add(peer.address)
+            chosen.append(peer)
         return chosen
 
     def _anchored(self, is_wanted: Callable[[Entry], bool], free: int) -> list[PeerAddress]:
@@ -124,6 +158,9 @@ class Dialler:
         self._paces[address] = (failures + 1, now_ms + wait_ms)
         if len(self._paces) > PACED_MAX:
             self._paces.popitem(last=False)
+
+    def _has_failed(self, address: Address) -> bool:
+        return address in self._paces
 
     def _is_due(self, address: Address, now_ms: int) -> bool:
         return address not in self._dialling and now_ms >= self._paces.get(address, (0, 0))[1]

@@ -9,6 +9,7 @@ from p2p.addresses import Address, PeerAddress
 from p2p.dialler import (
     DIALS_MAX,
     DRAW_MS,
+    FRESH_DIALS_MIN,
     LASTING_MS,
     PACED_MAX,
     PAUSE_MAY_MS_MAX,
@@ -66,6 +67,99 @@ def test_who_is_connected_banned_or_next_door_is_not_dialled() -> None:
         is_allowed=lambda node_id: node_id != peer(2).node_id,
     )
     assert set(found) == {peer(at) for at in range(3, 8)}
+
+
+SILENT_MS, HEARD_MS, STEP_MS = 3_000, 100, 100
+
+
+def meet(one: Dialler, musts: list[PeerAddress], silent: set[bytes], until_ms: int) -> set[bytes]:
+    """Dial for a while; the silent swallow packets, everybody else answers at once and stays."""
+    connected: set[bytes] = set()
+    under_way: list[tuple[int, PeerAddress]] = []
+    for now in range(0, until_ms, STEP_MS):
+        for attempt in [attempt for attempt in under_way if attempt[0] <= now]:
+            under_way.remove(attempt)
+            found = attempt[1]
+            if found.node_id in silent:
+                one.failed(found, now)
+            else:
+                one.succeeded(found.address, found.node_id)
+                connected.add(found.node_id)
+        for found in due(one, now, musts=musts, connected=connected, outbound=4):
+            duration_ms = SILENT_MS if found.node_id in silent else HEARD_MS
+            under_way.append((now + duration_ms, found))
+        assert one.dialling == len(under_way) <= DIALS_MAX
+    return connected
+
+
+@pytest.mark.parametrize(
+    ("silent", "addresses"), [(0, 1), (15, 4), (16, 4), (17, 4), (33, 4), (33, 1), (24, 2)]
+)
+@pytest.mark.parametrize("is_shuffled", [False, True])
+def test_silent_addresses_keep_no_must_from_being_dialled(
+    silent: int, addresses: int, is_shuffled: bool
+) -> None:
+    """Whoever announces addresses that swallow packets takes turns, and no place for ever."""
+    names = [peer(at).node_id for at in range(silent)]
+    musts = [
+        PeerAddress(name, Address(f"9.{at}.0.{number}", 1))
+        for at, name in enumerate(names)
+        for number in range(addresses)
+    ]
+    honest = [peer(at) for at in range(1_000, 1_066)]
+    musts += honest
+    if is_shuffled:
+        random.Random(2).shuffle(musts)
+    connected = meet(dialler(), musts, set(names), 60_000)
+    assert connected == {one.node_id for one in honest}
+
+
+def test_who_comes_up_late_has_its_turn_among_the_silent() -> None:
+    one, late = dialler(), peer(1_000)
+    silent = [
+        PeerAddress(peer(at).node_id, Address(f"9.{at}.0.{number}", 1))
+        for at in range(33)
+        for number in range(4)
+    ]
+    for _ in range(8):
+        one.failed(late, 0)
+    names = {found.node_id for found in silent}
+    assert meet(one, [*silent, late], names, 60_000) == {late.node_id}
+
+
+def test_silent_musts_leave_places_for_anchors_and_the_book() -> None:
+    one = dialler(30)
+    musts = [peer(at) for at in range(100, 200)]
+    now, found = 0, [peer(0)]
+    while found:  # until every one of them has been tried and has failed
+        found = due(one, now, musts=musts, outbound=4)
+        for failed in found:
+            one.failed(failed, now)
+    later = due(one, now + PAUSE_MUST_MS_MAX, musts=musts)
+    assert len(later) == DIALS_MAX
+    assert sum(found in musts for found in later) == DIALS_MAX - FRESH_DIALS_MIN
+    one.failed(later[0], now)
+    assert due(one, now + 2 * PAUSE_MUST_MS_MAX, musts=[later[0]]) == [later[0]]
+
+
+def test_two_musts_of_one_address_are_dialled_in_turn() -> None:
+    """Anybody may announce somebody else's address under a name of its own."""
+    one, other = dialler(), PeerAddress(b"o" * 32, peer(0).address)
+    now, turns = 0, []
+    for _ in range(4):
+        now += PAUSE_MUST_MS_MAX
+        (found,) = due(one, now, musts=[peer(0), other])
+        one.failed(found, now)
+        turns.append(found)
+    assert turns == [peer(0), other] * 2
+
+
+def test_what_is_known_of_musts_goes_with_them() -> None:
+    one = dialler()
+    due(one, musts=[peer(at) for at in range(10)])
+    assert len(one._tried_ms) == 10
+    due(one, musts=[peer(0)])
+    assert len(one._tried_ms) == 1
 
 
 def test_attempts_at_once_are_bounded() -> None:
