@@ -38,6 +38,8 @@ SILENCE_MS: Final = 15_000
 PARTIAL_MS: Final = 30_000
 PARTIAL_BYTES_PER_MS: Final = 256
 """A message takes no longer than PARTIAL_MS and what its length needs at this speed."""
+TAKEN_TOPICS: Final = (Topic.BLOCKS, Topic.SYNC)
+"""What waits here may be long, and the peer asked for it: it takes it at this speed, too."""
 HOUSEKEEPING_PER_S: Final = 1_000
 HOUSEKEEPING_BURST: Final = 4_000
 """Pings, answers to them and credits: far more than an honest node needs."""
@@ -57,7 +59,7 @@ class Silent(RemoteError):
 
 
 class Stalled(RemoteError):
-    """A message was begun and not ended in time; it may be anybody's fault."""
+    """A message did not come, or was not taken, to its end in time; it may be anybody's fault."""
 
     code: ClassVar[str] = "p2p.stalled"
 
@@ -108,16 +110,24 @@ Event = Received | Requested | Answered | Failed | Departed
 
 
 class Connection:
-    """The state of one connection; see the module for how to drive it."""
+    """The state of one connection; see the module for how to drive it.
+
+    `pool` holds what comes and is longer than a window, `queue_pool` what waits to be sent.
+    """
 
     def __init__(
-        self, established: Established, pool: Pool, counters: Counters, now_ms: int
+        self,
+        established: Established,
+        pool: Pool,
+        counters: Counters,
+        now_ms: int,
+        queue_pool: Pool | None = None,
     ) -> None:
         self.peer_id = established.peer_id
         self._channel = Channel(established.send_key, established.receive_key)
         self._counters = counters
         self._assembler = Assembler()
-        self._scheduler = Scheduler()
+        self._scheduler = Scheduler(queue_pool)
         self._windows = {topic: ReceiveWindow(topic, pool, now_ms) for topic in LIMITS}
         self._serving = {
             topic: TokenBucket(limits.rate_bytes_s // 4, limits.message_bytes_max, now_ms)
@@ -127,6 +137,8 @@ class Connection:
         self._events: deque[Event] = deque()
         self._items: deque[Item] = deque()
         self._begun_ms: dict[Topic, int] = {}
+        self._next_since: dict[Topic, tuple[int, int]] = {}
+        """How many messages had been sent when the one that is next became it, and when."""
         self._asked: dict[int, tuple[Topic, int]] = {}
         self._next_request_id = 1
         self._open: dict[tuple[Topic, int], int] = {}
@@ -174,6 +186,8 @@ class Connection:
         return self._channel.seal(encode_frame([Goodbye(reason)]))
 
     def _offer(self, message: Message) -> bool:
+        if self._is_closed:
+            return False
         limit = LIMITS[message.topic].message_bytes_max
         if len(message.data) > limit:
             raise LocalError(
@@ -309,12 +323,28 @@ class Connection:
             allowed_ms = PARTIAL_MS + total // PARTIAL_BYTES_PER_MS
             if now_ms - self._begun_ms[topic] > allowed_ms:
                 raise Stalled(f"A {topic.name} message took longer than {allowed_ms} ms.")
+        self._see_that_it_takes(now_ms)
         silent_ms = now_ms - self._heard_ms
         if silent_ms >= SILENCE_MS:
             raise Silent(f"Nothing was heard for {silent_ms} ms; connect again.")
         waited_ms = None if self._pinged_ms is None else now_ms - self._pinged_ms
         if silent_ms >= PING_MS and (waited_ms is None or waited_ms >= PING_MS):
             self.ping(now_ms)
+
+    def _see_that_it_takes(self, now_ms: int) -> None:
+        """Hold the peer to giving leave for what waits, else it could keep our memory for ever."""
+        for topic in TAKEN_TOPICS:
+            head = self._scheduler.head(topic)
+            if head is None:
+                self._next_since.pop(topic, None)
+                continue
+            finished, size = head
+            known, since_ms = self._next_since.setdefault(topic, (finished, now_ms))
+            allowed_ms = PARTIAL_MS + size // PARTIAL_BYTES_PER_MS
+            if known != finished:
+                self._next_since[topic] = (finished, now_ms)
+            elif now_ms - since_ms > allowed_ms:
+                raise Stalled(f"A {topic.name} message was not taken within {allowed_ms} ms.")
 
     def ping(self, now_ms: int) -> None:
         """Ask the peer whether it is there, and measure how long the answer takes."""
@@ -328,6 +358,7 @@ class Connection:
             count(self._counters.endings, code)
             for window in self._windows.values():
                 window.close()
+            self._scheduler.clear()
             for number, (topic, _) in self._asked.items():
                 self._events.append(Failed(topic, number, "p2p.disconnected"))
             self._asked.clear()

@@ -15,6 +15,8 @@ POOL_BYTES: Final = 128 * MIB
 """What all peers together may hold of messages longer than a window."""
 STRANGERS_POOL_BYTES: Final = 64 * MIB
 """The same for peers without a seat of their own, apart: they cannot fill what validators need."""
+STRANGERS_QUEUE_POOL_BYTES: Final = 64 * MIB
+"""What may wait to be sent to all of those together, beyond a window for each topic of each."""
 
 
 class TokenBucket:
@@ -50,7 +52,7 @@ class TokenBucket:
 
 
 class Pool:
-    """Bytes that all connections share for messages longer than their windows."""
+    """Bytes that all connections share for what is longer than their windows."""
 
     __slots__ = ("_bytes_max", "held_bytes")
 

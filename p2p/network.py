@@ -20,7 +20,7 @@ from p2p.exchange import QUESTION, Exchange
 from p2p.gate import Gate, Place
 from p2p.handshake import Established, NodeKey
 from p2p.interface import Delivery, Handler, PeerInfo, Request
-from p2p.limits import STRANGERS_POOL_BYTES, Pool
+from p2p.limits import STRANGERS_POOL_BYTES, STRANGERS_QUEUE_POOL_BYTES, Pool
 from p2p.peerbook import ANCHORS_MAX, PeerBook
 from p2p.roster import Roster, Seat
 from p2p.scores import Scores, Verdict
@@ -69,6 +69,7 @@ class SocketNetwork:
         self._clock = clock
         self._pools = {True: Pool(), False: Pool(STRANGERS_POOL_BYTES)}
         """For peers that are exempt from limits of seats, and for strangers."""
+        self._queue_pools = {True: None, False: Pool(STRANGERS_QUEUE_POOL_BYTES)}
         self._announcements = Announcements(genesis_hash, is_validator)
         self._exchange = Exchange(
             book,
@@ -208,8 +209,8 @@ class SocketNetwork:
 
     async def _run(self, line: Line, established: Established, seat: Seat) -> None:
         """Seat a connection, run it, and clear up behind it."""
-        pool = self._pools[seat.is_exempt]
-        connection = Connection(established, pool, self.counters, seat.since_ms)
+        pool, queue_pool = self._pools[seat.is_exempt], self._queue_pools[seat.is_exempt]
+        connection = Connection(established, pool, self.counters, seat.since_ms, queue_pool)
         session = Session(line, connection, seat, self._clock, self._deliver)
         refusal = self._admit(session)
         if refusal is not None:

@@ -3,11 +3,15 @@
 The most urgent topic that may send goes first. Whenever something is sent, every other topic that
 could have gone earns its share of it, and one that has earned a whole turn goes before the urgent
 ones. So a vote waits for at most one turn of each other topic, and no topic waits for ever.
+
+What waits beyond a topic's window may have to find its place in a pool that connections share, so
+that many peers which take nothing cost little more than one.
 """
 
 from collections import deque
 from typing import Final
 
+from p2p.limits import Pool
 from p2p.topics import LIMITS, Overflow, Topic
 from p2p.wire import (
     FRAME_BYTES_MAX,
@@ -28,16 +32,28 @@ CREDIT_MAX: Final = 2**40
 class _Queue:
     """Messages of one topic that wait, the first of them perhaps partly sent."""
 
-    __slots__ = ("credit_bytes", "credit_messages", "earned", "messages", "queued_bytes", "sent")
+    __slots__ = (
+        *("credit_bytes", "credit_messages", "earned", "finished", "messages", "queued_bytes"),
+        *("reserved_bytes", "sent"),
+    )
 
     def __init__(self, topic: Topic) -> None:
         self.messages: deque[Message] = deque()
         self.queued_bytes = 0
+        self.reserved_bytes = 0
+        """What of that has its place in the pool."""
         self.sent = 0
+        self.finished = 0
+        """Messages that were sent to their end, since the start."""
         self.earned = 0
         """Bytes earned by the share, in hundredths."""
         self.credit_bytes = LIMITS[topic].window_bytes
         self.credit_messages = LIMITS[topic].window_messages
+
+    @property
+    def held_bytes(self) -> int:
+        """What is in memory: of a message that is partly sent, all of it."""
+        return self.queued_bytes + self.sent
 
     def room(self, room: int) -> int:
         """How much of the room in a frame the peer's leave lets us use; 0 for none."""
@@ -57,15 +73,20 @@ class _Queue:
         if self.sent == len(self.messages[0].data):
             self.messages.popleft()
             self.sent = 0
+            self.finished += 1
         return item, size
 
 
 class Scheduler:
-    """The outgoing queues of one connection; sans-I/O and without a clock."""
+    """The outgoing queues of one connection; sans-I/O and without a clock.
 
-    __slots__ = ("_queues",)
+    Without a pool, nothing but the topics' own bounds holds for what waits.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_pool", "_queues")
+
+    def __init__(self, pool: Pool | None = None) -> None:
+        self._pool = pool
         self._queues = {topic: _Queue(topic) for topic in LIMITS}
 
     def offer(self, message: Message) -> list[Message]:
@@ -76,6 +97,7 @@ class Scheduler:
         while (
             queue.queued_bytes + len(message.data) > limits.queue_bytes_max
             or len(queue.messages) >= limits.queue_messages_max
+            or not self._has_place(message)
         ):
             begun = queue.sent > 0
             if limits.overflow is Overflow.DROP_NEW or len(queue.messages) <= begun:
@@ -83,6 +105,7 @@ class Scheduler:
             oldest = queue.messages[begun]
             del queue.messages[begun]
             queue.queued_bytes -= len(oldest.data)
+            self._give_back(message.topic)
             dropped.append(oldest)
         queue.messages.append(message)
         queue.queued_bytes += len(message.data)
@@ -98,6 +121,40 @@ class Scheduler:
         """Bytes and messages of a topic that wait."""
         queue = self._queues[topic]
         return queue.queued_bytes, len(queue.messages)
+
+    def head(self, topic: Topic) -> tuple[int, int] | None:
+        """Messages of a topic that were sent to their end, and the length of the one that is next.
+
+        None when there is no next one.
+        """
+        queue = self._queues[topic]
+        return (queue.finished, len(queue.messages[0].data)) if queue.messages else None
+
+    def clear(self) -> None:
+        """Nothing will be sent any more: what waits is dropped, its place in the pool is free."""
+        for topic, queue in self._queues.items():
+            queue.messages.clear()
+            queue.queued_bytes = queue.sent = 0
+            self._give_back(topic)
+
+    def _has_place(self, message: Message) -> bool:
+        """Reserve in the pool what a message needs of it; tell whether there was room."""
+        queue, window = self._queues[message.topic], LIMITS[message.topic].window_bytes
+        missing = queue.held_bytes + len(message.data) - window - queue.reserved_bytes
+        if self._pool is None or missing <= 0:
+            return True
+        if not self._pool.reserve(missing):
+            return False
+        queue.reserved_bytes += missing
+        return True
+
+    def _give_back(self, topic: Topic) -> None:
+        """Give back to the pool what a topic needs no more."""
+        queue = self._queues[topic]
+        free = queue.reserved_bytes - max(0, queue.held_bytes - LIMITS[topic].window_bytes)
+        if self._pool is not None and free > 0:
+            self._pool.release(free)
+            queue.reserved_bytes -= free
 
     def fill(self, items: list[Item], used_bytes: int) -> None:
         """Add pieces to a frame whose items take `used_bytes` already, until nothing more fits."""
@@ -115,6 +172,7 @@ class Scheduler:
                 stuck.add(topic)
                 continue
             items.append(item)
+            self._give_back(topic)
             self._charge(topic, size + PIECE_OVERHEAD_BYTES)
             room -= size + PIECE_OVERHEAD_BYTES
 

@@ -8,9 +8,12 @@ import pytest
 from p2p.codec import encode
 from p2p.connection import (
     HOUSEKEEPING_BURST,
+    PARTIAL_BYTES_PER_MS,
+    PARTIAL_MS,
     REQUESTS_OPEN_MAX,
     SILENCE_MS,
     Answered,
+    Connection,
     Departed,
     Failed,
     Received,
@@ -18,6 +21,7 @@ from p2p.connection import (
     Silent,
     Stalled,
 )
+from p2p.counters import Counters
 from p2p.errors import (
     Breach,
     Flood,
@@ -28,6 +32,8 @@ from p2p.errors import (
     Oversize,
     RequestFailed,
 )
+from p2p.handshake import Established
+from p2p.limits import Pool
 from p2p.topics import LIMITS, MIB, Topic
 from p2p.wire import Credit, Item, Kind, More, Ping, Start, encode_frame
 
@@ -158,6 +164,59 @@ def test_a_message_that_is_never_ended_ends_it(pair: Any) -> None:
         pair.run()
     with pytest.raises(Stalled):
         pair.wait(2_000)
+
+
+@pytest.mark.parametrize("topic", [Topic.BLOCKS, Topic.SYNC])
+@pytest.mark.parametrize("leave", [0, 1_024])
+def test_who_takes_nothing_of_what_it_asked_for_is_let_go(
+    pair: Any, topic: Topic, leave: int
+) -> None:
+    """The peer pings and reads every frame, and gives little leave or none."""
+    node, start_ms, size = pair.ends[0], pair.now_ms, 24 * MIB
+    for _ in range(2):
+        assert node.notice(topic, bytes(size))
+    with pytest.raises(Stalled):
+        for _ in range(200):
+            pair.now_ms += 1_000
+            credit = [Credit(topic, leave, 1)] if leave else []
+            data = pair.ends[1]._channel.seal(encode_frame([Ping(pair.now_ms), *credit]))
+            node.receive_data(data, pair.now_ms)
+            node.poll(pair.now_ms)
+            while node.data_to_send(pair.now_ms) is not None:
+                continue
+    allowed_ms = PARTIAL_MS + size // PARTIAL_BYTES_PER_MS
+    assert allowed_ms < pair.now_ms - start_ms < allowed_ms + 5_000
+    assert not Stalled.is_provable
+
+
+def test_who_is_slow_but_takes_what_it_asked_for_stays(pair: Any) -> None:
+    node, size = pair.ends[0], 8 * MIB
+    for _ in range(4):
+        assert node.notice(Topic.SYNC, bytes(size))
+    for _ in range(4 * size // 2**18):
+        pair.now_ms += 1_000
+        credit = Credit(Topic.SYNC, 2**18, 1)
+        data = pair.ends[1]._channel.seal(encode_frame([Ping(pair.now_ms), credit]))
+        node.receive_data(data, pair.now_ms)
+        node.poll(pair.now_ms)
+        while node.data_to_send(pair.now_ms) is not None:
+            continue
+    assert node.queued(Topic.SYNC) == (0, 0)
+    node.notice(Topic.SYNC, bytes(size))
+    pair.now_ms += SILENCE_MS - 1
+    node.poll(pair.now_ms)
+
+
+def test_nothing_waits_for_who_is_gone() -> None:
+    pool = Pool(64 * MIB)
+    ends = Established(b"A" * 32, b"\x01" * 32, b"\x02" * 32, bytes(32))
+    node = Connection(ends, Pool(), Counters(), 0, pool)
+    assert node.notice(Topic.BLOCKS, bytes(30 * MIB))
+    assert pool.held_bytes == 28 * MIB
+    node.close("p2p.stopped")
+    assert pool.held_bytes == 0
+    assert not node.notice(Topic.BLOCKS, bytes(30 * MIB))
+    assert pool.held_bytes == 0 and node.queued(Topic.BLOCKS) == (0, 0)
 
 
 def inject(pair: Any, items: list[Item]) -> None:

@@ -284,3 +284,18 @@ async def test_strangers_that_fill_their_pool_keep_no_friend_out(nodes: Any, unt
     await until(lambda: friend.id in [delivery.peer_id for delivery in one.held])
     assert len(one.held) == 2, "the other strangers wait for the first"
     assert sum(pool.held_bytes for pool in one.network._pools.values()) == 2 * len(long)
+
+
+async def test_what_waits_for_strangers_is_bounded_and_for_friends_is_not(
+    nodes: Any, until: Any
+) -> None:
+    friend = await nodes.start()
+    one = await nodes.start([friend])
+    strangers = [await nodes.start([one]) for _ in range(4)]
+    await until(lambda: {friend.id, *[other.id for other in strangers]} <= one.peers)
+    size = LIMITS[Topic.SYNC].message_bytes_max
+    kept = [one.network.send(other.id, Topic.SYNC, bytes(size)) for other in strangers]
+    assert kept == [True, True, False, False]
+    assert one.network.send(friend.id, Topic.SYNC, bytes(size))
+    assert one.network.send(strangers[3].id, Topic.CONSENSUS, b"vote")
+    await until(lambda: strangers[3].messages)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2p.codec import encode
+from p2p.limits import Pool
 from p2p.scheduler import TURN_BYTES, Scheduler
 from p2p.topics import LIMITS, MIB, Topic
 from p2p.wire import (
@@ -157,3 +158,53 @@ def test_without_leave_nothing_goes_and_others_are_not_held_up() -> None:
         for item in items:
             sent[item.topic] += len(item.data)
     assert sent == {Topic.CONSENSUS: window, Topic.SYNC: 10}
+
+
+OFFERS = st.tuples(
+    st.integers(0, 3), st.sampled_from(list(Topic)), st.sampled_from([1, 60_000, MIB, 30 * MIB])
+)
+
+
+@given(st.lists(OFFERS, max_size=60), st.lists(st.integers(0, 40 * MIB), max_size=6))
+def test_what_waits_for_many_is_bounded_by_windows_and_their_pool(
+    offers: list[tuple[int, Topic, int]], leave: list[int]
+) -> None:
+    """Partly sent messages lie in memory as a whole, so they count as a whole."""
+    pool_bytes, windows = 64 * MIB, sum(limits.window_bytes for limits in LIMITS.values())
+    pool = Pool(pool_bytes)
+    schedulers = [Scheduler(pool) for _ in range(4)]
+
+    def check() -> None:
+        held = [[queue.held_bytes for queue in one._queues.values()] for one in schedulers]
+        assert sum(map(sum, held)) <= pool_bytes + len(schedulers) * windows
+        assert pool.held_bytes == sum(
+            max(0, size - limits.window_bytes)
+            for sizes in held
+            for size, limits in zip(sizes, LIMITS.values(), strict=True)
+        )
+
+    for at, topic, size in offers:
+        size = min(size, LIMITS[topic].message_bytes_max)
+        schedulers[at].offer(Message(topic, Kind.NOTICE, 0, bytes(size)))
+        check()
+    for more in leave:
+        for one in schedulers:
+            one.add_credit(Topic.BLOCKS, more, 1)
+            frame(one)
+        check()
+    for one in schedulers:
+        one.clear()
+        assert one.head(Topic.BLOCKS) is None and not frame(one)
+    assert pool.held_bytes == 0
+
+
+@pytest.mark.parametrize("topic", [Topic.BLOCKS, Topic.SYNC])
+def test_a_full_pool_leaves_everybody_a_window(topic: Topic) -> None:
+    pool, window = Pool(MIB), LIMITS[topic].window_bytes
+    greedy, modest = Scheduler(pool), Scheduler(pool)
+    assert not greedy.offer(notice(topic, window + MIB))
+    long, short = notice(topic, window + 1, 1), notice(topic, window, 2)
+    assert modest.offer(long) == [long]
+    assert not modest.offer(short)
+    greedy.clear()
+    assert not modest.offer(notice(topic, MIB, 3))
