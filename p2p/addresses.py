@@ -3,14 +3,15 @@
 import ipaddress
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 
 from msgspec import Meta
 
 from p2p.codec import Bytes32, Struct
 from p2p.errors import LocalError
 
-Host = Annotated[str, Meta(min_length=1, max_length=253)]
+HOST_CHARACTERS_MAX: Final = 253
+Host = Annotated[str, Meta(min_length=1, max_length=HOST_CHARACTERS_MAX)]
 Port = Annotated[int, Meta(ge=1, le=65_535)]
 
 
@@ -95,11 +96,14 @@ def holder_of(host: str) -> str:
 def is_tellable(address: Address, *, allow_private: bool) -> bool:
     """Whether an address that a stranger names may be kept: a number, and routable unless allowed.
 
-    Without this, whoever tells addresses could make nodes knock on doors of private networks.
+    Without this, whoever tells addresses could make nodes knock on doors of private networks. A
+    number with a scope is none: it means something on one machine alone, and may be of any length.
     """
     try:
         host = ipaddress.ip_address(address.host)
     except ValueError:
+        return False
+    if isinstance(host, ipaddress.IPv6Address) and host.scope_id is not None:
         return False
     if host.is_unspecified or host.is_multicast or str(host) != address.host:
         return False

@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar, Final
 
 from msgspec import Meta
 
-from p2p.addresses import Address, PeerAddress, group_of
+from p2p.addresses import HOST_CHARACTERS_MAX, Address, PeerAddress, group_of
 from p2p.codec import Bytes32, Count, Decoder, Struct, Tag, encode, hash_bytes
 from p2p.errors import LocalError, Malformed, Oversize
 
@@ -28,7 +28,10 @@ GROUP_BUCKETS: Final = 2
 ANCHORS_MAX: Final = 4
 """Peers that are dialled first after a restart, so that nobody can wait for one to take it over."""
 ENTRIES_MAX: Final = (HEARD_BUCKETS + PROVEN_BUCKETS) * BUCKET_SIZE
-BOOK_BYTES_MAX: Final = 2**20
+ROW_BYTES_MAX: Final = 2 * 4 * HOST_CHARACTERS_MAX + 64
+"""An address at rest whose host and source are the longest, of characters of four bytes."""
+BOOK_BYTES_MAX: Final = (ENTRIES_MAX + ANCHORS_MAX) * ROW_BYTES_MAX + 64
+"""Room for whatever was kept: a book that outgrew its bound would be lost at the next start."""
 
 
 class CorruptBook(LocalError):
@@ -41,7 +44,7 @@ class _Row(Struct):
     """An address at rest."""
 
     peer: PeerAddress
-    source: Annotated[str, Meta(max_length=64)]
+    source: Annotated[str, Meta(max_length=HOST_CHARACTERS_MAX)]
     is_proven: bool
     failures: Count
 

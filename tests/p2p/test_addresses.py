@@ -49,6 +49,8 @@ def test_subnets_and_holders(host: str, group: str, holder: str) -> None:
         ("224.0.0.1", False, False),
         ("example.org", False, False),
         ("2606:4700:0::1", False, False),  # not the one way to write it
+        ("fe80::1%eth0", False, False),  # means something on one machine alone
+        ("2606:4700::1%" + "\U0001f600" * 200, False, False),
     ],
 )
 def test_whom_strangers_may_name(host: str, private: bool, public: bool) -> None:

@@ -106,6 +106,20 @@ def test_told_addresses_are_kept_if_strangers_may_name_them() -> None:
         one.receive_answer(HOST, encode(too_many))
 
 
+def test_addresses_with_a_scope_fill_neither_book_nor_answer() -> None:
+    """Of the longest texts that read as numbers, 64 would not fit one answer."""
+    one = exchange(allow=True)
+    hosts = [f"26{at:02x}:4700::1%" + "\U0001f600" * 239 for at in range(TOLD_MAX)]
+    told = [PeerAddress(PEER, Address(host, 5)) for host in hosts]
+    for at in range(0, TOLD_MAX, 16):
+        one.receive_answer(HOST, encode(TellAddresses(tuple(told[at : at + 16]))))
+    for peer in told:
+        one._book.prove(peer)
+    answer = one.receive_question(b"Q" * 32, QUESTION, 0)
+    assert answer is not None and len(answer) <= LIMITS[Topic.PEERS].message_bytes_max
+    assert exchange(allow=True).receive_answer(HOST, encode(TellAddresses(tuple(told[:16])))) == 0
+
+
 def test_questions_are_spaced_so_that_they_are_served() -> None:
     one = exchange()
     assert one.asks(PEER, 0) and not one.asks(PEER, ASK_MS)

@@ -3,11 +3,12 @@
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from p2p.addresses import Address, PeerAddress, group_of
 from p2p.peerbook import (
+    ANCHORS_MAX,
     BUCKET_SIZE,
     ENTRIES_MAX,
     GROUP_BUCKETS,
@@ -138,6 +139,45 @@ def test_a_book_comes_back_from_its_bytes() -> None:
     again = PeerBook.from_bytes(book.to_bytes(), "peers.book")
     assert set(again) == set(book) and again.anchors == book.anchors
     assert set(PeerBook.from_bytes(again.to_bytes(), "peers.book")) == set(book)
+
+
+HOSTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=253)
+
+
+NAME = "a1b2c3d4e5f6a7b8c9d0-0123456789abcdef.elb.eu-central-1.amazonaws.com"
+
+
+@settings(max_examples=50)
+@example([(NAME, NAME, True, 1)])
+@given(st.lists(st.tuples(HOSTS, HOSTS, st.booleans(), st.integers(1, 65_535)), max_size=20))
+def test_whatever_was_taken_comes_back(told: list[tuple[str, str, bool, int]]) -> None:
+    book = PeerBook(SECRET)
+    for at, (host, source, is_met, port) in enumerate(told):
+        one = PeerAddress(at.to_bytes(32, "big"), Address(host, port))
+        if is_met:
+            book.prove(one)
+        else:
+            book.hear(one, source)
+    book.anchors = tuple(entry.peer for entry in book)[:ANCHORS_MAX]
+    again = PeerBook.from_bytes(book.to_bytes(), "peers.book")
+    assert set(again) == set(book) and again.anchors == book.anchors
+
+
+def test_a_book_full_of_the_longest_names_comes_back() -> None:
+    book = PeerBook(SECRET)
+    for number in range(ENTRIES_MAX):
+        name = f"{number:05}" + "\U0001f600" * 248
+        one = PeerAddress(number.to_bytes(32, "big"), Address(name, 65_535))
+        book.hear(one, name[::-1])
+        if number % 2:
+            book.prove(one)
+    for _ in range(300):
+        book.fail(one.address)
+    book.anchors = (one,) * ANCHORS_MAX
+    assert len(book) > ENTRIES_MAX // 2 and len(book.to_bytes()) > 2**21
+    again = PeerBook.from_bytes(book.to_bytes(), "peers.book")
+    assert {entry.peer for entry in again} == {entry.peer for entry in book}
+    assert again.anchors == book.anchors
 
 
 @pytest.mark.parametrize(
