@@ -80,6 +80,7 @@ def group_of(host: str) -> str:
     return str(ipaddress.ip_network((address, 32), strict=False))
 
 
+@lru_cache(maxsize=8_192)
 def holder_of(host: str) -> str:
     """Return who counts as one stranger before it has a name: an IPv4 address, a /64 of IPv6."""
     try:

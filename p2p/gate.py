@@ -3,13 +3,15 @@
 A stranger is known by its address alone until the handshake ends, so the limits here are per
 address: connections at once, handshakes at once, and new ones a second. Hosts of the operator's own
 list are held to handshakes at once and nothing else, lest who shares such a host take all handles;
-a peer that turns out to be exempt stops counting once the handshake says so.
+a peer that turns out to be exempt stops counting once the handshake says so. Each validator has
+places for handshakes from the hosts it announces, so that strangers at the door keep none out.
 Sans-I/O.
 """
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from p2p.addresses import holder_of
 from p2p.limits import TokenBucket
@@ -19,10 +21,15 @@ PENDING_MAX: Final = 64
 PENDING_PER_HOLDER_MAX: Final = 4
 PENDING_PER_TRUSTED_MAX: Final = 32
 """Handshakes at once of a host on the operator's list; they do not count among the strangers'."""
+PENDING_PER_VALIDATOR_MAX: Final = 4
+"""Handshakes at once of a validator's hosts, all together; nor do these count there."""
 OPENED_PER_S: Final = 4
 OPENED_BURST: Final = 16
 HOLDERS_MAX: Final = 1_024
 """Addresses whose pace is remembered; a forgotten one starts afresh."""
+
+
+Name = TypeVar("Name")
 
 
 @dataclass(slots=True, eq=False)
@@ -33,6 +40,8 @@ class Place:
     is_pending: bool
     is_counted: bool
     is_trusted: bool = False
+    validator: bytes | None = None
+    """Whose place for a handshake it takes, if it is no stranger's."""
 
 
 class Gate:
@@ -45,6 +54,14 @@ class Gate:
         self._counted: dict[str, int] = {}
         self._pending: dict[str, int] = {}
         self._pending_total = 0
+        self._validators: dict[str, list[bytes]] = {}
+        self._pending_validators: dict[bytes, int] = {}
+
+    def expect(self, announced: Iterable[tuple[bytes, str]]) -> None:
+        """Take note of validators and the hosts that they announce now."""
+        self._validators = {}
+        for validator, host in announced:
+            self._validators.setdefault(holder_of(host), []).append(validator)
 
     def enter(self, host: str, now_ms: int) -> Place | None:
         """Return the place of a new connection, or None when it is to be dropped unread."""
@@ -59,20 +76,28 @@ class Gate:
         if (
             self._counted.get(holder, 0) >= self._per_holder_max
             or self._pending.get(holder, 0) >= PENDING_PER_HOLDER_MAX
-            or self._pending_total >= PENDING_MAX
         ):
+            return None
+        validator = self._validator_with_room(holder)
+        if validator is not None:
+            _add(self._pending_validators, validator, 1)
+        elif self._pending_total < PENDING_MAX:
+            self._pending_total += 1
+        else:
             return None
         _add(self._counted, holder, 1)
         _add(self._pending, holder, 1)
-        self._pending_total += 1
-        return Place(holder, is_pending=True, is_counted=True)
+        return Place(holder, is_pending=True, is_counted=True, validator=validator)
 
     def introduce(self, place: Place, *, is_exempt: bool) -> None:
         """The handshake is over: the peer has a name, and may be exempt by it."""
         if place.is_pending:
             place.is_pending = False
             _add(self._pending, place.holder, -1)
-            self._pending_total -= not place.is_trusted
+            if place.validator is not None:
+                _add(self._pending_validators, place.validator, -1)
+            elif not place.is_trusted:
+                self._pending_total -= 1
         if is_exempt and place.is_counted:
             place.is_counted = False
             _add(self._counted, place.holder, -1)
@@ -80,6 +105,13 @@ class Gate:
     def leave(self, place: Place) -> None:
         """The connection is closed."""
         self.introduce(place, is_exempt=True)
+
+    def _validator_with_room(self, holder: str) -> bytes | None:
+        """Return one that announces this host and has a place left; several may announce it."""
+        for validator in self._validators.get(holder, ()):
+            if self._pending_validators.get(validator, 0) < PENDING_PER_VALIDATOR_MAX:
+                return validator
+        return None
 
     def _has_pace(self, holder: str, now_ms: int) -> bool:
         bucket = self._buckets.get(holder)
@@ -91,7 +123,7 @@ class Gate:
         return bucket.take(1, now_ms)
 
 
-def _add(counts: dict[str, int], holder: str, change: int) -> None:
-    counts[holder] = counts.get(holder, 0) + change
-    if not counts[holder]:
-        del counts[holder]
+def _add(counts: dict[Name, int], name: Name, change: int) -> None:
+    counts[name] = counts.get(name, 0) + change
+    if not counts[name]:
+        del counts[name]

@@ -32,6 +32,8 @@ from p2p.transport import Transport
 UPKEEP_S: Final = 0.1
 PRUNE_EVERY: Final = 100
 """Rounds of upkeep between looking which announcements still have a place."""
+EXPECT_EVERY: Final = 10
+"""Rounds of upkeep between telling the gate which hosts validators announce."""
 ASK_TIMEOUT_MS: Final = 10_000
 STOP_S: Final = 1.0
 BANNED: Final = "p2p.banned"
@@ -337,6 +339,12 @@ class SocketNetwork:
             self._ask_for_addresses()
             if rounds % PRUNE_EVERY == 0:
                 self._announcements.prune()
+            if rounds % EXPECT_EVERY == 0:
+                self._gate.expect(
+                    (one.validator_key, address.host)
+                    for one in (record.announcement for record in self._announcements.records())
+                    for address in one.addresses
+                )
             rounds += 1
             await asyncio.sleep(UPKEEP_S)
 

@@ -10,6 +10,7 @@ from p2p.gate import (
     PENDING_MAX,
     PENDING_PER_HOLDER_MAX,
     PENDING_PER_TRUSTED_MAX,
+    PENDING_PER_VALIDATOR_MAX,
     Gate,
     Place,
 )
@@ -59,6 +60,51 @@ def test_the_operators_hosts_pass_freely_but_cannot_take_all_handles() -> None:
     assert gate.enter("1.1.1.1", 0), "strangers are counted by themselves"
 
 
+def fill(gate: Gate) -> None:
+    """Let strangers take all places that they have for handshakes."""
+    for at in range(PENDING_MAX):
+        assert gate.enter(f"6.6.{at}.1", 0)
+    assert not gate.enter("6.7.0.1", 0)
+
+
+def test_strangers_that_take_all_places_keep_no_validator_out() -> None:
+    gate = Gate(8)
+    gate.expect([(b"A", "1.1.1.1"), (b"A", "2001:db8:1:2::1"), (b"B", "1.1.1.2")])
+    fill(gate)
+    assert all(gate.enter(host, 0) for host in ("1.1.1.1", "2001:db8:1:2::7", "1.1.1.2"))
+
+
+def test_a_validator_has_few_places_however_many_hosts_it_announces() -> None:
+    hosts = [f"1.1.1.{at}" for at in range(9)]
+    gate = Gate(8)
+    gate.expect([(b"A", host) for host in hosts])
+    fill(gate)
+    places = [place for host in hosts if (place := gate.enter(host, 0))]
+    assert len(places) == PENDING_PER_VALIDATOR_MAX
+    gate.introduce(places[0], is_exempt=True)
+    assert gate.enter(hosts[8], 0) and not gate.enter(hosts[8], 0)
+
+
+def test_who_announces_somebody_elses_host_takes_no_place_of_its() -> None:
+    gate = Gate(8)
+    gate.expect([(b"E", "1.1.1.1"), (b"E", "6.6.6.6"), (b"A", "1.1.1.1")])
+    fill(gate)
+    assert sum(gate.enter("6.6.6.6", 0) is not None for _ in range(8)) == PENDING_PER_VALIDATOR_MAX
+    assert gate.enter("1.1.1.1", 0)
+
+
+def test_who_is_announced_no_more_is_a_stranger_again() -> None:
+    gate = Gate(8)
+    gate.expect([(b"A", "1.1.1.1")])
+    place = gate.enter("1.1.1.1", 0)
+    assert place and gate._pending_total == 0
+    gate.expect([])
+    fill(gate)
+    assert not gate.enter("1.1.1.1", 0)
+    gate.leave(place)
+    assert gate._pending_total == PENDING_MAX and not gate._pending_validators
+
+
 def test_one_ipv6_subscriber_is_one_stranger() -> None:
     gate = Gate(2)
     assert sum(gate.enter(f"2001:db8::{at:x}", 0) is not None for at in range(10)) == 2
@@ -75,6 +121,7 @@ def test_an_exempt_peer_stops_counting() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_counts_come_back_to_nothing(seed: int) -> None:
     chance, gate = random.Random(seed), Gate(3, frozenset({"1.1.1.8"}))
+    gate.expect([(b"A", "1.1.1.0"), (b"B", "1.1.1.1"), (b"A", "1.1.1.1")])
     inside: list[Place] = []
     for now in range(2_000):
         place = gate.enter(f"1.1.1.{chance.randrange(9)}", now * 300)
@@ -89,3 +136,4 @@ def test_counts_come_back_to_nothing(seed: int) -> None:
     for one in inside:
         gate.leave(one)
     assert not gate._counted and not gate._pending and not gate._pending_total
+    assert not gate._pending_validators

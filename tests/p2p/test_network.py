@@ -9,6 +9,7 @@ import uvloop
 from p2p.addresses import Address
 from p2p.announce import Announce, Announcement, sign_announce
 from p2p.errors import LocalError, NotConnected, RequestFailed
+from p2p.gate import PENDING_MAX
 from p2p.handshake import NodeKey
 from p2p.limits import Pool
 from p2p.scores import Verdict
@@ -299,3 +300,27 @@ async def test_what_waits_for_strangers_is_bounded_and_for_friends_is_not(
     assert one.network.send(friend.id, Topic.SYNC, bytes(size))
     assert one.network.send(strangers[3].id, Topic.CONSENSUS, b"vote")
     await until(lambda: strangers[3].messages)
+
+
+async def test_strangers_at_the_door_keep_no_validator_out(nodes: Any, until: Any) -> None:
+    """They open as many connections as the gate takes, and say nothing."""
+    key = NodeKey(b"\x97" * 32)
+    nodes.validators.add(key.node_id)
+    one, validator = await nodes.pair()
+    validator.network.announce(record(validator, key))
+    await until(lambda: one.network.node_of(key.node_id) == validator.id)
+    await until(lambda: validator.host in one.network._gate._validators)
+    await validator.network.stop()
+    lines = [
+        await asyncio.open_connection(
+            one.host, one.network.port, local_addr=(f"127.0.7.{at % 16}", 0)
+        )
+        for at in range(PENDING_MAX)
+    ]
+    await until(lambda: one.network._gate._pending_total == PENDING_MAX)
+    start = asyncio.get_running_loop().time()
+    await validator.fresh().start()
+    await until(lambda: validator.id in one.peers)
+    assert asyncio.get_running_loop().time() - start < 3, "before the strangers' time was over"
+    for _, writer in lines:
+        writer.transport.abort()
