@@ -39,8 +39,8 @@ class Dialler:
         self._paces: OrderedDict[Address, tuple[int, int]] = OrderedDict()
         self._dialling: dict[Address, PeerAddress] = {}
         self._musts: set[bytes] = set()
-        self._tried_ms: dict[bytes, int] = {}
-        """When each of them was tried last, by node id."""
+        self._line: dict[bytes, None] = {}
+        """The same by whose turn is next: who is new or was tried goes to the end."""
         self._draw_ms = 0
 
     @property
@@ -89,23 +89,26 @@ class Dialler:
             chosen += [one.peer for one in self._book.pick(self._chance, is_wanted, free)]
         chosen = chosen[: max(0, DIALS_MAX - len(self._dialling))]
         self._dialling |= {peer.address: peer for peer in chosen}
-        self._tried_ms |= {one.node_id: now_ms for one in chosen if one.node_id in self._musts}
+        for peer in chosen:
+            if peer.node_id in self._musts:
+                del self._line[peer.node_id]
+                self._line[peer.node_id] = None
         return chosen
 
     def _musts_in_turn(
         self, musts: list[PeerAddress], busy: set[bytes], now_ms: int
     ) -> list[PeerAddress]:
         """Return whom of those we must reach to dial, one address each, who waits longest first."""
-        tried = self._tried_ms = {
-            node_id: at_ms for node_id, at_ms in self._tried_ms.items() if node_id in self._musts
-        }
+        waiting = [node_id for node_id in self._line if node_id in self._musts]
+        self._line = dict.fromkeys([*waiting, *(peer.node_id for peer in musts)])
+        turns = {node_id: turn for turn, node_id in enumerate(self._line)}
         under_way = sum(
             one.node_id in self._musts and self._has_failed(one.address)
             for one in self._dialling.values()
         )
         failed_free = DIALS_MAX - FRESH_DIALS_MIN - under_way
         due = [
-            (tried.get(peer.node_id, -1), self._paces.get(peer.address, (0, 0))[1], peer)
+            (turns[peer.node_id], self._paces.get(peer.address, (0, 0))[1], peer)
             for peer in musts
             if peer.node_id not in busy and self._is_due(peer.address, now_ms)
         ]

@@ -127,6 +127,28 @@ def test_who_comes_up_late_has_its_turn_among_the_silent() -> None:
     assert meet(one, [*silent, late], names, 60_000) == {late.node_id}
 
 
+def test_names_that_change_all_the_time_do_not_come_first() -> None:
+    """A validator may announce a new node and new addresses every 20 seconds."""
+    one, late, renewal_ms = dialler(), peer(1_000), 20_000
+    for _ in range(8):
+        one.failed(late, 0)
+    under_way: list[tuple[int, PeerAddress]] = []
+    for now in range(0, 90_000, STEP_MS):
+        for attempt in [attempt for attempt in under_way if attempt[0] <= now]:
+            under_way.remove(attempt)
+            one.failed(attempt[1], now)
+        musts = [late]
+        for at in range(200):  # they renew one after the other, so there are new ones all the time
+            number = (now + at * renewal_ms // 200) // renewal_ms
+            name = (at << 8 | number).to_bytes(32, "little")
+            musts += [PeerAddress(name, Address(f"9.{at}.{number}.{k}", 1)) for k in range(4)]
+        found = due(one, now, musts=musts, outbound=4)
+        if late in found and now > PAUSE_MUST_MS_MAX:
+            return
+        under_way += [(now + SILENT_MS, attempt) for attempt in found]
+    raise AssertionError("it was never its turn")
+
+
 def test_silent_musts_leave_places_for_anchors_and_the_book() -> None:
     one = dialler(30)
     musts = [peer(at) for at in range(100, 200)]
@@ -157,9 +179,9 @@ def test_two_musts_of_one_address_are_dialled_in_turn() -> None:
 def test_what_is_known_of_musts_goes_with_them() -> None:
     one = dialler()
     due(one, musts=[peer(at) for at in range(10)])
-    assert len(one._tried_ms) == 10
+    assert len(one._line) == 10
     due(one, musts=[peer(0)])
-    assert len(one._tried_ms) == 1
+    assert len(one._line) == 1
 
 
 def test_attempts_at_once_are_bounded() -> None:
