@@ -3,7 +3,8 @@
 NodeError (node/errors.py)
 └── SnapshotError             snapshot.error
     ├── SnapshotRefused       snapshot.refused        it does not prove what it claims
-    │   └── NotTrusted        snapshot.not_trusted    it does not reach what its reader trusts
+    │   ├── NotTrusted        snapshot.not_trusted    it does not hold what its reader trusts
+    │   └── FormUnknown       snapshot.form           it has the form of another version
     ├── SnapshotMissing       snapshot.missing        there is none where one was expected
     ├── SnapshotNotNow        snapshot.not_now        none can be made at this point
     └── SnapshotFailed        snapshot.failed         the disk or the file system refuses
@@ -27,9 +28,15 @@ class SnapshotRefused(SnapshotError):
 
 
 class NotTrusted(SnapshotRefused):
-    """A snapshot may be true, and yet not reach the block that its reader trusts."""
+    """A snapshot may be true for others, and yet not hold the block that its reader trusts."""
 
     code: ClassVar[str] = "snapshot.not_trusted"
+
+
+class FormUnknown(SnapshotRefused):
+    """A snapshot may be true, and yet have a form that only another version reads."""
+
+    code: ClassVar[str] = "snapshot.form"
 
 
 class SnapshotMissing(SnapshotError):

@@ -35,7 +35,11 @@ from state.types import Hash
 
 MANIFEST: Final = "manifest"
 BLOCK: Final = "block"
+STEPS_PREFIX: Final = "steps-"
 DRAFT: Final = ".draft"
+FETCHING_SUFFIX: Final = ".fetching"
+DRAFTS_MAX: Final = 2
+"""Snapshots half fetched that stay on disk, those written last: one may be gone on with."""
 
 
 @contextmanager
@@ -78,6 +82,12 @@ class SnapshotFolder:
             file.flush()
             os.fsync(file.fileno())
             draft.replace(path)
+
+    def remove_steps(self) -> None:
+        """Remove all pages of steps."""
+        with disk_errors(self.path):
+            for path in self.path.glob(STEPS_PREFIX + "*"):
+                path.unlink()
 
     def finish(self, place: Path) -> "SnapshotFolder":
         """Move a draft to its place, which replaces what stood there, and return it there."""
@@ -158,7 +168,7 @@ def chunk_name(index: int) -> str:
 
 def steps_name(page: int) -> str:
     """Return the name of a page of steps."""
-    return f"steps-{page:05}"
+    return f"{STEPS_PREFIX}{page:05}"
 
 
 def snapshots_in(folder: Path) -> list[SnapshotFolder]:
@@ -179,3 +189,18 @@ def keep_newest(folder: Path, count: int) -> None:
         found = snapshots_in(folder)
     for old in found[count:]:
         old.remove()
+
+
+def keep_drafts(folder: Path, draft: SnapshotFolder) -> None:
+    """Remove all snapshots half fetched but the one that is fetched now, and the last before it."""
+    others = [path for path in folder.glob("*" + FETCHING_SUFFIX) if path != draft.path]
+    with disk_errors(folder):
+        others.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    for path in others[DRAFTS_MAX - 1 :]:
+        SnapshotFolder(path).remove()
+
+
+def remove_drafts(folder: Path) -> None:
+    """Remove all snapshots half fetched, now that another one is whole."""
+    for path in folder.glob("*" + FETCHING_SUFFIX):
+        SnapshotFolder(path).remove()

@@ -6,14 +6,15 @@ gives the head to go on from, and a step for each epoch that has ended with it o
 from genesis to the set that finalized the crown.
 """
 
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Final
 
 from msgspec import Meta
 
 from consensus.messages import MESSAGE_BYTES_MAX, Block
-from node.snapshot.errors import SnapshotRefused
+from node.snapshot.errors import FormUnknown, SnapshotRefused
 from state.chunks import CHUNKS_MAX, Mark, fold
-from state.codec import Decoder, Struct
+from state.codec import Decoder, Struct, encode
 from state.errors import Malformed
 from state.finality import (
     VALIDATORS_MAX,
@@ -73,6 +74,21 @@ class Steps(Struct):
     steps: Annotated[tuple[Step, ...], Meta(max_length=STEPS_MAX)]
 
 
+def paged(steps: Iterable[Step]) -> Iterator[list[Step]]:
+    """Yield steps in pages: each of STEPS_MAX at most, and of about STEPS_BYTES."""
+    page: list[Step] = []
+    size = 0
+    for step in steps:
+        bytes_more = len(encode(step))
+        if page and (len(page) == STEPS_MAX or size + bytes_more > STEPS_BYTES):
+            yield page
+            page, size = [], 0
+        page.append(step)
+        size += bytes_more
+    if page:
+        yield page
+
+
 class Offer(Struct):
     """That a node has a snapshot: its height, and the id of its crown."""
 
@@ -92,17 +108,22 @@ def read_manifest(data: bytes, genesis_hash: Hash) -> Manifest:
     return manifest
 
 
+def check_form(form: int) -> None:
+    """Raise FormUnknown for a form that this version does not read."""
+    if form != FORM:
+        raise FormUnknown(
+            f"The snapshot has form {form} and this version reads form {FORM}; take one that a "
+            "node of this version made."
+        )
+
+
 def check_manifest(manifest: Manifest, genesis_hash: Hash) -> None:
     """Check that a manifest's marks fold to the root that its crown states.
 
     That its crown is final is for node/snapshot/walk.py to show. Raises Malformed or
     SnapshotRefused.
     """
-    if manifest.form != FORM:
-        raise SnapshotRefused(
-            f"The snapshot has form {manifest.form} and this version reads form {FORM}; take one "
-            "that a node of this version made."
-        )
+    check_form(manifest.form)
     if manifest.genesis_hash != genesis_hash:
         raise SnapshotRefused(
             "The snapshot is of another network; take one of the network whose genesis this is."

@@ -11,9 +11,10 @@ from typing import Final
 
 from node.clock import Clock
 from node.history_settings import HistorySettings
-from node.snapshot.errors import SnapshotError
-from node.snapshot.fetch import Fetch
-from node.snapshot.folder import SnapshotFolder
+from node.snapshot.errors import SnapshotError, SnapshotFailed
+from node.snapshot.fetch import Alone, Fetch, Stale
+from node.snapshot.folder import SnapshotFolder, remove_drafts
+from node.snapshot.form import Offer
 from node.snapshot.progress import StateSync
 from node.snapshot.sources import Sources
 from node.snapshot.walk import read_checkpoint
@@ -24,8 +25,12 @@ from state.genesis import Genesis
 POLL_SECONDS: Final = 0.2
 SETTLE_MS: Final = 3_000
 """After the first answer others get so long to offer something newer, or anything at all."""
-TRIES_MAX: Final = 16
-"""Snapshots that are tried: one may be removed meanwhile, another never have been there."""
+TRIES_MAX: Final = 64
+"""Snapshots that are tried: one may be removed meanwhile, another never have been there.
+
+Each that comes to nothing puts its giver behind all the others, so it takes many strangers to use
+them up.
+"""
 
 log = logging.getLogger("sahara.statesync")
 
@@ -70,30 +75,54 @@ async def fetch_newest(
         folder,
         config.state_sync_age_blocks_max,
         progress,
-        above,
     )
-    failed: set[bytes] = set()
+    try:
+        found = await _fetch_best(sources, fetch, config.state_sync_wait_ms, clock, progress, above)
+    finally:
+        fetch.close()
+    if found is not None:
+        remove_drafts(folder)
+    return found
+
+
+async def _fetch_best(
+    sources: Sources,
+    fetch: Fetch,
+    wait_ms: int,
+    clock: Clock,
+    progress: StateSync,
+    above: int,
+) -> SnapshotFolder | None:
+    """Try what is offered, the best first, until something comes of it."""
     reason = "no peer has one"
     for _ in range(TRIES_MAX):
         progress.enter("asks")
-        crown_id = await _choose(sources, failed, config.state_sync_wait_ms, clock, above)
-        if crown_id is None:
+        offers = await _offers(sources, wait_ms, clock, above)
+        if not offers:
             break
+        giver = None
         try:
-            return await fetch.run(crown_id)
+            giver, manifest = await fetch.manifest(offers)
+            return await fetch.run(giver, manifest)
         except SnapshotError as error:
             reason = error.sentence
-            failed.add(crown_id)
-            sources.forget_offers()
             log.warning("snapshot not used", extra={"code": error.code, "reason": reason})
+            if isinstance(error, SnapshotFailed):
+                break  # nobody's fault, and no other snapshot would fit on this disk
+            if giver is not None:
+                crown_id = manifest.crown.id
+                sources.strike(giver, crown_id, is_over=not isinstance(error, Alone))
+                if isinstance(error, Stale):
+                    sources.give_up(crown_id)
+            sources.begin_anew()
     log.warning("no snapshot: fetching blocks instead", extra={"reason": reason})
     return None
 
 
-async def _choose(
-    sources: Sources, failed: set[bytes], wait_ms: int, clock: Clock, above: int
-) -> bytes | None:
-    """Return the newest crown that is offered, once those who are connected had time to answer."""
+async def _offers(
+    sources: Sources, wait_ms: int, clock: Clock, above: int
+) -> list[tuple[bytes, Offer]]:
+    """Return what is offered and by whom, once those who are connected had time to answer."""
     start_ms = clock.now_ms()
     answered_ms: int | None = None
     while True:
@@ -101,12 +130,10 @@ async def _choose(
         now_ms = clock.now_ms()
         if answered_ms is None and sources.usable() and not sources.unasked:
             answered_ms = now_ms
-        offered = [
-            offer for offer in sources.offers() if offer[1] not in failed and offer[0] > above
-        ]
+        ranked = sources.ranked(above)
         is_settled = answered_ms is not None and now_ms >= answered_ms + SETTLE_MS
-        if offered and (is_settled or len(sources.having(max(offered)[1])) > 1):
-            return max(offered)[1]
+        if ranked and (is_settled or len(sources.having(ranked[0][1].crown_id)) > 1):
+            return ranked
         if is_settled or now_ms >= start_ms + wait_ms:
-            return max(offered)[1] if offered else None
+            return ranked
         await asyncio.sleep(POLL_SECONDS)

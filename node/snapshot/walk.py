@@ -5,6 +5,7 @@ that forked off before it, whoever signed it, is refused (consensus 2.11, settle
 """
 
 import re
+from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
@@ -53,20 +54,31 @@ def read_checkpoint(text: str) -> Checkpoint | None:
 
 
 class Walk:
-    """Epochs that were walked so far, from genesis on."""
+    """Epochs that were walked so far, from genesis on; crowns of the last ones can be checked."""
 
-    def __init__(self, genesis: Genesis, checkpoint: Checkpoint | None) -> None:
+    def __init__(
+        self, genesis: Genesis, checkpoint: Checkpoint | None, epochs_kept: int = 1
+    ) -> None:
         self._genesis_hash = genesis.hash
         self._checkpoint = checkpoint
         self.trust: Trust = trust_in(genesis)
+        self._trusts = deque([self.trust], maxlen=epochs_kept)
 
     @property
     def epoch(self) -> int:
         """The newest epoch that was reached."""
         return self.trust.epoch
 
+    @property
+    def epoch_min(self) -> int:
+        """The oldest epoch whose crowns can still be checked."""
+        return self._trusts[0].epoch
+
     def take(self, step: Step) -> ValidatorSet:
-        """Enter the next epoch and return its set; raises SnapshotRefused, and changes nothing."""
+        """Enter the next epoch and return its set; raises SnapshotRefused, and changes nothing.
+
+        It is NotTrusted where the step is true, and leads past another block than the trusted one.
+        """
         members = self.trust.validators
         following = step.validators or members
         wanted = self._checkpoint
@@ -78,24 +90,26 @@ class Walk:
             ) from error
         is_there = wanted is not None and wanted.epoch == trust.epoch
         if is_there and wanted != Checkpoint(trust.epoch, step.boundary.id):
-            raise SnapshotRefused(
+            raise NotTrusted(
                 f"Epoch {trust.epoch} begins with another block than the trusted one: this is not "
                 "the chain you trust. Take another snapshot, or ask whoever told you the block."
             )
         self._check_links(step)
         self.trust = trust
+        self._trusts.append(trust)
         return following
 
     def check_crown(self, crown: Header, finalization: Finalization) -> None:
-        """Raise SnapshotRefused unless the last epoch that was reached has finalized a header."""
+        """Raise SnapshotRefused unless its epoch, one of those kept, has finalized a header."""
         wanted = self._checkpoint
-        if wanted is not None and wanted.epoch > self.epoch:
+        trust = next((one for one in self._trusts if one.epoch == crown.epoch), self.trust)
+        if wanted is not None and wanted.epoch > trust.epoch:
             raise NotTrusted(
-                f"The snapshot is of epoch {self.epoch}, before the trusted block of epoch "
+                f"The snapshot is of epoch {trust.epoch}, before the trusted block of epoch "
                 f"{wanted.epoch}; take a newer one."
             )
         try:
-            check_final(self.trust, crown, finalization, _ANYTIME_MS)
+            check_final(trust, crown, finalization, _ANYTIME_MS)
         except LightError as error:
             raise SnapshotRefused(f"The snapshot's head is not final. {error.sentence}") from error
 
@@ -113,7 +127,7 @@ class Walk:
                 or not fits(proposal, boundary, self.trust.epoch_blocks)
                 or justify_hash(justify) != proposal.justify_hash
                 or not justifies(justify, proposal, final.block_id, self.epoch)
-                or not all([self._is_certified(each) for each in certificates_in(justify)])
+                or not all(self._is_certified(each) for each in certificates_in(justify))
             ):
                 raise SnapshotRefused("A step's links do not lead from proposal to proposal.")
             last = proposal

@@ -4,14 +4,24 @@ Every answer is checked by itself: a manifest folds to a root, steps lead from s
 hashes to its mark. So whoever gives a false one has proved what it is.
 """
 
+from contextlib import suppress
 from typing import Annotated, Final
 
+import msgspec
 from msgspec import Meta
 
 from consensus.messages import Block
-from node.snapshot.form import STEPS_MAX, Manifest, Offer, Step
+from node.snapshot.form import (
+    MANIFEST_BYTES_MAX,
+    STEPS_MAX,
+    Manifest,
+    Offer,
+    Step,
+    check_form,
+)
 from state.chunks import CHUNK_BYTES_MAX, LEVELS
 from state.codec import Decoder, Struct
+from state.errors import Malformed
 from state.finality import Epoch
 from state.types import Hash
 
@@ -91,5 +101,30 @@ crown_answers: Decoder[CrownAnswer] = Decoder(CrownAnswer)
 steps_answers: Decoder[StepsAnswer] = Decoder(StepsAnswer)
 chunk_answers: Decoder[ChunkAnswer] = Decoder(ChunkAnswer)
 
+
+class _Formed(msgspec.Struct, array_like=True):
+    """A manifest of any version, of which the form alone is known."""
+
+    form: int
+
+
+class _FormedAnswer(msgspec.Struct, array_like=True, tag=17):
+    """An answer with such a manifest."""
+
+    manifest: _Formed
+
+
 OFFERS_BYTES_MAX: Final = 2**12
 CHUNK_ANSWER_BYTES_MAX: Final = CHUNK_BYTES_MAX + ROOM_BYTES
+
+_formed = msgspec.msgpack.Decoder(_FormedAnswer)
+
+
+def decode_manifest(data: bytes) -> Manifest:
+    """Return the manifest of an answer; raises Malformed, or FormUnknown for another version's."""
+    try:
+        return manifest_answers.decode(data, bytes_max=MANIFEST_BYTES_MAX + ROOM_BYTES).manifest
+    except Malformed:
+        with suppress(msgspec.DecodeError):
+            check_form(_formed.decode(data).manifest.form)
+        raise

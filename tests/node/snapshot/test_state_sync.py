@@ -2,23 +2,22 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
-from dataclasses import replace as changed
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from node.clock import SystemClock
 from node.history_settings import HistorySettings
-from node.snapshot import cutting, fetch, make, serving, sources, state_sync
-from node.snapshot.folder import BLOCK, SnapshotFolder, snapshots_in
+from node.snapshot import serving, sources
+from node.snapshot.folder import (
+    BLOCK,
+    FETCHING_SUFFIX,
+    snapshots_in,
+)
 from node.snapshot.form import Manifest, Offer
 from node.snapshot.progress import StateSync
-from node.snapshot.restore import restore_into
-from node.snapshot.serving import snapshot_handlers
-from node.snapshot.state_sync import Silent, fetch_newest
+from node.snapshot.state_sync import fetch_newest
 from node.snapshot.wire import (
     ChunkAnswer,
     ChunkRequest,
@@ -31,147 +30,13 @@ from node.snapshot.wire import (
     StepsAnswer,
     StepsRequest,
 )
-from node.storage.finality_store import FinalityView
-from node.storage.kv import KeyValueStore, MemoryStore
-from node.sync.archive import chain_handlers
 from node.sync.messages import FinalAnswer, FinalRequest
-from node.sync.server import SyncServer
-from p2p.interface import Request
-from p2p.memory import Hub, MemoryNetwork
 from state.chunks import Chunk, Mark
 from state.codec import encode, replace
 from state.types import ZERO_HASH
 from tests.node.snapshot.test_restore import taken
+from tests.node.snapshot.world import CLOCK, HEIGHT, World, crown
 from tests.node.sync.chains import EPOCH_BLOCKS, GENESIS, Chain
-
-HEIGHT = 3 * EPOCH_BLOCKS + 3
-Handlers = Mapping[type[Any], Callable[[Any], Any]]
-CLOCK = SystemClock()
-
-
-class Peer(Silent):
-    """A node that serves snapshots; a hostile one has other answers to some kinds of request."""
-
-    def __init__(self, handlers: Handlers) -> None:
-        self.handlers = handlers
-        self.server = SyncServer(handlers, CLOCK.now_ms)
-        self.is_deaf = False
-
-    def on_request(self, request: Request) -> None:
-        if not self.is_deaf:
-            self.server.on_request(request)
-
-
-class World:
-    """A hub with peers, and an empty node that wants to begin."""
-
-    def __init__(self, folder: Path, chain: Chain) -> None:
-        self.chain = chain
-        self.shelf = folder / "shelf"
-        self.home = folder / "home"
-        self.hub = Hub()
-        self.peers: dict[bytes, Peer] = {}
-        self.asked: list[tuple[bytes, Any]] = []
-        self.network = self._network(b"\x00" * 32, Silent())
-
-    def _network(self, name: bytes, handler: Any) -> MemoryNetwork:
-        return MemoryNetwork(self.hub, name, GENESIS.hash, handler, lambda _: False)
-
-    def honest(self) -> dict[type[Any], Callable[[Any], Any]]:
-        return {
-            **chain_handlers(self.chain.store),
-            **snapshot_handlers(FinalityView(self.chain.rows), self.shelf, GENESIS.hash),
-        }
-
-    def add(self, **lies: Callable[[Any], Any]) -> bytes:
-        """Add a peer; a lie is named by the kind of request that it answers."""
-        name = bytes([len(self.peers) + 1]) * 32
-        kinds = {kind.__name__: kind for kind in self.honest()}
-        answers = {**self.honest(), **{kinds[kind]: lie for kind, lie in lies.items()}}
-
-        def noted(kind: type[Any]) -> Callable[[Any], Any]:
-            def answer(asked: Any) -> Any:
-                self.asked.append((name, asked))
-                return answers[kind](asked)
-
-            return answer
-
-        self.peers[name] = Peer({kind: noted(kind) for kind in answers})
-        return name
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        self.hub = Hub()
-        self.network = self._network(b"\x00" * 32, Silent())
-        networks = []
-        for name, peer in self.peers.items():
-            peer.server = SyncServer(peer.handlers, CLOCK.now_ms)
-            networks.append(self._network(name, peer))
-        for network in (*networks, self.network):
-            await network.start()
-        pump = asyncio.create_task(self._pump())
-        try:
-            yield
-        finally:
-            pump.cancel()
-            for peer in self.peers.values():
-                await peer.server.stop()
-
-    async def _pump(self) -> None:
-        while True:
-            self.hub.run()
-            await asyncio.sleep(0.001)
-
-    async def begin(self, **settings: Any) -> SnapshotFolder | None:
-        config = changed(HistorySettings(state_sync_wait_ms=400), **settings)
-        async with asyncio.timeout(30), self.running():
-            return await fetch_newest(self.network, GENESIS, config, self.home, CLOCK, StateSync())
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        while True:
-            if condition():
-                return
-            await asyncio.sleep(0.001)
-
-    def asked_of(self, name: bytes, kind: type[Any]) -> int:
-        return len([1 for peer, asked in self.asked if peer == name and type(asked) is kind])
-
-    def is_banned(self, name: bytes) -> bool:
-        return name in self.network._banned
-
-    def holds(self, folder: SnapshotFolder | None) -> None:
-        """The snapshot is whole, and what it restores is the chain where it was taken."""
-        assert folder is not None
-        head = restore_into(folder, MemoryStore(), GENESIS)
-        assert head.block_id == self.chain.store.header(head.header.height).block_id
-        assert not [path for path in self.home.iterdir() if path.suffix]
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cutting, "CHUNK_BYTES", 600)
-    monkeypatch.setattr(make, "STEPS_MAX", 2)
-    monkeypatch.setattr(fetch, "STEPS_MAX", 2)
-    monkeypatch.setattr(fetch, "RETRY_SECONDS", 0.001)
-    monkeypatch.setattr(state_sync, "SETTLE_MS", 100)
-    monkeypatch.setattr(state_sync, "POLL_SECONDS", 0.01)
-
-
-@pytest.fixture(scope="module")
-def grown() -> KeyValueStore:
-    return Chain().grow(HEIGHT).rows
-
-
-@pytest.fixture
-def world(grown: KeyValueStore, tmp_path: Path) -> World:
-    chain = Chain(MemoryStore(grown.scan(b"", None)))
-    world = World(tmp_path, chain)
-    taken(chain.rows, world.shelf)
-    return world
-
-
-def crown(world: World) -> Manifest:
-    return snapshots_in(world.shelf)[0].manifest(GENESIS.hash)
 
 
 async def test_chunks_come_from_all_who_have_them(world: World) -> None:
@@ -412,7 +277,7 @@ async def test_what_was_fetched_before_is_not_fetched_again(world: World) -> Non
     draft = next(world.home.iterdir())
     chunks = sorted(draft.glob("chunk-*"))
     total = len(crown(world).marks)
-    assert draft.suffix == fetch.FETCHING_SUFFIX and 2 <= len(chunks) < total
+    assert draft.suffix == FETCHING_SUFFIX and 2 <= len(chunks) < total
     assert not snapshots_in(world.home)
     chunks[0].write_bytes(chunks[1].read_bytes())  # the power was cut in the middle of it
     world.asked.clear()
