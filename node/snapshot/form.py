@@ -33,10 +33,15 @@ MANIFEST_BYTES_MAX: Final = 2**23
 STEPS_MAX: Final = 64
 """Steps in one page."""
 STEPS_BYTES: Final = 2**22
-"""A page ends with the step that passes this; the first of a page may be longer than that."""
+"""A page ends before the step that would pass this; the first of a page may be longer than that."""
 STEPS_BYTES_MAX: Final = 2**25
 LINKS_MAX: Final = 64
 """Proposals of one boundary block that a step tells of; with more it tells of none."""
+
+
+LINKS_BYTES_MAX: Final = 2**23
+"""The same for their bytes. The boundary's own justification has up to 10 MiB, of the largest set
+over NULLIFICATIONS_MAX views, and all of it must fit into a page."""
 
 
 class Manifest(Struct):

@@ -22,6 +22,7 @@ from node.snapshot.folder import (
 )
 from node.snapshot.form import (
     FORM,
+    LINKS_BYTES_MAX,
     LINKS_MAX,
     STEPS_BYTES,
     STEPS_MAX,
@@ -132,13 +133,19 @@ def _pages(finality: FinalityView, ended: int) -> Iterator[list[Step]]:
 
 
 def steps_from(finality: FinalityView, epoch: int, count: int) -> Iterator[Step]:
-    """Yield how this epoch and those after it ended, up to a count and about STEPS_BYTES."""
+    """Yield how this epoch and those after it ended, up to a count and STEPS_BYTES.
+
+    The first may be longer than that.
+    """
     size = 0
     for number in range(epoch, epoch + count):
         step = _step(finality, number)
-        if step is None or size > STEPS_BYTES:
+        if step is None:
             return
-        size += len(encode(step))
+        step_bytes = len(encode(step))
+        if size and size + step_bytes > STEPS_BYTES:
+            return
+        size += step_bytes
         yield step
 
 
@@ -160,7 +167,8 @@ def _step(finality: FinalityView, epoch: int) -> Step | None:
 def _links(finality: FinalityView, first_view: int, final: Proposal) -> list[Link]:
     """Return the proposals that lead from a boundary's first one to the final one.
 
-    None where they are not kept, or too many for a step; the finalization proves the block alone.
+    None where they are not kept, or too many or too long for a step; the finalization proves the
+    block alone.
     """
     kept = {
         link[0].view: link
@@ -168,10 +176,13 @@ def _links(finality: FinalityView, first_view: int, final: Proposal) -> list[Lin
         if link[0].block_id == final.block_id
     }
     found: list[Link] = []
-    at = final.view
+    at, size = final.view, 0
     while at != first_view:
         if at not in kept or len(found) == LINKS_MAX:
             return []
         found.append(kept[at])
+        size += sum([len(encode(part)) for part in kept[at]])
+        if size > LINKS_BYTES_MAX:
+            return []
         at = found[-1][0].parent_view
     return found[::-1]

@@ -14,7 +14,7 @@ from node.sync.messages import ServedAnswer, decode_request
 from p2p.interface import Request
 from p2p.limits import TokenBucket
 from p2p.scores import Verdict
-from p2p.topics import MIB
+from p2p.topics import LIMITS, MIB, Topic
 from state.codec import encode
 from state.errors import Malformed
 
@@ -28,6 +28,9 @@ PEER_WAITING_MAX: Final = 8
 """Requests of one peer that wait for their turn; more are refused at once."""
 PEERS_MAX: Final = 1_024
 """Peers whose budget is remembered, the last ones that asked."""
+
+ANSWER_BYTES_MAX: Final = LIMITS[Topic.SYNC].message_bytes_max
+"""What is longer cannot be sent, so who asks is told that it is not here."""
 
 NOT_HERE: Final = "sync.not_here"
 BUSY: Final = "sync.busy"
@@ -105,6 +108,9 @@ class SyncServer:
 
     def _answer(self, request: Request, done: "asyncio.Future[bytes | None]") -> None:
         data = done.result()
+        if data is not None and len(data) > ANSWER_BYTES_MAX:
+            log.warning("answer too long", extra={"bytes": len(data)})
+            data = None
         if data is None:
             request.refuse(NOT_HERE)
         elif not self._may_have(request):

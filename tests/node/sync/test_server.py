@@ -16,6 +16,7 @@ from node.sync.messages import (
     FinalRequest,
     HeadersAnswer,
     HeadersRequest,
+    LinkAnswer,
     LinkRequest,
     decode_answer,
     decode_request,
@@ -23,9 +24,10 @@ from node.sync.messages import (
 from node.sync.server import SyncServer
 from p2p.interface import Request
 from p2p.scores import Verdict
-from p2p.topics import Topic
+from p2p.topics import LIMITS, Topic
 from state.codec import encode
 from state.errors import Malformed
+from state.finality import Justify
 from tests.node.sync.chains import EPOCH_BLOCKS, Chain
 
 HEIGHTS = 2 * EPOCH_BLOCKS + 3
@@ -231,3 +233,23 @@ async def test_stopping_waits_for_what_is_read() -> None:
     asyncio.get_running_loop().call_later(0.01, gate.set)
     await server.stop()
     assert has_read.is_set() and second.refusals == [serving.BUSY]
+
+
+async def test_an_answer_that_no_message_holds_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a long stretch without finality left behind must not end whoever serves it."""
+    answer = LinkAnswer(Justify(None, ()))
+    size = len(encode(answer))
+    for bytes_max in (size, size - 1):
+        monkeypatch.setattr(serving, "ANSWER_BYTES_MAX", bytes_max)
+        server = SyncServer({LinkRequest: lambda _: answer}, lambda: 0)
+        asked = [Asked(LinkRequest(bytes(32))) for _ in range(2)]
+        for one in asked:
+            server.on_request(one.request)
+        await until_done(asked)
+        is_kept = bytes_max == size
+        assert [bool(one.answers) for one in asked] == [is_kept] * 2
+        assert [one.refusals for one in asked] == [[] if is_kept else [serving.NOT_HERE]] * 2
+
+
+def test_the_bound_of_an_answer_is_that_of_its_topic() -> None:
+    assert LIMITS[Topic.SYNC].message_bytes_max == serving.ANSWER_BYTES_MAX
