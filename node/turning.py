@@ -20,7 +20,7 @@ from node.keystore import sync_folder
 from node.snapshot.errors import SnapshotError, SnapshotRefused
 from node.snapshot.folder import SnapshotFolder
 from node.snapshot.progress import StateSync
-from node.snapshot.restore import restore
+from node.snapshot.restore import DRAFT_SUFFIX, restore
 from node.snapshot.state_sync import fetch_newest
 from node.snapshot.walk import read_checkpoint
 from node.sync.errors import SyncError
@@ -142,8 +142,13 @@ def take_over(config: NodeConfig, genesis: Genesis, folder: SnapshotFolder) -> N
 
 
 def finish(config: NodeConfig) -> None:
-    """Put a database in its place that was whole when the node, or its machine, went down."""
+    """Put a database in its place that was whole when the node, or its machine, went down.
+
+    Whatever was not whole is removed.
+    """
     data = Home(config.home).data
+    for draft in data.parent.glob(f"{data.name}*{DRAFT_SUFFIX}"):
+        shutil.rmtree(draft, ignore_errors=True)
     fresh = data.with_name(data.name + FRESH_SUFFIX)
     if fresh.is_dir() and not data.exists():
         fresh.rename(data)

@@ -19,7 +19,7 @@ from node.application import Application
 from node.history_settings import HistorySettings
 from node.rpc.catalogue import method_of
 from node.snapshot.errors import SnapshotError, SnapshotNotNow
-from node.snapshot.folder import SnapshotFolder, keep_newest
+from node.snapshot.folder import SnapshotFolder, keep_newest, remove_leftovers
 from node.snapshot.make import Making, make_snapshot
 from node.snapshot.view import SnapshotView, view_of
 from node.storage.kv import KeyValueStore
@@ -77,6 +77,7 @@ class Upkeep:
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._due = self._due_after(application.head.header.height)
+        remove_leftovers(folder)
 
     def committed(self, header: Header) -> None:
         """Take hold of the state when a snapshot of it is due.

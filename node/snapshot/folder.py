@@ -93,16 +93,18 @@ class SnapshotFolder:
         """Move a draft to its place, which replaces what stood there, and return it there."""
         with disk_errors(place):
             sync_folder(self.path)
-            if place.exists():
-                shutil.rmtree(place)
+            SnapshotFolder(place).remove()
             self.path.rename(place)
             sync_folder(place.parent)
         return SnapshotFolder(place)
 
     def remove(self) -> None:
         """Remove the folder: the manifest first, so that no part of it passes for a whole."""
+        manifest = self.path / MANIFEST
         with disk_errors(self.path):
-            (self.path / MANIFEST).unlink(missing_ok=True)
+            if manifest.exists():
+                manifest.unlink()
+                sync_folder(self.path)
         shutil.rmtree(self.path, ignore_errors=True)
 
     # --- reading ---------------------------------------------------------------------------------
@@ -193,14 +195,31 @@ def keep_newest(folder: Path, count: int) -> None:
 
 def keep_drafts(folder: Path, draft: SnapshotFolder) -> None:
     """Remove all snapshots half fetched but the one that is fetched now, and the last before it."""
-    others = [path for path in folder.glob("*" + FETCHING_SUFFIX) if path != draft.path]
-    with disk_errors(folder):
-        others.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
-    for path in others[DRAFTS_MAX - 1 :]:
-        SnapshotFolder(path).remove()
+    others = [other for other in _half_fetched(folder) if other != draft]
+    for other in others[DRAFTS_MAX - 1 :]:
+        other.remove()
 
 
 def remove_drafts(folder: Path) -> None:
     """Remove all snapshots half fetched, now that another one is whole."""
-    for path in folder.glob("*" + FETCHING_SUFFIX):
+    for draft in _half_fetched(folder):
+        draft.remove()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a process left that went down in the midst of it, while no other writes there.
+
+    The last snapshot that was half fetched stays: it may be gone on with.
+    """
+    for path in folder.glob("*" + DRAFT):
         SnapshotFolder(path).remove()
+    for draft in _half_fetched(folder)[1:]:
+        draft.remove()
+
+
+def _half_fetched(folder: Path) -> list[SnapshotFolder]:
+    """Return the drafts of snapshots that were fetched, the last one first."""
+    found = [*folder.glob("*" + FETCHING_SUFFIX)]
+    with disk_errors(folder):
+        found.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    return [SnapshotFolder(path) for path in found]

@@ -224,8 +224,11 @@ def test_a_database_is_replaced_whole_or_not_at_all(
     finish(config)
     assert head_of(config) == chain.application.head.block_id != before
     assert {path.name for path in config.home.iterdir()} == {"data"}
+    for name in ("data.restoring", "data.fresh.restoring"):
+        (config.home / name).mkdir()
     finish(config)
     assert head_of(config) == chain.application.head.block_id
+    assert {path.name for path in config.home.iterdir()} == {"data"}
 
 
 def test_a_snapshot_that_cannot_be_restored_leaves_the_database(tmp_path: Path) -> None:

@@ -111,6 +111,14 @@ async def test_snapshots_are_of_the_same_heights_everywhere(tmp_path: Path) -> N
         assert head.header.height == int(one.path.name) + 1
 
 
+def test_what_a_killed_process_left_is_removed_at_the_start(tmp_path: Path) -> None:
+    for name in ("10.draft", "20.draft", "5.fetching"):
+        (tmp_path / "snapshots" / name).mkdir(parents=True)
+    node = Node(tmp_path)
+    assert [path.name for path in node.snapshots.iterdir()] == ["5.fetching"]
+    node.store.close()
+
+
 async def test_one_that_takes_too_long_costs_the_next_and_not_its_height(tmp_path: Path) -> None:
     node = Node(tmp_path, snapshot_every_blocks=5)
     node.grow(13)  # that of 10 falls due while nobody finishes that of 5

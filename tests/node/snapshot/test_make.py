@@ -1,10 +1,13 @@
 """Making snapshots and steps within their bounds, however long the chain went without finality."""
 
+import os
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from node.snapshot import form, make
+from node.snapshot import folder, form, make
+from node.snapshot.folder import MANIFEST, SnapshotFolder, remove_leftovers, snapshots_in
 from node.snapshot.wire import StepsAnswer
 from node.storage.finality_store import FinalityView
 from p2p.topics import LIMITS, Topic
@@ -74,3 +77,51 @@ def test_a_page_ends_before_the_step_that_would_pass_its_bound(
         assert len(steps) == count
         pages = [len(page) for page in form.paged(make._step(finality, at) for at in range(3))]
         assert pages[0] == count and sum(pages) == 3
+
+
+# --- folders -------------------------------------------------------------------------------------
+
+
+def drafts_in(place: Path) -> None:
+    """What a process left that was killed while it made three snapshots and fetched two."""
+    for number, name in enumerate(
+        ["5.fetching", "7.fetching", "steps.draft", "10.draft", "20.draft", "30"]
+    ):
+        draft = SnapshotFolder(place / name)
+        draft.begin()
+        draft.write(MANIFEST, b"m")
+        os.utime(draft.path, (number, number))
+
+
+def names_in(place: Path) -> list[str]:
+    return sorted(path.name for path in place.iterdir())
+
+
+def test_drafts_that_nobody_writes_go_and_one_that_was_fetched_stays(tmp_path: Path) -> None:
+    drafts_in(tmp_path)
+    remove_leftovers(tmp_path)
+    assert names_in(tmp_path) == ["30", "7.fetching"]
+    remove_leftovers(tmp_path / "none")
+
+
+def test_a_crash_while_one_is_replaced_leaves_no_part_that_passes_for_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = SnapshotFolder(tmp_path / "50"), SnapshotFolder(tmp_path / "50.draft")
+    for snapshot in (old, new):
+        snapshot.begin()
+        for name in ("chunk-00000", "chunk-00001", MANIFEST):
+            snapshot.write(name, snapshot.path.name.encode())
+
+    def crash(path: Path, **_: Any) -> None:
+        (path / "chunk-00000").unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folder.shutil, "rmtree", crash)
+        with pytest.raises(KeyboardInterrupt):
+            new.finish(old.path)
+    assert snapshots_in(tmp_path) == []
+    assert new.finish(old.path) == old
+    assert old.read("chunk-00000", 9) == b"50.draft"
+    assert names_in(tmp_path) == ["50"]
