@@ -5,12 +5,18 @@ Every function reads the disk alone, in a thread beside the event loop, one at a
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from node.snapshot.errors import SnapshotError
-from node.snapshot.folder import SnapshotFolder, chunk_name, snapshots_in
+from node.snapshot.errors import (
+    SnapshotError,
+    SnapshotFailed,
+    SnapshotMissing,
+    SnapshotRefused,
+)
+from node.snapshot.folder import MANIFEST, SnapshotFolder, chunk_name, snapshots_in
 from node.snapshot.form import Manifest, Offer
 from node.snapshot.make import steps_from
 from node.snapshot.wire import (
@@ -32,7 +38,10 @@ from state.chunks import CHUNK_BYTES_MAX
 from state.types import Hash
 
 SHELF_MAX: Final = 4
-"""Manifests that stay in memory, those asked for last."""
+"""Manifests that stay in memory whole, those asked for last."""
+
+Print = tuple[str, int, int]
+"""Name, inode and time of a manifest's file: another file has another one."""
 
 
 class _Shelved:
@@ -52,40 +61,53 @@ class Shelf:
     def __init__(self, folder: Path, genesis_hash: Hash) -> None:
         self._folder = folder
         self._genesis_hash = genesis_hash
-        self._shelved: OrderedDict[str, _Shelved] = OrderedDict()
+        self._shelved: OrderedDict[Print, _Shelved] = OrderedDict()
+        self._known: dict[Print, Offer | None] = {}
+        """What each snapshot is, None for one that is damaged: a manifest is long to read."""
 
     def offers(self) -> tuple[Offer, ...]:
         """Return the snapshots that are whole, the newest first."""
-        found = [self._at(folder) for folder in snapshots_in(self._folder)[:OFFERS_MAX]]
-        return tuple(
-            [
-                Offer(each.manifest.height, each.manifest.crown.id)
-                for each in found
-                if each is not None
-            ]
-        )
+        found = [offer for _, _, offer in self._listed()[:OFFERS_MAX]]
+        return tuple([offer for offer in found if offer is not None])
 
     def find(self, crown_id: Hash) -> _Shelved | None:
         """Return the snapshot of a crown."""
-        for folder in snapshots_in(self._folder):
-            found = self._at(folder)
-            if found is not None and found.manifest.crown.id == crown_id:
-                return found
+        for folder, key, offer in self._listed():
+            if offer is not None and offer.crown_id == crown_id:
+                try:
+                    return self._at(folder, key)
+                except SnapshotError:
+                    return None  # just removed
         return None
 
-    def _at(self, folder: SnapshotFolder) -> _Shelved | None:
-        """Read a snapshot's manifest, once; None where it is damaged or just removed."""
-        name = folder.path.name
-        found = self._shelved.get(name)
+    def _listed(self) -> list[tuple[SnapshotFolder, Print, Offer | None]]:
+        """Return the snapshots there are now, the newest first, and read those that are new."""
+        listed = []
+        for folder in snapshots_in(self._folder):
+            with suppress(FileNotFoundError, SnapshotMissing, SnapshotFailed):  # just removed
+                status = (folder.path / MANIFEST).stat()
+                key = (folder.path.name, status.st_ino, status.st_mtime_ns)
+                listed.append((folder, key, self._offer(folder, key)))
+        self._known = {key: offer for _, key, offer in listed}
+        return listed
+
+    def _offer(self, folder: SnapshotFolder, key: Print) -> Offer | None:
+        if key in self._known:
+            return self._known[key]
+        try:
+            manifest = self._at(folder, key).manifest
+        except SnapshotRefused:
+            return None
+        return Offer(manifest.height, manifest.crown.id)
+
+    def _at(self, folder: SnapshotFolder, key: Print) -> _Shelved:
+        """Return a snapshot with its manifest; raises SnapshotError."""
+        found = self._shelved.get(key)
         if found is None:
-            try:
-                found = _Shelved(folder, folder.manifest(self._genesis_hash))
-            except SnapshotError:
-                return None
-            self._shelved[name] = found
+            found = self._shelved[key] = _Shelved(folder, folder.manifest(self._genesis_hash))
             if len(self._shelved) > SHELF_MAX:
                 self._shelved.popitem(last=False)
-        self._shelved.move_to_end(name)
+        self._shelved.move_to_end(key)
         return found
 
 

@@ -32,6 +32,9 @@ PEERS_MAX: Final = 1_024
 ANSWER_BYTES_MAX: Final = LIMITS[Topic.SYNC].message_bytes_max
 """What is longer cannot be sent, so who asks is told that it is not here."""
 
+SEARCH_BYTES: Final = 2**16
+"""What it counts for to look for something that is not here."""
+
 NOT_HERE: Final = "sync.not_here"
 BUSY: Final = "sync.busy"
 
@@ -112,6 +115,7 @@ class SyncServer:
             log.warning("answer too long", extra={"bytes": len(data)})
             data = None
         if data is None:
+            self._budget(request.peer_id).spend(SEARCH_BYTES, self._now_ms())
             request.refuse(NOT_HERE)
         elif not self._may_have(request):
             request.refuse(BUSY)

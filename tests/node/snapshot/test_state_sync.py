@@ -13,6 +13,7 @@ from node.snapshot import serving, sources
 from node.snapshot.folder import (
     BLOCK,
     FETCHING_SUFFIX,
+    SnapshotFolder,
     snapshots_in,
 )
 from node.snapshot.form import Manifest, Offer
@@ -316,3 +317,28 @@ def test_a_shelf_serves_what_is_whole(world: World, monkeypatch: pytest.MonkeyPa
     assert handlers[StepsRequest](StepsRequest(3, 2)).steps == ()
     (world.shelf / str(offers[0].height) / BLOCK).unlink()
     assert handlers[CrownRequest](CrownRequest(offers[0].crown_id)) is None
+
+
+def test_each_manifest_is_read_once_however_many_are_kept(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (first,) = snapshots_in(world.shelf)
+    for height in range(1, 6):
+        shutil.copytree(first.path, world.shelf / str(height))
+    (world.shelf / "3" / "manifest").write_bytes(b"nothing")
+    read: list[str] = []
+    real = SnapshotFolder.manifest
+
+    def counted(folder: SnapshotFolder, genesis_hash: bytes) -> Manifest:
+        read.append(folder.path.name)
+        return real(folder, genesis_hash)
+
+    monkeypatch.setattr(SnapshotFolder, "manifest", counted)
+    handlers = world.honest()
+    for _ in range(100):
+        assert handlers[ManifestRequest](ManifestRequest(ZERO_HASH)) is None
+        assert len(handlers[OffersRequest](OffersRequest()).offers) == 5
+    assert len(read) == 6
+    taken(world.chain.rows, world.shelf)  # another one in the place of the first
+    assert handlers[ManifestRequest](ManifestRequest(crown(world).crown.id)) is not None
+    assert len(read) <= 10

@@ -251,5 +251,25 @@ async def test_an_answer_that_no_message_holds_is_not_here(monkeypatch: pytest.M
         assert [one.refusals for one in asked] == [[] if is_kept else [serving.NOT_HERE]] * 2
 
 
+async def test_who_asks_for_what_is_nowhere_pays_for_the_search(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(serving, "PEER_BYTES_BURST", 2 * serving.SEARCH_BYTES)
+    monkeypatch.setattr(serving, "PEER_BYTES_S", serving.SEARCH_BYTES)
+    now = [0]
+    server = SyncServer({LinkRequest: lambda _: None}, lambda: now[0])
+
+    async def refusal() -> str:
+        asked = Asked(LinkRequest(bytes(32)))
+        server.on_request(asked.request)
+        await until_done([asked])
+        return asked.refusals[0]
+
+    assert [await refusal() for _ in range(4)] == [serving.NOT_HERE] * 2 + [serving.BUSY] * 2
+    now[0] = 1_000
+    assert [await refusal() for _ in range(2)] == [serving.NOT_HERE, serving.BUSY]
+    assert server.served_bytes == 0
+
+
 def test_the_bound_of_an_answer_is_that_of_its_topic() -> None:
     assert LIMITS[Topic.SYNC].message_bytes_max == serving.ANSWER_BYTES_MAX
