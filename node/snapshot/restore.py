@@ -5,6 +5,7 @@ either none or all of it. The crown's block is executed over the restored state:
 makes the head, on which consensus goes on.
 """
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -62,6 +63,7 @@ def restore(
             head = restore_into(source, store, genesis, checkpoint, progress)
         finally:
             store.close()
+        _sync_files(draft)
         sync_folder(draft)
         draft.rename(database)
         sync_folder(database.parent)
@@ -73,6 +75,13 @@ def restore(
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return head
+
+
+def _sync_files(folder: Path) -> None:
+    """Make the files of a closed database durable: only its last write was."""
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
 
 
 def restore_into(

@@ -1,5 +1,6 @@
 """Restoring: what was taken comes back to the byte, and nothing that was changed is believed."""
 
+import os
 import shutil
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -373,6 +374,33 @@ def test_a_crash_at_any_step_leaves_none_or_all_of_it(
         assert [entry.name for entry in database.parent.iterdir()] == ["data"]
     assert at > 10
     assert seen == {False, True}
+
+
+def test_every_file_is_on_disk_before_the_database_is_in_its_place(
+    snapshot: SnapshotFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its own log has not synced is lost with the power, and nobody would notice."""
+    synced: dict[int, int] = {}
+    real = os.fsync
+
+    def noted(descriptor: int) -> None:
+        real(descriptor)
+        status = os.fstat(descriptor)
+        synced[status.st_ino] = status.st_size
+
+    rename = Path.rename
+
+    def checked(path: Path, target: Path) -> Path:
+        if target.name == "data":
+            files = {entry.stat().st_ino: entry.stat().st_size for entry in path.iterdir()}
+            assert len(files) > 3 and files.items() <= synced.items()
+            synced[0] = 0
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(Path, "rename", checked)
+    restore.restore(snapshot, tmp_path / "data", GENESIS)
+    assert 0 in synced
 
 
 def test_a_state_of_one_validator_comes_back(tmp_path: Path) -> None:
