@@ -143,12 +143,7 @@ class Upkeep:
                 _warn_missing(error)
 
     async def _finish(self, begun: Making | None) -> SnapshotView:
-        found = await asyncio.to_thread(self._make, begun)
-        try:
-            keep_newest(self._folder, self._config.snapshots_kept)
-        except SnapshotError as error:  # the new one is there all the same
-            log.warning("old snapshots not removed", extra={"reason": error.sentence})
-        view = view_of(found, self._application.genesis)
+        view = await asyncio.to_thread(self._made, begun)
         log.info("snapshot made", extra={"path": view.path, "bytes": view.size_bytes})
         return view
 
@@ -168,6 +163,16 @@ class Upkeep:
                 if self._stopping.is_set():
                     break
             self.spent.compacting += time.monotonic() - start
+
+    def _made(self, begun: Making | None) -> SnapshotView:
+        """Make a snapshot, and remove those that are too old beside it."""
+        found = self._make(begun)
+        view = view_of(found, self._application.genesis)
+        try:
+            keep_newest(self._folder, self._config.snapshots_kept, view.height)
+        except SnapshotError as error:  # the new one is there all the same
+            log.warning("old snapshots not removed", extra={"reason": error.sentence})
+        return view
 
     def _make(self, begun: Making | None) -> SnapshotFolder:
         """Finish a snapshot, or make one of the next moment that allows it."""

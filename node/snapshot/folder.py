@@ -185,10 +185,14 @@ def snapshots_in(folder: Path) -> list[SnapshotFolder]:
     return [SnapshotFolder(path) for path in sorted(found, key=lambda p: int(p.name), reverse=True)]
 
 
-def keep_newest(folder: Path, count: int) -> None:
-    """Remove all snapshots of a folder but the newest ones; raises SnapshotError."""
+def keep_newest(folder: Path, count: int, height_max: int = 2**63) -> None:
+    """Remove all snapshots of a folder but the newest ones up to a height; raises SnapshotError.
+
+    Those above are of blocks that were rolled back; they are nobody's successors, and stay until
+    the chain has passed them again.
+    """
     with disk_errors(folder):
-        found = snapshots_in(folder)
+        found = [each for each in snapshots_in(folder) if int(each.path.name) <= height_max]
     for old in found[count:]:
         old.remove()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -117,6 +118,42 @@ def test_what_a_killed_process_left_is_removed_at_the_start(tmp_path: Path) -> N
     node = Node(tmp_path)
     assert [path.name for path in node.snapshots.iterdir()] == ["5.fetching"]
     node.store.close()
+
+
+async def test_snapshots_above_a_chain_that_was_rolled_back_count_for_nothing(
+    tmp_path: Path,
+) -> None:
+    """Else each new one, which is below them, would be removed in the same breath."""
+    for height in (1_000, 1_001):
+        old = tmp_path / "snapshots" / str(height)
+        old.mkdir(parents=True)
+        (old / "manifest").write_bytes(b"of blocks that are no more")
+    node = Node(tmp_path, snapshot_every_blocks=5)
+    async with node.running():
+        for _ in range(5):
+            node.grow(4)
+            await node.until(lambda: node.is_idle)
+        assert node.heights() == [1_001, 1_000, 15, 10]
+
+
+async def test_the_event_loop_is_not_kept_by_removing_or_measuring(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A validator with thousands of chunks would stand still meanwhile."""
+    threads: list[int] = []
+    for name in ("keep_newest", "view_of"):
+        real = getattr(upkeep, name)
+
+        def noted(*given: Any, real: Any = real) -> Any:
+            threads.append(threading.get_ident())
+            return real(*given)
+
+        monkeypatch.setattr(upkeep, name, noted)
+    node = Node(tmp_path, snapshot_every_blocks=5)
+    async with node.running():
+        node.grow(8)
+        await node.until(lambda: len(threads) == 2)
+    assert threading.get_ident() not in threads
 
 
 async def test_one_that_takes_too_long_costs_the_next_and_not_its_height(tmp_path: Path) -> None:
