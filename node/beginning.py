@@ -16,7 +16,7 @@ from node.clock import Clock
 from node.config import NodeConfig
 from node.home import Home
 from node.network.node_network import BOOK_FILE, open_book, start_sockets, write_book
-from node.snapshot.errors import SnapshotError, SnapshotNotNow, SnapshotRefused
+from node.snapshot.errors import SnapshotError, SnapshotMissing, SnapshotNotNow, SnapshotRefused
 from node.snapshot.progress import StateSync
 from node.snapshot.restore import restore
 from node.snapshot.state_sync import Silent, fetch_newest
@@ -118,7 +118,7 @@ async def _begin(
         progress = partial(_go_on, stopping)
         head = await asyncio.to_thread(restore, folder, home.data, genesis, checkpoint, progress)
     except SnapshotError as error:
-        if isinstance(error, SnapshotRefused):
+        if isinstance(error, SnapshotRefused | SnapshotMissing):
             folder.remove()
         state_sync.enter("failed")
         log.error("snapshot not restored", extra={"code": error.code, "reason": error.sentence})

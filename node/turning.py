@@ -17,7 +17,7 @@ from node.config import NodeConfig
 from node.home import Home
 from node.keeper import Keeper
 from node.keystore import sync_folder
-from node.snapshot.errors import SnapshotError, SnapshotRefused
+from node.snapshot.errors import SnapshotError, SnapshotMissing, SnapshotRefused
 from node.snapshot.folder import SnapshotFolder
 from node.snapshot.progress import StateSync
 from node.snapshot.restore import DRAFT_SUFFIX, restore
@@ -127,7 +127,7 @@ def take_over(config: NodeConfig, genesis: Genesis, folder: SnapshotFolder) -> N
     try:
         head = restore(folder, fresh, genesis, checkpoint)
     except SnapshotError as error:
-        if isinstance(error, SnapshotRefused):
+        if isinstance(error, SnapshotRefused | SnapshotMissing):
             folder.remove()
         log.error("snapshot not restored", extra={"code": error.code, "reason": error.sentence})
         return

@@ -118,6 +118,9 @@ class Fetch:
         self._progress.choose(manifest.height, len(manifest.marks))
         await self._check_crown(giver, manifest)
         await self._check_age(manifest.height)
+        place = self._folder / str(manifest.height)
+        if await asyncio.to_thread(_is_whole, SnapshotFolder(place), manifest):
+            return SnapshotFolder(place)
         draft = SnapshotFolder(self._folder / f"{manifest.height}{FETCHING_SUFFIX}")
         if not draft.path.is_dir():  # otherwise its chunks are good for as much as they prove
             draft.begin()
@@ -132,7 +135,7 @@ class Fetch:
         ended = manifest.crown.height // self._epoch_blocks
         await asyncio.to_thread(self._steps.write, draft, ended)
         draft.write(MANIFEST, encode(manifest))
-        return draft.finish(self._folder / str(manifest.height))
+        return draft.finish(place)
 
     async def _check_crown(self, giver: bytes, manifest: Manifest) -> None:
         """Walk from genesis to the crown, and check that the last set finalized it."""
@@ -343,6 +346,15 @@ def _read_chunk(mark: Mark, data: bytes) -> bytes:
     found = chunk_answers.decode(data, bytes_max=CHUNK_ANSWER_BYTES_MAX).data
     read_chunk(mark, found)
     return found
+
+
+def _is_whole(snapshot: SnapshotFolder, manifest: Manifest) -> bool:
+    """Tell whether a snapshot is here already, as one that could not be restored in time."""
+    try:
+        found = snapshot.manifest(manifest.genesis_hash)
+    except (SnapshotMissing, SnapshotRefused):
+        return False
+    return (found.crown, found.marks) == (manifest.crown, manifest.marks)
 
 
 def _missing(chunks: _Chunks) -> list[int]:

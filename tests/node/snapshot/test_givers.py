@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from node.snapshot import cutting, fetch, sources, steps
-from node.snapshot.folder import SnapshotFolder, keep_newest, snapshots_in, steps_name
+from node.snapshot.folder import MANIFEST, SnapshotFolder, keep_newest, snapshots_in, steps_name
 from node.snapshot.form import Manifest, Offer, Step, Steps
 from node.snapshot.make import steps_from
 from node.snapshot.wire import (
@@ -221,3 +221,16 @@ async def test_a_trusted_block_that_was_mistyped_makes_nobody_a_liar(
     assert await world.begin(state_sync_trust="1:" + "ab" * 32) is None
     assert not world.network._banned
     assert any("another block than the trusted" in one.reason for one in caplog.records)
+
+
+async def test_one_that_is_whole_already_is_not_fetched_again(world: World) -> None:
+    """It was there before the restore failed, for want of disk maybe."""
+    name = world.add()
+    world.holds(await world.begin())
+    count = world.asked_of(name, ChunkRequest)
+    world.holds(await world.begin())
+    assert world.asked_of(name, ChunkRequest) == count > 0
+    (found,) = snapshots_in(world.home)
+    (found.path / MANIFEST).write_bytes(b"damaged")
+    world.holds(await world.begin())
+    assert world.asked_of(name, ChunkRequest) == 2 * count
