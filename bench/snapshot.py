@@ -30,6 +30,7 @@ from node.history_settings import HistorySettings
 from node.network.overlay import Overlay
 from node.snapshot.folder import SnapshotFolder
 from node.snapshot.make import make_snapshot
+from node.snapshot.progress import StateSync
 from node.snapshot.restore import restore
 from node.snapshot.serving import snapshot_handlers
 from node.snapshot.state_sync import Silent, fetch_newest
@@ -104,7 +105,7 @@ async def join(folder: Path, genesis: Genesis, peers: list[tuple[bytes, int]]) -
     sockets = network(99, genesis, Silent(), *targets)
     await sockets.start()
     found = await fetch_newest(
-        sockets, genesis, HistorySettings(), folder / "snapshots", SystemClock()
+        sockets, genesis, HistorySettings(), folder / "snapshots", SystemClock(), StateSync()
     )
     await sockets.stop()
     assert found is not None, "it is served"
