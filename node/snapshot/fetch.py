@@ -296,7 +296,7 @@ class _Chunks:
             if late is None or now - self._asked[late] < LATE_SECONDS:
                 return None
             index = late
-            del self._asked[late]
+        self._asked.pop(index, None)  # so that it comes last
         self._asked[index] = now
         return index
 
@@ -309,6 +309,7 @@ class _Chunks:
 
     def give_back(self, index: int) -> None:
         """Let a chunk that did not come be asked of somebody else."""
+        self._asked.pop(index, None)
         if index not in self._came:
             self.missing.append(index)
 
