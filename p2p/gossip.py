@@ -89,7 +89,9 @@ class Puller:
 
     def __init__(self) -> None:
         self._wanted: dict[bytes, _Want] = {}
-        self._ready: dict[bytes, dict[bytes, None]] = {}  # by teller, in the order they came
+        # by teller, in the order they came; an ordered dict, since they leave in front
+        self._ready: dict[bytes, OrderedDict[bytes, None]] = {}
+        self._due: dict[bytes, None] = {}  # whose queue may have become longer, or their room
         self._asked: OrderedDict[bytes, None] = OrderedDict()  # the longest without answer first
         self._asking: Counter[bytes] = Counter()  # how many things each peer is asked for
         self._by_peer: dict[bytes, set[bytes]] = {}
@@ -101,22 +103,24 @@ class Puller:
 
     def on_told(self, peer: bytes, things: Iterable[bytes]) -> None:
         """A peer told that it has these things, and the caller lacks them."""
-        told = self._by_peer.setdefault(peer, set())
-        most = max(self._by_peer.values(), key=len)
+        most: set[bytes] | None = None
         for thing in things:
             want = self._wanted.get(thing)
+            told = self._by_peer.get(peer, set())
             if len(told) >= WANTED_PER_PEER_MAX:
                 return
             if want is None:
                 if len(self._wanted) >= WANTED_MAX:
+                    if most is None:  # all peers are looked at, so once a message
+                        most = max(self._by_peer.values(), key=len)
                     if len(most) <= len(told) + 1:
                         return
-                    self._forget(most.pop())  # of the most talkative peer
+                    self._forget(next(iter(most)))  # of the most talkative peer
                     self.failed += 1
                 want = self._wanted[thing] = _Want()
             if thing not in told and len(want.tellers) < TELLERS_MAX:
                 want.tellers.append(peer)
-                told.add(thing)
+                self._by_peer.setdefault(peer, set()).add(thing)
                 if want.asked is None:
                     self._queue(thing, want)
 
@@ -149,9 +153,13 @@ class Puller:
                     self._queue(thing, want)
         self._ready.pop(peer, None)
         self._asking.pop(peer, None)
+        self._due.pop(peer, None)
 
     def poll(self, now_ms: int) -> list[Pull]:
-        """Return whom to ask for what now, and move on from those who did not answer."""
+        """Return whom to ask for what now, and move on from those who did not answer.
+
+        Looks at nobody of whom nothing changed, so it costs as much as what came since the last.
+        """
         while self._asked:
             thing = next(iter(self._asked))
             want = self._wanted[thing]
@@ -159,32 +167,60 @@ class Puller:
                 break
             want.attempts += 1
             self._give_up(thing, want, may_be_slow=want.attempts < ATTEMPTS_MAX)
-        pulls = []
-        for peer, queue in self._ready.items():
-            due = tuple(islice(queue, ASKED_PER_PEER_MAX - self._asking[peer]))
+        pulls: list[Pull] = []
+        for peer in self._due:
+            room = ASKED_PER_PEER_MAX - self._asking[peer]
+            due = tuple(islice(self._ready.get(peer, ()), room))
             for thing in due:
-                del queue[thing]
+                self._unqueue(peer, thing)
                 want = self._wanted[thing]
                 want.tellers.remove(peer)
                 want.queued, want.asked, want.asked_ms = None, peer, now_ms
                 self._asked[thing] = None
-            self._asking[peer] += len(due)
+            if due:
+                self._asking[peer] += len(due)
             pulls += [
                 Pull(peer, due[at : at + PULL_BATCH_MAX])
                 for at in range(0, len(due), PULL_BATCH_MAX)
             ]
+        self._due.clear()
         return pulls
 
     def _queue(self, thing: bytes, want: _Want) -> None:
         """Let a thing wait for the teller who has the least to be asked for; or for nobody."""
         if want.queued is not None:
-            self._ready[want.queued].pop(thing, None)
+            self._unqueue(want.queued, thing)
+            want.queued = None
         if not want.tellers:
             self._forget(thing)
             self.failed += 1
             return
         want.queued = min(want.tellers, key=self._load)
-        self._ready.setdefault(want.queued, {})[thing] = None
+        self._ready.setdefault(want.queued, OrderedDict())[thing] = None
+        self._due[want.queued] = None
+
+    def _unqueue(self, peer: bytes, thing: bytes) -> None:
+        """Take a thing out of a peer's queue; nothing is kept of an empty one."""
+        queue = self._ready[peer]
+        del queue[thing]
+        if not queue:
+            del self._ready[peer]
+
+    def _free(self, peer: bytes) -> None:
+        """A peer is asked for one thing less, so it may be asked for another."""
+        self._asking[peer] -= 1
+        if not self._asking[peer]:
+            del self._asking[peer]
+        if peer in self._ready:
+            self._due[peer] = None
+
+    def _untell(self, peer: bytes, thing: bytes) -> None:
+        """A thing is not wanted of a peer any more; nothing is kept of who told nothing else."""
+        told = self._by_peer.get(peer)
+        if told is not None:
+            told.discard(thing)
+            if not told:
+                del self._by_peer[peer]
 
     def _load(self, peer: bytes) -> int:
         return len(self._ready.get(peer, ())) + self._asking[peer]
@@ -193,21 +229,21 @@ class Puller:
         """Whoever was asked does not deliver: another may, or the thing is wanted no more."""
         peer = want.asked
         assert peer is not None, "nobody was asked"
-        self._asking[peer] -= 1
+        self._free(peer)
         want.asked = None
         del self._asked[thing]
         if may_be_slow and not want.tellers and peer in self._by_peer:
             want.tellers.append(peer)
         else:
-            self._by_peer.get(peer, set()).discard(thing)
+            self._untell(peer, thing)
         self._queue(thing, want)
 
     def _forget(self, thing: bytes) -> None:
         want = self._wanted.pop(thing)
         self._asked.pop(thing, None)
         if want.queued is not None:
-            self._ready[want.queued].pop(thing, None)
+            self._unqueue(want.queued, thing)
         if want.asked is not None:
-            self._asking[want.asked] -= 1
+            self._free(want.asked)
         for peer in [*want.tellers, *([] if want.asked is None else [want.asked])]:
-            self._by_peer.get(peer, set()).discard(thing)
+            self._untell(peer, thing)

@@ -1,5 +1,6 @@
 """Gossip: each thing is asked for once at a time, nobody is waited for for ever, memory ends."""
 
+from collections import Counter
 from hashlib import blake2b
 
 from hypothesis import given
@@ -146,6 +147,49 @@ def test_nobody_fills_the_memory() -> None:
     assert len(puller) == WANTED_MAX
 
 
+class Looks(Counter[bytes]):
+    """What each peer is asked for; counts how often anybody looks."""
+
+    looks = 0
+
+    def __getitem__(self, peer: bytes) -> int:
+        self.looks += 1
+        return super().__getitem__(peer)
+
+
+def test_only_whose_queue_or_room_changed_is_looked_at() -> None:
+    """Otherwise one short message of a stranger costs as much as there are peers."""
+    puller, looks = Puller(), Looks()
+    puller._asking = looks
+    for at in range(100):
+        puller.on_told(bytes([100 + at]) * 32, ids(1, at))
+    assert len(puller.poll(0)) == 100
+    puller.on_received(ids(50))
+    looks.looks = 0
+    for _ in range(1_000):
+        assert puller.poll(1) == []
+    assert looks.looks == 0
+    puller.on_told(A, ids(ASKED_PER_PEER_MAX + 1, 1_000))
+    assert sum(len(pull.things) for pull in puller.poll(1)) == ASKED_PER_PEER_MAX
+    puller.on_received(ids(1, 1_000))
+    assert puller.poll(1) == [Pull(A, tuple(ids(1, 1_000 + ASKED_PER_PEER_MAX)))]
+    assert looks.looks < 20_000, "some for each thing told, however many peers there are"
+
+
+def test_nothing_is_kept_of_a_peer_of_whom_nothing_is_wanted() -> None:
+    puller = Puller()
+    puller.on_told(A, ids(3))
+    puller.on_told(B, [])
+    puller.poll(0)
+    puller.on_told(B, ids(1))
+    puller.forget(B)
+    puller.on_received(ids(3))
+    puller.on_told(B, ids(1))  # what it said before it left, held up until now
+    for attempt in range(ATTEMPTS_MAX + 1):
+        puller.poll(attempt * PULL_TIMEOUT_MS)
+    assert not puller._by_peer and not puller._ready and not puller._asking
+
+
 @given(st.lists(st.tuples(st.sampled_from("tprdf"), st.integers(0, 5), st.integers(0, 2))))
 def test_each_thing_has_one_question_at_most(steps: list[tuple[str, int, int]]) -> None:
     puller, now, open_pulls = Puller(), 0, dict[bytes, tuple[bytes, int]]()
@@ -180,3 +224,6 @@ def test_each_thing_has_one_question_at_most(steps: list[tuple[str, int, int]]) 
         assert len(ready) == len(set(ready))
         assert set(puller._wanted) == set(puller._asked) | set(ready)
         assert sum(puller._asking.values()) == len(puller._asked)
+        assert all([*puller._by_peer.values(), *puller._ready.values(), *puller._asking.values()])
+        for peer in puller._ready:
+            assert peer in puller._due or puller._asking[peer] >= ASKED_PER_PEER_MAX
