@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from p2p.interface import Delivery
+from p2p.scores import Verdict
 from p2p.topics import LIMITS, Topic
 
 TURN_MESSAGES: Final = {Topic.CONSENSUS: 512, Topic.BLOCKS: 16, Topic.SYNC: 4}
@@ -17,6 +18,39 @@ TURN_MESSAGES: Final = {Topic.CONSENSUS: 512, Topic.BLOCKS: 16, Topic.SYNC: 4}
 STRANGERS_MESSAGES: Final = 8
 """How many of a topic's may be of one peer that is no validator: a certificate of a large set holds
 over a hundred signatures, and who forges them is known only after the turn."""
+
+
+class Rotation:
+    """Deliveries that wait, so many of each peer: next is whose turn came the longest ago."""
+
+    def __init__(self, messages_max: int) -> None:
+        self._messages_max = messages_max
+        self._waiting: OrderedDict[bytes, deque[Delivery]] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        """Whether anything waits."""
+        return bool(self._waiting)
+
+    def add(self, delivery: Delivery) -> bool:
+        """Let a message wait; tell whether there was room for one more of this peer."""
+        waiting = self._waiting.setdefault(delivery.peer_id, deque())
+        has_room = len(waiting) < self._messages_max
+        if has_room:
+            waiting.append(delivery)
+        return has_room
+
+    def pop(self) -> Delivery:
+        """Take the next one; something waits."""
+        peer_id, waiting = self._waiting.popitem(last=False)
+        delivery = waiting.popleft()
+        if waiting:
+            self._waiting[peer_id] = waiting  # behind everybody else
+        return delivery
+
+    def drop(self, peer_id: bytes) -> None:
+        """A peer is gone, and what waits of it with it."""
+        for delivery in self._waiting.pop(peer_id, ()):
+            delivery.settle(Verdict.USELESS)
 
 
 class Inbox:

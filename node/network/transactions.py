@@ -2,7 +2,11 @@
 
 Bytes of a transaction cross a link only because the other end asked for them. An honest node tells
 of what it has admitted alone, so a transaction that no node could ever admit, asked for or not, is
-its sender's fault; one that is refused by the state of the moment is nobody's.
+its sender's fault; one that is refused by the state of the moment is nobody's. No honest node names
+an id twice in one message, so that one word of many copies has no way in.
+
+So much is heard in one turn of the event loop as takes a few milliseconds, of one peer after the
+other, and what is due is asked for once a turn: no flood holds up what else the node has to do.
 """
 
 import asyncio
@@ -14,7 +18,8 @@ from typing import Annotated, Any, Final, Protocol
 
 from msgspec import Meta
 
-from p2p.gossip import Puller, Seen
+from node.network.inbox import Rotation
+from p2p.gossip import TELLERS_MAX, Puller, Seen
 from p2p.interface import Delivery, Network
 from p2p.scores import Verdict
 from p2p.topics import LIMITS, Topic
@@ -32,6 +37,10 @@ TOLD_AT_ONCE_MAX: Final = 16_384
 NEWS_SECONDS: Final = 0.01
 """So long ids gather before they are told, so that a burst takes few messages."""
 POLL_SECONDS: Final = 0.25
+TURN_BYTES_MAX: Final = 2**17
+"""Messages are heard until they were so long, then the event loop turns; the last may be longer."""
+MESSAGE_BYTES: Final = 2**8
+"""A message counts as so much longer than it is, for the shortest has its cost, too."""
 
 Ids = Annotated[tuple[Hash, ...], Meta(min_length=1, max_length=IDS_MAX)]
 
@@ -112,8 +121,12 @@ class TransactionGossip:
         self._puller = Puller()
         self._seen = Seen()
         """Transactions that were admitted, whatever became of them: not soon asked for again."""
-        self._entering: dict[Hash, list[bytes]] = {}
+        self._entering: dict[Hash, dict[bytes, None]] = {}
         """What was brought and is being admitted, and who tells of it meanwhile."""
+        self._waiting = Rotation(LIMITS[Topic.TRANSACTIONS].window_messages)
+        """What came beyond what may be heard in this turn of the event loop."""
+        self._turn_bytes = 0
+        self._turn_handle: asyncio.Handle | None = None
         self._news: dict[Hash, None] = {}
         self._knowing: dict[Hash, set[bytes]] = {}
         """Who has told or brought what is about to be told."""
@@ -148,7 +161,7 @@ class TransactionGossip:
 
     def stop(self) -> None:
         """Tell and ask nothing any more."""
-        for timer in (self._news_timer, self._poll_timer):
+        for timer in (self._news_timer, self._poll_timer, self._turn_handle):
             if timer is not None:
                 timer.cancel()
         for task in self._tasks:
@@ -162,11 +175,41 @@ class TransactionGossip:
 
     def on_peer_down(self, peer_id: bytes) -> None:
         """Ask others for what this peer was asked for."""
+        self._waiting.drop(peer_id)
+        for tellers in self._entering.values():
+            tellers.pop(peer_id, None)
         self._puller.forget(peer_id)
-        self._poll()
+        self._plan_turn()
 
     def on_message(self, delivery: Delivery) -> None:
-        """Take in what a peer tells, asks or brings."""
+        """Take in what a peer tells, asks or brings, at once while the turn has room."""
+        if not self._waiting and self._turn_bytes < TURN_BYTES_MAX:
+            self._hear(delivery)
+        elif not self._waiting.add(delivery):
+            delivery.settle(Verdict.USELESS)
+        self._plan_turn()
+
+    # --- turns -----------------------------------------------------------------------------------
+
+    def _plan_turn(self) -> None:
+        if self._turn_handle is None:
+            self._turn_handle = asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """Begin a turn of the event loop: hear what waits, and ask for what is due."""
+        self._turn_handle = None
+        self._turn_bytes = 0
+        while self._waiting and self._turn_bytes < TURN_BYTES_MAX:
+            self._hear(self._waiting.pop())
+        self._poll()
+        if self._turn_bytes:
+            self._plan_turn()
+
+    # --- in --------------------------------------------------------------------------------------
+
+    def _hear(self, delivery: Delivery) -> None:
+        """Let a message have its effect, and settle it, now or once it was verified."""
+        self._turn_bytes += MESSAGE_BYTES + len(delivery.data)
         try:
             message = _messages.decode(delivery.data, bytes_max=_BYTES_MAX)
         except Malformed:
@@ -174,6 +217,9 @@ class TransactionGossip:
             return
         peer_id = delivery.peer_id
         things = message.wires if isinstance(message, Brought) else message.ids
+        if not isinstance(message, Brought) and len(set(things)) < len(things):
+            delivery.settle(Verdict.INVALID)
+            return
         self.counts.received[_KINDS[type(message)]] += len(things)
         match message:
             case Told(ids):
@@ -184,25 +230,24 @@ class TransactionGossip:
                 delivery.settle(Verdict.DUPLICATE)
             case Lacking(ids):
                 self._puller.on_refused(peer_id, ids)
-                self._poll()
                 delivery.settle(Verdict.DUPLICATE)
             case Brought(wires):
                 self._spawn(self._admit(delivery, wires))
 
-    # --- in --------------------------------------------------------------------------------------
-
     def _told(self, peer_id: bytes, ids: tuple[Hash, ...]) -> None:
+        """Note what a peer has; what is due of it is asked for when the turn ends."""
+        lacking = []
         for tx_id in ids:
             if tx_id in self._news:
                 self._knowing.setdefault(tx_id, set()).add(peer_id)
-        lacking = []
-        for tx_id in ids:
-            if tx_id in self._entering:
-                self._entering[tx_id].append(peer_id)
+            tellers = self._entering.get(tx_id)
+            if tellers is not None:
+                if len(tellers) < TELLERS_MAX:
+                    tellers[peer_id] = None
             elif tx_id not in self._seen and self._pool.pending(tx_id) is None:
                 lacking.append(tx_id)
         self._puller.on_told(peer_id, lacking)
-        self._poll()
+        self._plan_turn()
 
     async def _admit(self, delivery: Delivery, wires: tuple[bytes, ...]) -> None:
         """Admit what was brought; verified together, as all that waits is."""
@@ -222,15 +267,16 @@ class TransactionGossip:
             if transaction.id not in self._seen:
                 found[transaction.id] = transaction
             self._puller.on_received([transaction.id])
-        self._poll()  # there is room to ask for more
+        self._plan_turn()  # there is room to ask for more
         for tx_id in found:
-            self._entering.setdefault(tx_id, [])
+            self._entering.setdefault(tx_id, {})
             self._knowing.setdefault(tx_id, set()).add(peer_id)
         refused = await self._pool.admit(list(found.values()))
         if verdict is not Verdict.INVALID and None in refused:
             verdict = Verdict.USEFUL
+        again: dict[bytes, list[Hash]] = {}
         for tx_id, refusal in zip(found, refused, strict=True):
-            tellers = self._entering.pop(tx_id, [])
+            tellers = self._entering.pop(tx_id, {})
             if tx_id not in self._news:
                 self._knowing.pop(tx_id, None)
             if isinstance(refusal, BadSignature):
@@ -238,7 +284,9 @@ class TransactionGossip:
                 verdict = Verdict.INVALID
                 # others may have another whose signatures hold: ids do not cover them
                 for teller in tellers:
-                    self._told(teller, (tx_id,))
+                    again.setdefault(teller, []).append(tx_id)
+        for teller, tx_ids in again.items():
+            self._told(teller, tuple(tx_ids))
         return verdict
 
     # --- out -------------------------------------------------------------------------------------

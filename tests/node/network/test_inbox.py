@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from node.network.inbox import STRANGERS_MESSAGES, TURN_MESSAGES, Inbox
+from node.network.inbox import STRANGERS_MESSAGES, TURN_MESSAGES, Inbox, Rotation
 from p2p.interface import Delivery
 from p2p.scores import Verdict
 from p2p.topics import LIMITS, Topic
@@ -101,3 +101,19 @@ def test_a_stranger_gets_little_of_a_turn_even_alone() -> None:
     assert turn(inbox) == {b"s": STRANGERS_MESSAGES, b"v": MANY - most + STRANGERS_MESSAGES}
     assert turn(inbox) == {b"s": 20 - 2 * STRANGERS_MESSAGES}
     assert not inbox
+
+
+def test_in_a_rotation_everybody_has_one_turn_after_the_other() -> None:
+    limit = 5
+    rotation = Rotation(limit)
+    assert not rotation
+    given: list[Verdict] = []
+    for number in range(limit):
+        data = number.to_bytes(4, "big")
+        assert rotation.add(Delivery(b"1" * 32, Topic.TRANSACTIONS, data, given.append))
+    assert not rotation.add(delivery(ord("1"), Topic.TRANSACTIONS)), "so many are all it has"
+    assert rotation.add(delivery(2, Topic.TRANSACTIONS))
+    assert [rotation.pop().peer_id[0] for _ in range(3)] == [ord("1"), 2, ord("1")]
+    rotation.drop(b"1" * 32)
+    assert not rotation
+    assert given == [Verdict.USELESS] * (limit - 2), "what is dropped holds no place"

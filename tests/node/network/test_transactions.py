@@ -3,10 +3,21 @@
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
-from node.network.transactions import Brought, Lacking, Told, TransactionGossip, Wanted
+from node.network.transactions import (
+    IDS_MAX,
+    MESSAGE_BYTES,
+    TURN_BYTES_MAX,
+    Brought,
+    Lacking,
+    Told,
+    TransactionGossip,
+    Wanted,
+)
+from p2p.gossip import TELLERS_MAX, Pull
 from p2p.interface import Delivery, Request
 from p2p.memory import Hub, MemoryNetwork
 from p2p.scores import Verdict
@@ -182,6 +193,90 @@ async def test_who_tells_of_what_a_forger_brought_meanwhile_is_asked(nodes: Node
     await nodes.settle()
     assert nodes[0].pool.found == {tx_id: b"valid" + tx_id}
     assert Verdict.INVALID in given
+
+
+def hears(node: Node, peer_id: bytes, message: Told | Wanted | Brought | Lacking) -> list[Verdict]:
+    """Hand a message straight to gossip; return its verdict, once there is one."""
+    given: list[Verdict] = []
+    delivery = Delivery(peer_id, Topic.TRANSACTIONS, encode(message), given.append)
+    node.gossip.on_message(delivery)
+    return given
+
+
+async def test_who_tells_of_one_that_is_verified_is_remembered_once_and_few_are(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, tx_id = nodes[0], b"w" * 32
+    gate = asyncio.Event()
+    admit = node.pool.admit
+
+    async def wait_and_admit(transactions: Sequence[Read]) -> list[Rejected | None]:
+        await gate.wait()
+        return await admit(transactions)
+
+    monkeypatch.setattr(node.pool, "admit", wait_and_admit)
+    given = hears(node, nodes[1].network.node_id, Brought((b"forged" + tx_id,)))
+    await asyncio.sleep(0)
+    for _ in range(10):
+        hears(node, nodes[2].network.node_id, Told((tx_id,)))
+    assert len(node.gossip._entering[tx_id]) == 1
+    for at in range(3 * TELLERS_MAX):
+        hears(node, bytes([100 + at]) * 32, Told((tx_id,)))
+    assert len(node.gossip._entering[tx_id]) == TELLERS_MAX
+    nodes[2].network.send = lambda *_: True
+    await nodes[2].network.stop()
+    assert len(node.gossip._entering[tx_id]) == TELLERS_MAX - 1, "it is gone"
+    told: list[bytes] = []
+    monkeypatch.setattr(node.gossip._puller, "on_told", lambda peer, things: told.append(peer))
+    gate.set()
+    await nodes.settle()
+    assert given == [Verdict.INVALID]
+    assert len(told) == len(set(told)) == TELLERS_MAX - 1
+
+
+@pytest.mark.parametrize("kind", [Told, Wanted, Lacking])
+async def test_no_honest_node_names_an_id_twice(nodes: Nodes, kind: Any) -> None:
+    sender = nodes[1].network.node_id
+    assert hears(nodes[0], sender, kind((b"a" * 32, b"b" * 32))) == [Verdict.DUPLICATE]
+    assert hears(nodes[0], sender, kind((b"a" * 32, b"b" * 32, b"a" * 32))) == [Verdict.INVALID]
+    assert hears(nodes[0], sender, kind((b"a" * 32,) * IDS_MAX)) == [Verdict.INVALID]
+
+
+async def test_what_is_due_is_asked_for_once_a_turn(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, sender = nodes[0], nodes[1].network.node_id
+    polls: list[int] = []
+    poll = node.gossip._puller.poll
+
+    def count(now_ms: int) -> list[Pull]:
+        polls.append(now_ms)
+        return poll(now_ms)
+
+    monkeypatch.setattr(node.gossip._puller, "poll", count)
+    for at in range(100):
+        hears(node, sender, Told((at.to_bytes(32, "big"),)))
+        hears(node, sender, Lacking((at.to_bytes(32, "big"),)))
+    assert polls == []
+    await asyncio.sleep(0)
+    assert len(polls) == 1
+
+
+async def test_a_flood_is_heard_in_turns_and_others_are_between(nodes: Nodes) -> None:
+    node = nodes[0]
+    flooder, other = (nodes[at].network.node_id for at in (1, 2))
+    flood = [hears(node, flooder, Told((b"w" * 32,))) for _ in range(4_000)]
+    size = len(encode(Told((b"w" * 32,)))) + MESSAGE_BYTES
+    a_turn = -(-TURN_BYTES_MAX // size)
+    assert sum(map(len, flood)) == a_turn
+    heard = hears(node, other, Told((b"v" * 32,)))
+    assert heard == [], "its turn comes next"
+    await asyncio.sleep(0)
+    assert heard == [Verdict.DUPLICATE]
+    assert sum(map(len, flood)) == 2 * a_turn - 1
+    await nodes.settle()
+    assert flood == [[Verdict.DUPLICATE]] * len(flood)
+    node.gossip.stop()
 
 
 async def test_what_came_with_a_proposal_is_not_asked_for(nodes: Nodes) -> None:
