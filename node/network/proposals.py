@@ -101,6 +101,7 @@ class Proposals:
         self._now_ms = now_ms
         self.shelf = Shelf()
         self.rebuilds = Rebuilds(find, gossip.is_coming, bodies.id_of)
+        self._epoch = -1
         self._timer: asyncio.TimerHandle | None = None
         self._host: Receiver | None = None
         self._network: Network | None = None
@@ -214,7 +215,7 @@ class Proposals:
     def _on_sketch(self, peer_id: bytes, sketch: Sketch, now_ms: int) -> tuple[bytes, ...]:
         """Take in a sketch; return what was sent along, unless it was sent before."""
         host, network = self._joined
-        self.rebuilds.forget(host.round)
+        self._forget_past(host)
         proposal = sketch.proposal
         peer = network.validator_of(peer_id) or peer_id
         epoch, _ = host.round
@@ -266,11 +267,20 @@ class Proposals:
             self.shelf.put(rebuilt.propose.proposal.block_id, rebuilt.wires)
         host.receive(network.validator_of(rebuilt.source) or rebuilt.source, rebuilt.propose)
 
+    def _forget_past(self, host: Receiver) -> None:
+        """Drop what has passed, and what turns out to be of no leader once its epoch begins."""
+        epoch, _ = host.round
+        if epoch != self._epoch:
+            self._epoch = epoch
+            if len(self.rebuilds):
+                self.rebuilds.keep_leaders(epoch, host.validators.leader)
+        self.rebuilds.forget(host.round)
+
     def _poll(self) -> None:
         """Ask for what is due, and look again when something will be."""
         now_ms = self._now_ms()
         host, _ = self._joined
-        self.rebuilds.forget(host.round)
+        self._forget_past(host)
         for peer_id, wanted in self.rebuilds.poll(now_ms):
             self._send(peer_id, wanted)
         if self._timer is not None:

@@ -6,8 +6,11 @@ the block. What gossip is bringing already is given a moment. Ids do not cover s
 body's root is what decides: where it differs, or nobody delivers, the whole body is asked for, and
 its ids do not matter any more.
 
-Whatever is held is bounded: sketches of a view, of a peer and in all, names in all, and whom each
-is asked of. Where there is no room, the view that is nearest wins.
+Whatever is held is bounded: sketches of a validator's view, of a peer and in all, names in all, and
+whom each is asked of. Where there is no room, the view that is nearest wins. Before an epoch begins
+nobody knows who leads its views, so each validator has places of its own; once it has begun, only
+those of leaders stay. What is whole at once takes a place as well: whoever signs many blocks of one
+view has two of them looked at.
 """
 
 from collections import OrderedDict
@@ -28,10 +31,11 @@ from node.network.sketches import (
 from state.block import TRANSACTIONS_MAX, Body
 from state.codec import encode
 from state.errors import Malformed
+from state.finality import Proposal
 from state.types import Hash
 
 PER_VIEW_MAX: Final = 2
-"""Blocks of one view that are rebuilt: more of them prove nothing new against their leader."""
+"""Blocks of one validator's view that are taken: more of them prove nothing new against it."""
 PER_PEER_MAX: Final = 4
 REBUILDS_MAX: Final = 64
 NAMES_MAX: Final = 4 * TRANSACTIONS_MAX
@@ -48,6 +52,9 @@ ROUNDS_MAX: Final = 4
 """The time doubles so often with every round of questions that nobody answered."""
 PATIENCE_MS: Final = 150
 """So long transactions that gossip has asked for are not asked for again."""
+
+Place = tuple[int, int, int]
+"""An epoch, a view, and the index of the validator that proposes in it."""
 
 
 @dataclass(slots=True)
@@ -103,6 +110,8 @@ class Rebuilds:
         self._is_coming = is_coming
         self._id_of = id_of
         self._open: dict[Hash, _Rebuild] = {}
+        self._handed: dict[Place, set[Proposal]] = {}
+        """What was whole, also at once, until its view has passed."""
         self._shown: OrderedDict[Hash, list[bytes]] = OrderedDict()
         self.wholes = 0
         """Bodies that had to be asked for as they are."""
@@ -138,9 +147,11 @@ class Rebuilds:
             self._hold(known, peer, now_ms)
             return None
         check_sketch(sketch)
+        if self._is_full(sketch):
+            return None
         outline = sketch.outline
         if outline is None:
-            return Rebuilt(peer, _propose(sketch, b""), ())
+            return self._hand(peer, sketch, b"", ())
         rebuild = self._begin(peer, sketch, outline, now_ms)
         if not rebuild.missing:
             whole = self._finish(rebuild, rebuild.wires)
@@ -215,6 +226,15 @@ class Rebuilds:
         """Drop whatever is of an earlier epoch or view: its time has passed."""
         for block_id in [at for at, one in self._open.items() if one.round < below]:
             del self._open[block_id]
+        for place in [at for at in self._handed if at[:2] < below]:
+            del self._handed[place]
+
+    def keep_leaders(self, epoch: int, leader: Callable[[int], int]) -> None:
+        """An epoch has begun: drop what is of it and not of its view's leader."""
+        for block_id, one in [*self._open.items()]:
+            at_epoch, view, validator = _place(one.sketch)
+            if at_epoch == epoch and validator != leader(view):
+                del self._open[block_id]
 
     # --- what is to be asked ---------------------------------------------------------------------
 
@@ -265,11 +285,16 @@ class Rebuilds:
             due_ms=now_ms,
         )
 
+    def _is_full(self, sketch: Sketch) -> bool:
+        """Tell whether its validator has shown other blocks of this view, as many as are taken."""
+        place = _place(sketch)
+        taken = {one.sketch.proposal for one in self._open.values() if _place(one.sketch) == place}
+        taken |= self._handed.get(place, set())
+        return sketch.proposal not in taken and len(taken) >= PER_VIEW_MAX
+
     def _make_room(self, peer: bytes, newcomer: _Rebuild) -> bool:
         """Tell whether one more has a place; what is farther ahead gives way to what is nearer."""
         opened = list(self._open.values())
-        if len([one for one in opened if one.round == newcomer.round]) >= PER_VIEW_MAX:
-            return False
         if len([one for one in opened if one.source == peer]) >= PER_PEER_MAX:
             return False
         farthest = sorted(opened, key=lambda one: one.round)
@@ -329,8 +354,15 @@ class Rebuilds:
         if body.root != header.tx_root:
             return None
         self._open.pop(rebuild.sketch.proposal.block_id, None)
-        propose = _propose(rebuild.sketch, encode(body))
-        return Rebuilt(rebuild.source, propose, body.transactions)
+        return self._hand(rebuild.source, rebuild.sketch, encode(body), body.transactions)
+
+    def _hand(
+        self, source: bytes, sketch: Sketch, body: bytes, wires: tuple[bytes, ...]
+    ) -> Rebuilt:
+        """Return a proposal whole, and note that it was."""
+        self._handed.setdefault(_place(sketch), set()).add(sketch.proposal)
+        propose = Propose(sketch.proposal, sketch.vote, sketch.header, sketch.justify, body)
+        return Rebuilt(source, propose, wires)
 
     def _ask_whole(self, rebuild: _Rebuild) -> None:
         """Ask everybody once more, now for the body as it is; gossip may still be faster."""
@@ -382,5 +414,5 @@ class Rebuilds:
         return next(iter(rebuild.holders), None)
 
 
-def _propose(sketch: Sketch, body: bytes) -> Propose:
-    return Propose(sketch.proposal, sketch.vote, sketch.header, sketch.justify, body)
+def _place(sketch: Sketch) -> Place:
+    return sketch.proposal.epoch, sketch.proposal.view, sketch.vote.validator

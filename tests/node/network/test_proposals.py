@@ -97,12 +97,14 @@ class Around:
     def leads(self, view: int) -> int:
         return self.validators.leader(view)
 
-    def sketch(self, numbers: list[int], view: int = 5, **options: Any) -> Sketch:
-        """A proposal of the view's leader, signed."""
+    def sketch(
+        self, numbers: list[int], view: int = 5, *, validator: int | None = None, **options: Any
+    ) -> Sketch:
+        """A proposal of the view's leader, or of somebody else, signed."""
         plain, _ = proposal(numbers, view, **options)
         subject = plain.proposal
         subject = Proposal(options.get("epoch", 0), view, 0, subject.block_id, bytes(32))
-        leader = self.leads(view)
+        leader = self.leads(view) if validator is None else validator
         digest = vote_digest(Tag.NOTARIZE, GENESIS.hash, subject)
         vote = Vote(leader, KEYS[leader].sign(digest))
         return Sketch(subject, vote, plain.header, None, plain.outline)
@@ -159,6 +161,28 @@ async def test_other_epochs_are_helped_and_the_next_one_is_rebuilt() -> None:
         assert message.body == b""
     around.hears(NODES[around.leads(5)], around.sketch([1], epoch=4))
     assert len(around.proposals.rebuilds) == 1
+    around.proposals.stop()
+
+
+async def test_who_leads_nothing_takes_no_place_of_a_leader_of_the_next_epoch() -> None:
+    around = Around(0, 1, 2, 3)
+    leader = around.leads(1)
+    for view in (1, 2):
+        for number in (101, 102):
+            other = (around.leads(view) + 1) % 4
+            sketch = around.sketch([number], view, epoch=1, validator=other)
+            around.hears(NODES[other], sketch)
+    assert len(around.proposals.rebuilds) == 4
+    early = around.sketch([8], 2, epoch=1)
+    around.hears(NODES[around.leads(2)], early)
+    assert early.proposal.block_id in around.proposals.rebuilds, "nobody knows yet who leads"
+    around.round = (1, 1)
+    sketch = around.sketch([7], 1, epoch=1)
+    around.hears(NODES[leader], sketch)
+    assert set(around.proposals.rebuilds._open) == {
+        sketch.proposal.block_id,
+        early.proposal.block_id,
+    }
     around.proposals.stop()
 
 

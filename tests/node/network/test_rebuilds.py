@@ -399,6 +399,50 @@ def test_every_table_is_bounded() -> None:
     assert len(node.rebuilds._shown) == SHOWN_MAX
 
 
+@pytest.mark.parametrize("has_body", [True, False])
+def test_what_is_whole_at_once_takes_a_place_as_well(has_body: bool) -> None:
+    """Who signs many blocks of one view of what everybody has makes nobody execute them all."""
+    node = Node(wire(1))
+    sketches = [proposal([1] if has_body else [], height=2 + at)[0] for at in range(20)]
+    if not has_body:
+        sketches = [Sketch(one.proposal, one.vote, one.header, None, None) for one in sketches]
+    done = [node.rebuilds.on_sketch(LEADER, sketch, 0) is not None for sketch in sketches]
+    assert done == [True] * PER_VIEW_MAX + [False] * (20 - PER_VIEW_MAX)
+    assert node.rebuilds.on_sketch(LEADER, sketches[0], 0) is not None, "said again, it is no other"
+    missing, _ = proposal([2], height=50)
+    node.rebuilds.on_sketch(LEADER, missing, 0)
+    assert missing.proposal.block_id not in node.rebuilds
+    assert node.rebuilds.on_sketch(LEADER, proposal([1], 6)[0], 0) is not None, "another view"
+    node.rebuilds.forget((0, 7))
+    assert not node.rebuilds._handed
+
+
+def test_one_block_under_many_names_takes_places_too() -> None:
+    node, (plain, _) = Node(), proposal([])
+    subjects = [Proposal(0, 5, 0, plain.proposal.block_id, bytes([at]) * 32) for at in range(20)]
+    sketches = [Sketch(one, plain.vote, plain.header, None, plain.outline) for one in subjects]
+    done = [node.rebuilds.on_sketch(LEADER, sketch, 0) for sketch in sketches]
+    assert len([one for one in done if one is not None]) == PER_VIEW_MAX
+
+
+def test_each_validator_has_places_of_its_own_until_one_of_them_leads() -> None:
+    node = Node()
+    blocks = {}
+    for at in range(8):
+        for height in range(2, 2 + 2 * PER_VIEW_MAX):
+            plain, _ = proposal([at], height=height)
+            subject = Proposal(1, 5, 0, plain.header.id, bytes(32))
+            sketch = Sketch(subject, Vote(at, bytes(64)), plain.header, None, plain.outline)
+            node.rebuilds.on_sketch(bytes([at]), sketch, 0)
+            blocks[subject.block_id] = at
+    assert len(node.rebuilds) == 8 * PER_VIEW_MAX
+    node.rebuilds.keep_leaders(2, lambda view: 0)
+    assert len(node.rebuilds) == 8 * PER_VIEW_MAX
+    node.rebuilds.keep_leaders(1, lambda view: view - 2)
+    assert {blocks[block_id] for block_id in node.rebuilds._open} == {3}
+    assert len(node.rebuilds) == PER_VIEW_MAX
+
+
 def test_names_are_bounded_in_all_and_the_nearest_view_wins() -> None:
     node = Node()
     size = NAMES_MAX // 8
