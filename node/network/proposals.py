@@ -1,9 +1,9 @@
 """Compact proposals: sketches instead of bodies on the wire, whole ones for consensus.
 
 This stands between overlay and host, and consensus knows nothing of it. A proposal is taken from
-its leader's node alone, or, until somebody has announced to be that, from whoever shows the
-leader's signature: so nobody can fill the room for it. Of what is not rebuilt, since its time has
-passed or there is no room, consensus still hears the leader's vote.
+its leader's node alone, or, until somebody has announced to be that, from whoever brings it, and in
+both cases under the leader's signature: nobody else can fill the room for it. Of what is not taken,
+since its time has passed or there is no room, consensus still hears the leader's vote.
 
 Transactions come beside gossip only where they were asked for, or once with a sketch. Whoever sent
 them answers for them: the block's own leader, or who voted for it, has verified all of them.
@@ -24,6 +24,7 @@ from node.network.shelf import Shelf
 from node.network.sketches import (
     SENT_ALONG_BYTES_MAX,
     SENT_ALONG_MAX,
+    Contradictory,
     Outline,
     Parts,
     PartsWanted,
@@ -226,7 +227,8 @@ class Proposals:
             return ()
         key = self._key_of(proposal, sketch.vote.validator)
         brought: tuple[bytes, ...] = ()
-        if key is not None and self._is_from(peer_id, key, sketch):
+        if key is not None and network.node_of(key) in (None, peer_id):
+            self._verify(key, sketch)
             is_known = proposal.block_id in self.rebuilds
             rebuilt = self.rebuilds.on_sketch(peer_id, sketch, now_ms)
             self._hand_over(rebuilt)
@@ -249,31 +251,33 @@ class Proposals:
         is_leader = members.leader(proposal.view) == validator
         return members.members[validator].public_key if is_leader else None
 
-    def _is_from(self, peer_id: bytes, key: PublicKey, sketch: Sketch) -> bool:
-        """Tell whether a sketch comes from its leader, or may."""
-        _, network = self._joined
-        node_id = network.node_of(key)
-        if node_id is not None:
-            return peer_id == node_id
+    def _verify(self, key: PublicKey, sketch: Sketch) -> None:
+        """Raise Contradictory unless its leader has signed a sketch: nobody else's is sent on."""
         digest = vote_digest(Tag.NOTARIZE, self._genesis_hash, sketch.proposal)
-        return crypto.verify(key, digest, sketch.vote.signature)
+        if not crypto.verify(key, digest, sketch.vote.signature):
+            raise Contradictory("The leader did not sign its proposal.")
 
     def _hand_over(self, rebuilt: Rebuilt | None) -> None:
         """Let consensus have a proposal as if it had come whole."""
         if rebuilt is None:
             return
         host, network = self._joined
-        if rebuilt.wires:
-            self.shelf.put(rebuilt.propose.proposal.block_id, rebuilt.wires)
+        proposal = rebuilt.propose.proposal
+        epoch, view = host.round
+        if rebuilt.wires and proposal.epoch == epoch:  # who leads the next one is not known yet
+            ahead = proposal.view if proposal.view > view else 0
+            self.shelf.put(proposal.block_id, rebuilt.wires, view_ahead=ahead)
         host.receive(network.validator_of(rebuilt.source) or rebuilt.source, rebuilt.propose)
 
     def _forget_past(self, host: Receiver) -> None:
         """Drop what has passed, and what turns out to be of no leader once its epoch begins."""
-        epoch, _ = host.round
+        epoch, view = host.round
         if epoch != self._epoch:
             self._epoch = epoch
+            self.shelf.forget_ahead()
             if len(self.rebuilds):
                 self.rebuilds.keep_leaders(epoch, host.validators.leader)
+        self.shelf.come_to(view)
         self.rebuilds.forget(host.round)
 
     def _poll(self) -> None:

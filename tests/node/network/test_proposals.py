@@ -12,6 +12,8 @@ from consensus.timeouts import Timeouts
 from consensus.validators import Validators
 from node.network.overlay import topic_of
 from node.network.proposals import VIEWS_AHEAD_MAX, Proposals
+from node.network.rebuilds import PER_VIEW_MAX
+from node.network.shelf import AHEAD_MAX, BODIES_MAX
 from node.network.sketches import Outline, Parts, PartsWanted, Piece, Sketch
 from node.rpc.backend import Stage
 from p2p.interface import Delivery, PeerInfo
@@ -161,6 +163,41 @@ async def test_other_epochs_are_helped_and_the_next_one_is_rebuilt() -> None:
         assert message.body == b""
     around.hears(NODES[around.leads(5)], around.sketch([1], epoch=4))
     assert len(around.proposals.rebuilds) == 1
+    around.proposals.stop()
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+@pytest.mark.parametrize("is_announced", [True, False])
+async def test_a_false_signature_has_no_effect_and_is_invalid(
+    epoch: int, is_announced: bool
+) -> None:
+    around = Around(*(range(4) if is_announced else ()))
+    true = around.sketch([1], epoch=epoch, along=[0])
+    leader = around.leads(5)
+    forged = Sketch(true.proposal, Vote(leader, bytes(64)), *_rest(true))
+    assert around.hears(NODES[leader], forged) == [Verdict.INVALID]
+    assert not around.received and not around.brought
+    assert len(around.proposals.rebuilds) == len(around.proposals.shelf) == 0
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+async def test_later_proposals_push_nobodys_body_off_the_shelf(epoch: int) -> None:
+    around = Around(0, 1, 2, 3)
+    mine = [bytes([at]) * 32 for at in range(BODIES_MAX)]
+    for block_id in mine:
+        around.proposals.shelf.put(block_id, (wire(7),))
+    for view in range(6, 6 + VIEWS_AHEAD_MAX):
+        for number in (1, 2, 3):
+            sketch = around.sketch([number], view, epoch=epoch, along=[0])
+            around.hears(NODES[around.leads(view)], sketch)
+    assert len([message for _, message in around.received if isinstance(message, Propose)]) > 16
+    assert all(block_id in around.proposals.shelf for block_id in mine)
+    assert len(around.proposals.shelf) == BODIES_MAX + (0 if epoch else AHEAD_MAX)
+    around.round = (0, 6)
+    around.proposals.on_peer_down(b"anybody")
+    assert [block_id in around.proposals.shelf for block_id in mine].count(False) == (
+        0 if epoch else PER_VIEW_MAX
+    )
     around.proposals.stop()
 
 

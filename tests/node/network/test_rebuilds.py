@@ -19,7 +19,7 @@ from node.network.rebuilds import (
     Rebuilds,
     Rebuilt,
 )
-from node.network.shelf import BODIES_MAX, DRAWS_MAX, Shelf
+from node.network.shelf import Shelf
 from node.network.sketches import (
     ID_BYTES,
     Contradictory,
@@ -452,36 +452,3 @@ def test_names_are_bounded_in_all_and_the_nearest_view_wins() -> None:
     assert {one.round[1] for one in node.rebuilds._open.values()} == set(range(6, 14))
     node.rebuilds.on_sketch(b"far", proposal(list(range(size)), 40)[0], 0)
     assert max(one.round[1] for one in node.rebuilds._open.values()) == 13
-
-
-# --- the shelf ------------------------------------------------------------------------------------
-
-
-def test_a_shelf_gives_what_it_has_and_says_when_it_has_nothing() -> None:
-    shelf = Shelf()
-    wires = (b"a", b"b", b"c")
-    shelf.put(b"1" * 32, wires)
-    assert shelf.draw(LEADER, PartsWanted(b"1" * 32, (0, 2))).wires == (b"a", b"c")
-    assert shelf.draw(LEADER, PartsWanted(b"1" * 32, ())).wires == wires
-    for indices in ((3,), (2, 0), (1, 1)):
-        assert shelf.draw(LEADER, PartsWanted(b"1" * 32, indices)).wires == ()
-    assert shelf.draw(LEADER, PartsWanted(b"2" * 32, (0,))).wires == ()
-
-
-def test_a_shelf_is_bounded_and_so_is_what_one_peer_draws() -> None:
-    shelf = Shelf()
-    for at in range(3 * BODIES_MAX):
-        shelf.put(bytes([at]) * 32, (bytes(2**20),) * 3)
-    assert 1 <= len(shelf) <= BODIES_MAX
-    newest = PartsWanted(bytes([3 * BODIES_MAX - 1]) * 32, ())
-    answers = [shelf.draw(LEADER, newest).wires for _ in range(2 * DRAWS_MAX)]
-    assert [bool(each) for each in answers] == [True] * DRAWS_MAX + [False] * DRAWS_MAX
-    assert shelf.draw(HELPER, newest).wires
-    assert shelf.drawn_wires == 3 * (DRAWS_MAX + 1)
-
-
-def test_one_long_body_is_kept_though_it_exceeds_the_bound() -> None:
-    shelf = Shelf()
-    shelf.put(b"1" * 32, (b"a",))
-    shelf.put(b"2" * 32, (bytes(2**26),))
-    assert (b"1" * 32 in shelf, b"2" * 32 in shelf) == (False, True)
