@@ -21,6 +21,7 @@ from msgspec import Meta
 from node.network.inbox import Rotation
 from p2p.gossip import TELLERS_MAX, Puller, Seen
 from p2p.interface import Delivery, Network
+from p2p.limits import TokenBucket
 from p2p.scores import Verdict
 from p2p.topics import LIMITS, Topic
 from state.codec import Decoder, Struct, encode
@@ -87,7 +88,8 @@ class GossipCounts:
 
 
 _messages: Decoder[Told | Wanted | Brought | Lacking] = Decoder(Told | Wanted | Brought | Lacking)
-_BYTES_MAX: Final = LIMITS[Topic.TRANSACTIONS].message_bytes_max
+_LIMITS: Final = LIMITS[Topic.TRANSACTIONS]
+_BYTES_MAX: Final = _LIMITS.message_bytes_max
 
 
 class Pool(Protocol):
@@ -123,13 +125,15 @@ class TransactionGossip:
         """Transactions that were admitted, whatever became of them: not soon asked for again."""
         self._entering: dict[Hash, dict[bytes, None]] = {}
         """What was brought and is being admitted, and who tells of it meanwhile."""
-        self._waiting = Rotation(LIMITS[Topic.TRANSACTIONS].window_messages)
+        self._waiting = Rotation(_LIMITS.window_messages)
         """What came beyond what may be heard in this turn of the event loop."""
         self._turn_bytes = 0
         self._turn_handle: asyncio.Handle | None = None
         self._news: dict[Hash, None] = {}
         self._knowing: dict[Hash, set[bytes]] = {}
         """Who has told or brought what is about to be told."""
+        self._serving: dict[bytes, TokenBucket] = {}
+        """The bytes that each peer may still be brought."""
         self._news_timer: asyncio.TimerHandle | None = None
         self._poll_timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -176,6 +180,7 @@ class TransactionGossip:
     def on_peer_down(self, peer_id: bytes) -> None:
         """Ask others for what this peer was asked for."""
         self._waiting.drop(peer_id)
+        self._serving.pop(peer_id, None)
         for tellers in self._entering.values():
             tellers.pop(peer_id, None)
         self._puller.forget(peer_id)
@@ -292,10 +297,24 @@ class TransactionGossip:
     # --- out -------------------------------------------------------------------------------------
 
     def _answer(self, peer_id: bytes, ids: tuple[Hash, ...]) -> None:
+        """Bring what is pending of these, until the peer has its share or its queue is full.
+
+        A question is short and its answer long: what is left is asked for again, or of others.
+        """
         found = [(tx_id, self._pool.pending(tx_id)) for tx_id in ids]
         self._send_ids(peer_id, Lacking, [tx_id for tx_id, wire in found if wire is None])
+        now_ms = self._now_ms()
+        share = self._serving.get(peer_id)
+        if share is None:
+            share = TokenBucket(_LIMITS.rate_bytes_s, _LIMITS.queue_bytes_max, now_ms)
+            self._serving[peer_id] = share
         for part in _parts([wire for _, wire in found if wire is not None]):
-            self._network.send(peer_id, Topic.TRANSACTIONS, encode(Brought(tuple(part))))
+            if share.available(now_ms) <= 0:
+                return
+            data = encode(Brought(tuple(part)))
+            share.spend(len(data), now_ms)
+            if not self._network.send(peer_id, Topic.TRANSACTIONS, data):
+                return
             self.counts.sent[_KINDS[Brought]] += len(part)
 
     def _tell_news(self) -> None:

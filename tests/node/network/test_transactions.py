@@ -21,7 +21,7 @@ from p2p.gossip import TELLERS_MAX, Pull
 from p2p.interface import Delivery, Request
 from p2p.memory import Hub, MemoryNetwork
 from p2p.scores import Verdict
-from p2p.topics import Topic
+from p2p.topics import LIMITS, Topic
 from state.codec import encode
 from state.errors import Malformed, Rejected
 from state.transaction import BadClaim, BadSignature
@@ -240,6 +240,55 @@ async def test_no_honest_node_names_an_id_twice(nodes: Nodes, kind: Any) -> None
     assert hears(nodes[0], sender, kind((b"a" * 32, b"b" * 32))) == [Verdict.DUPLICATE]
     assert hears(nodes[0], sender, kind((b"a" * 32, b"b" * 32, b"a" * 32))) == [Verdict.INVALID]
     assert hears(nodes[0], sender, kind((b"a" * 32,) * IDS_MAX)) == [Verdict.INVALID]
+
+
+async def test_an_answer_brings_each_once_and_ends_where_the_queue_is_full(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, asker = nodes[0], nodes[1].network.node_id
+    ids = [at.to_bytes(32, "big") for at in range(100)]
+    node.pool.found = {tx_id: b"v" * 2**17 + tx_id for tx_id in ids}
+    sent: list[int] = []
+    queue_messages = 5
+
+    def send(peer_id: bytes, topic: Topic, data: bytes) -> bool:
+        sent.append(len(data))
+        return len(sent) <= queue_messages
+
+    monkeypatch.setattr(node.network, "send", send)
+    hears(node, asker, Wanted(tuple(ids[:3])))
+    assert sum(sent) < 3 * 2**17 + 1_000
+    sent.clear()
+    hears(node, asker, Wanted(tuple(ids)))
+    assert len(sent) == queue_messages + 1, "nothing is encoded that finds no room"
+
+
+async def test_one_peer_is_brought_its_share_alone(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, (asker, other) = nodes[0], (nodes[at].network.node_id for at in (1, 2))
+    limits = LIMITS[Topic.TRANSACTIONS]
+    ids = tuple([at.to_bytes(32, "big") for at in range(300)])
+    node.pool.found = {tx_id: b"v" * 2**17 + tx_id for tx_id in ids}
+    sent: dict[bytes, int] = {asker: 0, other: 0}
+
+    def send(peer_id: bytes, topic: Topic, data: bytes) -> bool:
+        sent[peer_id] += len(data)
+        return True
+
+    monkeypatch.setattr(node.network, "send", send)
+    for _ in range(3):
+        hears(node, asker, Wanted(ids))
+        await asyncio.sleep(0)
+    assert limits.queue_bytes_max <= sent[asker] < limits.queue_bytes_max + 2**19
+    hears(node, other, Wanted(ids))
+    assert sent[other] == sent[asker]
+    nodes.hub.now_ms += 250
+    hears(node, asker, Wanted(ids))
+    assert sent[asker] < limits.queue_bytes_max + limits.rate_bytes_s // 4 + 2**19
+    assert sent[asker] > limits.queue_bytes_max + limits.rate_bytes_s // 8
+    node.gossip.on_peer_down(asker)
+    assert asker not in node.gossip._serving
 
 
 async def test_what_is_due_is_asked_for_once_a_turn(
