@@ -131,6 +131,10 @@ class Announcements:
         """Every record that is kept."""
         return tuple(self._records.values())
 
+    def record_of(self, validator_key: bytes) -> Announce | None:
+        """Return the newest record of a validator, if it has told."""
+        return self._records.get(validator_key)
+
     def node_of(self, validator_key: bytes) -> bytes | None:
         """Return the node that a validator runs, if it has told."""
         known = self._records.get(validator_key)

@@ -184,6 +184,10 @@ class SocketNetwork:
         for data in self._exchange.greeting(None):
             self.broadcast(Topic.PEERS, data)
 
+    def record_of(self, validator_key: bytes) -> Announce | None:
+        """Return the newest record of a validator, whoever brought it."""
+        return self._announcements.record_of(validator_key)
+
     def node_of(self, validator_key: bytes) -> bytes | None:
         """Return the node of a validator, if it has told."""
         return self._announcements.node_of(validator_key)

@@ -37,8 +37,8 @@ def announcement(
     node_key: NodeKey,
     genesis_hash: bytes,
     addresses: tuple[Address, ...],
-    wall_ms: int,
+    sequence: int,
 ) -> Announce:
-    """Return the signed record that this node runs a validator; later ones win."""
-    record = Announcement(validator_key, node_key.node_id, addresses, wall_ms)
+    """Return the signed record that this node runs a validator; the highest sequence wins."""
+    record = Announcement(validator_key, node_key.node_id, addresses, sequence)
     return sign_announce(record, genesis_hash, sign, node_key)

@@ -18,7 +18,7 @@ from node.config import NodeConfig
 from node.errors import NodeError
 from node.network.identity import addresses_of, announcement
 from node.network.overlay import Overlay
-from p2p.announce import Sign
+from p2p.announce import RENEWALS_PER_1000_S, Announce, Sign
 from p2p.errors import LocalError
 from p2p.handshake import NodeKey
 from p2p.network import SocketNetwork
@@ -28,6 +28,10 @@ BOOK_FILE: Final = "peers"
 UPKEEP_SECONDS: Final = 1.0
 BOOK_SECONDS: Final = 60
 """How often the address book is written."""
+RENEWAL_MS: Final = 1_000_000 // RENEWALS_PER_1000_S
+"""How often a record is made anew: so often peers take one."""
+SEQUENCE_MAX: Final = 2**63 - 1
+"""Peers read no higher one."""
 
 log = logging.getLogger("sahara.network")
 
@@ -58,7 +62,9 @@ class NodeNetwork:
         self._book_path = config.home / BOOK_FILE
         self._epoch = -1
         self._keys: frozenset[bytes] = frozenset()
-        self._is_announced = False
+        self._record: Announce | None = None
+        """What was announced last."""
+        self._announced_ms = 0
         self._tasks: list[asyncio.Task[None]] = []
         self.sockets = SocketNetwork(
             config.network_settings(joins_mesh=validator is not None),
@@ -118,27 +124,40 @@ class NodeNetwork:
                 self._write_book()
 
     def _announce(self) -> None:
+        """Announce the validator unless its newest record is the one that was made here.
+
+        Another one may come back from peers: of another node, or of other addresses, that was made
+        while the clock was ahead. What is made now goes beyond it, or it would win for as long.
+        """
         if self._validator is None:
             return
         key, sign = self._validator
         if not self._is_validator(key):
-            self._is_announced = False
-        elif not self._is_announced:
-            port = self.sockets.port
-            assert port is not None, "started"
-            record = announcement(
-                key,
-                sign,
-                self._node_key,
-                self._application.genesis_hash,
-                addresses_of(self._config, port),
-                self._clock.wall_ms(),
-            )
-            try:
-                self.sockets.announce(record)
-            except LocalError as error:  # a newer one came back from a peer: the clock was set
-                log.warning("not announced", extra={"reason": error.sentence})
-            self._is_announced = True
+            self._record = None
+            return
+        held, now_ms = self.sockets.record_of(key), self._clock.now_ms()
+        if self._record is not None and (
+            held == self._record or now_ms - self._announced_ms < RENEWAL_MS
+        ):
+            return
+        if held is not None:
+            log.warning("announced anew", extra={"instead": held.announcement.node_id.hex()})
+        port = self.sockets.port
+        assert port is not None, "started"
+        beyond = 0 if held is None else held.announcement.sequence + 1
+        self._announced_ms = now_ms
+        self._record = announcement(
+            key,
+            sign,
+            self._node_key,
+            self._application.genesis_hash,
+            addresses_of(self._config, port),
+            min(max(self._clock.wall_ms(), beyond), SEQUENCE_MAX),
+        )
+        try:
+            self.sockets.announce(self._record)
+        except LocalError as error:  # a newer one came so often that none is taken now
+            log.warning("not announced", extra={"reason": error.sentence})
 
     def _write_book(self) -> None:
         write_book(self._book_path, self.sockets.book)

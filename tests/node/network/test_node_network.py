@@ -13,9 +13,12 @@ import pytest
 
 from node.clock import SystemClock
 from node.config import NodeConfig
+from node.network import node_network
+from node.network.identity import announcement
 from node.network.node_network import BOOK_FILE, AddressUnusable, NodeNetwork
 from node.network.overlay import Overlay
 from node.storage.kv import MemoryStore
+from p2p.addresses import Address
 from p2p.handshake import NodeKey
 from p2p.peerbook import PeerBook
 
@@ -82,6 +85,29 @@ async def test_a_validator_is_found_by_who_follows(make: Any, local_chain: Any) 
             assert follower.sockets.node_of(key.public_key) == validator.sockets.node_id
             assert [peer.is_outbound for peer in follower.sockets.peers()] == [True]
             await until(lambda: [one.is_outbound for one in validator.sockets.peers()] == [False])
+
+
+async def test_a_record_of_a_clock_that_was_ahead_is_gone_beyond(
+    make: Any, local_chain: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was made by another node; this one has the key now, and its clock was set right."""
+    monkeypatch.setattr(node_network, "RENEWAL_MS", 100)
+    key, year_ms = local_chain.accounts[0], 365 * 86_400_000
+    genesis_hash = local_chain.open(MemoryStore()).genesis_hash
+    address = Address("127.0.0.1", 1)
+    ahead = time.time_ns() // 1_000_000 + year_ms
+    old = announcement(
+        key.public_key, key.sign, NodeKey(b"o" * 32), genesis_hash, (address,), ahead
+    )
+    async with running(make(1)) as follower:
+        follower.sockets.announce(old)
+        async with running(make(0, key=key, p2p_persistent_peers=target_of(follower))) as network:
+            await until(lambda: follower.sockets.node_of(key.public_key) == network.sockets.node_id)
+            mine = network.sockets.record_of(key.public_key)
+            assert mine is not None
+            assert mine.announcement.sequence == ahead + 1
+            await asyncio.sleep(0.3)
+            assert network.sockets.record_of(key.public_key) == mine, "once is enough"
 
 
 async def test_whoever_is_no_validator_announces_nothing(make: Any, local_chain: Any) -> None:
