@@ -91,7 +91,7 @@ def decode(data: bytes, bytes_max: int) -> Message | Piece:
 
 
 def check_sketch(sketch: Sketch) -> None:
-    """Raise Contradictory unless everything in a sketch that its header commits to is in it."""
+    """Raise Contradictory unless a sketch has what its header commits to, and little beside."""
     if sketch.header.id != sketch.proposal.block_id:
         raise Contradictory("The header is not the one that was proposed.")
     outline = sketch.outline
@@ -106,6 +106,8 @@ def check_sketch(sketch: Sketch) -> None:
         raise Contradictory("One transaction is named twice.")
     if len(outline.indices) != len(outline.wires) or not is_ascending(outline.indices, len(names)):
         raise Contradictory("What is sent along has no place in the body.")
+    if sum([len(wire) for wire in outline.wires]) > SENT_ALONG_BYTES_MAX:
+        raise Contradictory("More is sent along than any leader sends.")
 
 
 def is_ascending(indices: tuple[int, ...], count: int) -> bool:

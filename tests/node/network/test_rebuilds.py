@@ -22,6 +22,7 @@ from node.network.rebuilds import (
 from node.network.shelf import Shelf
 from node.network.sketches import (
     ID_BYTES,
+    SENT_ALONG_BYTES_MAX,
     Contradictory,
     Outline,
     Parts,
@@ -287,6 +288,7 @@ def test_ids_that_exist_nowhere_cost_a_few_questions() -> None:
         {"indices": (2,), "wires": (wire(3),)},
         {"indices": (0,), "wires": (wire(2),)},
         {"indices": (0,), "wires": (b"no transaction",)},
+        {"indices": (0,), "wires": (wire(1, bytes(SENT_ALONG_BYTES_MAX - ID_BYTES + 1)),)},
         {"ids": b""},
     ],
 )
@@ -300,6 +302,14 @@ def test_sketches_that_contradict_themselves(change: dict[str, Any]) -> None:
     with pytest.raises(Malformed):
         node.rebuilds.on_sketch(LEADER, bad, 0)
     assert len(node.rebuilds) == 0
+
+
+def test_as_much_may_be_sent_along_as_leaders_send() -> None:
+    sketch, _ = proposal([1])
+    assert sketch.outline is not None
+    along = wire(1, bytes(SENT_ALONG_BYTES_MAX - ID_BYTES))
+    outline = Outline(sketch.outline.ids, (0,), (along,), None, ())
+    check_sketch(Sketch(sketch.proposal, sketch.vote, sketch.header, None, outline))
 
 
 def test_headers_that_are_not_the_proposals() -> None:
