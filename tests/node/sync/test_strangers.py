@@ -11,7 +11,7 @@ import pytest
 
 from node.sync import core as cores
 from node.sync.finals import CLOSE_MS
-from node.sync.messages import BlocksRequest, FinalRequest
+from node.sync.messages import BlocksRequest, FinalAnswer, FinalRequest
 from state.genesis import Genesis
 from tests.node.sync.chains import GENESIS, LONG, Chain, same
 from tests.node.sync.lab import Change, Lab, Peer
@@ -158,3 +158,36 @@ def test_a_sync_ends_though_the_chain_grows(
     assert lab.now_ms - near_ms[0] <= CLOSE_MS
     assert chain.height - lab.height <= cores.BEHIND_HEIGHTS
     same(lab.store, chain.store, lab.application.epoch_blocks)
+
+
+def test_who_has_proven_much_and_falls_silent_holds_a_sync_no_longer_than_its_deadline(
+    still: Chain,
+) -> None:
+    """It has merits, and is the only one: it is waited for, and not for ever."""
+    known = Peer(b"known", still)
+    lab = Lab(known, genesis=LONG)
+    lab.run(lambda: lab.height >= HEIGHTS - 1)
+    since_ms = lab.now_ms
+    known.claim, known.delay_ms = FAR, SILENT_MS
+    lab.claim()
+    lab.run(lambda: lab.ended > 0)
+    assert CLOSE_MS // 2 < lab.now_ms - since_ms <= CLOSE_MS + 200
+    assert not lab.accused
+
+
+def test_low_finalizations_shown_quickly_do_not_shorten_the_way(still: Chain) -> None:
+    """What was verified once is the goal, whatever else is shown before the others answer."""
+
+    def low(request: Any, answer: Any) -> Any:
+        if not isinstance(request, FinalRequest):
+            return None
+        row = still.store.header(9)
+        assert row.finalization is not None
+        return FinalAnswer(row.header, row.finalization)
+
+    liars = Strangers(still, 40, change=low)
+    lab = Lab(*liars.here, *honest(still, delay_ms=300), genesis=LONG)
+    lab.run(lambda: lab.ended > 0, 20_000)
+    same(lab.store, still.store, 100)
+    assert lab.height >= HEIGHTS - 1
+    assert len(lab.descents) == 1, "in one go"
