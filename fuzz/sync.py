@@ -19,7 +19,7 @@ import msgpack
 
 from fuzz.mutation import mutated
 from node.snapshot.errors import SnapshotError
-from node.snapshot.fetch import Fetch
+from node.snapshot.fetch import Alone, Fetch
 from node.snapshot.make import make_snapshot
 from node.snapshot.progress import StateSync
 from node.snapshot.serving import snapshot_handlers
@@ -223,6 +223,8 @@ class _Peers:
 class _Name:
     """A connected peer."""
 
+    is_outbound = False
+
     def __init__(self, peer_id: bytes) -> None:
         self.peer_id = peer_id
 
@@ -231,18 +233,25 @@ async def _fetch(steps: list[Step]) -> None:
     network: Any = _Peers(steps)
     sources = Sources(network)
     with tempfile.TemporaryDirectory(prefix="fuzz-fetch-") as folder:
-        for peer_id in (*HOSTILE, HONEST):
-            await sources.ask_offers(peer_id)
-        assert CROWN_ID in {crown_id for _, crown_id in sources.offers()}
-        for _, crown_id in sorted(sources.offers(), reverse=True):
-            fetch = Fetch(sources, GENESIS, None, Path(folder), 10**6, StateSync())
+        fetch = Fetch(sources, GENESIS, None, Path(folder), 10**6, StateSync())
+        found = None
+        while found is None:
+            for peer_id in sources.unasked:
+                await sources.ask_offers(peer_id)
+            offers = sources.ranked(0)
+            assert offers, "what the honest one offers is given up by nobody's doing"
+            giver = None
             try:
-                found = await fetch.run(crown_id)
+                giver, manifest = await fetch.manifest(offers)
+                found = await fetch.run(giver, manifest)
             except SnapshotError as error:
                 assert error.sentence.endswith("."), error
-                assert crown_id != CROWN_ID, error
-                continue
-            assert found.manifest(GENESIS.hash).crown.id == CROWN_ID
+                assert giver != HONEST, error
+                if giver is not None:
+                    is_over = not isinstance(error, Alone)
+                    sources.strike(giver, manifest.crown.id, is_over=is_over)
+                sources.begin_anew()
+        assert found.manifest(GENESIS.hash).crown.id == CROWN_ID
         assert HONEST not in network.judged
 
 

@@ -3,7 +3,8 @@
 NodeError (node/errors.py)
 └── SnapshotError             snapshot.error
     ├── SnapshotRefused       snapshot.refused        it does not prove what it claims
-    │   ├── NotTrusted        snapshot.not_trusted    it does not hold what its reader trusts
+    │   ├── NotTrusted        snapshot.not_trusted    it does not reach what its reader trusts
+    │   ├── OtherHistory      snapshot.refused        it contradicts what its reader trusts
     │   └── FormUnknown       snapshot.form           it has the form of another version
     ├── SnapshotMissing       snapshot.missing        there is none where one was expected
     ├── SnapshotNotNow        snapshot.not_now        none can be made at this point
@@ -28,9 +29,16 @@ class SnapshotRefused(SnapshotError):
 
 
 class NotTrusted(SnapshotRefused):
-    """A snapshot may be true for others, and yet not hold the block that its reader trusts."""
+    """A snapshot may be true, and yet not reach the block that its reader trusts."""
 
     code: ClassVar[str] = "snapshot.not_trusted"
+
+
+class OtherHistory(SnapshotRefused):
+    """A history is signed as it should be, and has another block than the trusted one.
+
+    That says nothing about who passed it on: what is trusted may be mistyped.
+    """
 
 
 class FormUnknown(SnapshotRefused):

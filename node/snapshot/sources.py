@@ -12,7 +12,13 @@ from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from node.snapshot.errors import FormUnknown, NotTrusted, SnapshotError, SnapshotRefused
+from node.snapshot.errors import (
+    FormUnknown,
+    NotTrusted,
+    OtherHistory,
+    SnapshotError,
+    SnapshotRefused,
+)
 from node.snapshot.form import Offer
 from node.snapshot.wire import OFFERS_BYTES_MAX, OffersRequest, offers_answers
 from node.sync.messages import ServedRequest
@@ -28,7 +34,7 @@ T = TypeVar("T")
 
 ANSWER_MS_MAX: Final = 10_000
 """A peer that takes longer for one answer has failed once."""
-OFFERS_MS_MAX: Final = 3_000
+OFFERS_MS_MAX: Final = 6_000
 """The same for its offers, which are short, and for which all the others wait."""
 FAILURES_MAX: Final = 8
 """A peer that failed so often in a row is not asked again; one that is busy answers sooner."""
@@ -207,7 +213,11 @@ class Sources:
             raise NoSource(error.sentence) from error
         try:
             found = await asyncio.to_thread(read, data)
-        except (NotTrusted, FormUnknown) as error:  # true for others, and of no use here
+        except (
+            NotTrusted,
+            OtherHistory,
+            FormUnknown,
+        ) as error:  # true for others, maybe
             raise NoSource(error.sentence) from error
         except (Malformed, SnapshotRefused) as error:
             self.lied(peer_id, error)

@@ -12,7 +12,7 @@ from typing import Final
 from consensus.light import LightError, Trust, check_final, next_epoch
 from consensus.links import certificates_in, justifies, normal_proposal
 from node.client.trust import FOREVER_MS, trust_in
-from node.snapshot.errors import NotTrusted, SnapshotRefused
+from node.snapshot.errors import NotTrusted, OtherHistory, SnapshotRefused
 from node.snapshot.form import Step
 from state.finality import (
     Certificate,
@@ -77,7 +77,7 @@ class Walk:
     def take(self, step: Step) -> ValidatorSet:
         """Enter the next epoch and return its set; raises SnapshotRefused, and changes nothing.
 
-        It is NotTrusted where the step is true, and leads past another block than the trusted one.
+        It is OtherHistory where the step is true, and its block another than the trusted one.
         """
         members = self.trust.validators
         following = step.validators or members
@@ -90,7 +90,7 @@ class Walk:
             ) from error
         is_there = wanted is not None and wanted.epoch == trust.epoch
         if is_there and wanted != Checkpoint(trust.epoch, step.boundary.id):
-            raise NotTrusted(
+            raise OtherHistory(
                 f"Epoch {trust.epoch} begins with another block than the trusted one: this is not "
                 "the chain you trust. Take another snapshot, or ask whoever told you the block."
             )
