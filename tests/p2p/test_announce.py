@@ -42,6 +42,8 @@ def test_a_record_maps_a_validator_to_its_node_and_back(known: Announcements) ->
     assert known.node_of(VALIDATORS[0].node_id) == NODES[0].node_id
     assert known.validator_of(NODES[0].node_id) == VALIDATORS[0].node_id
     assert known.records() == (record(),)
+    assert known.record_of(VALIDATORS[0].node_id) == record()
+    assert known.record_of(NODES[0].node_id) is None
     assert known.receive(record(), 0) is Verdict.DUPLICATE
 
 
