@@ -25,6 +25,8 @@ WANTED_PER_PEER_MAX: Final = 65_536
 """Ids of one peer that may be waiting; what it tells beyond them is not heard."""
 ASKED_PER_PEER_MAX: Final = 1_024
 """Things that one peer is asked for at once: as much as it can send before it seems silent."""
+FORGOTTEN_AT_ONCE_MAX: Final = 1_024
+"""Ids of a peer that is gone that are forgotten in one go: it may have told many."""
 SEEN_SLOTS: Final = 262_144
 
 
@@ -95,6 +97,7 @@ class Puller:
         self._asked: OrderedDict[bytes, None] = OrderedDict()  # the longest without answer first
         self._asking: Counter[bytes] = Counter()  # how many things each peer is asked for
         self._by_peer: dict[bytes, set[bytes]] = {}
+        self._leaving: dict[bytes, set[bytes]] = {}  # what is still to be forgotten of who is gone
         self.failed = 0
 
     def __len__(self) -> int:
@@ -102,7 +105,12 @@ class Puller:
         return len(self._wanted)
 
     def on_told(self, peer: bytes, things: Iterable[bytes]) -> None:
-        """A peer told that it has these things, and the caller lacks them."""
+        """A peer told that it has these things, and the caller lacks them.
+
+        Who comes back is not heard until what it told before is forgotten.
+        """
+        if peer in self._leaving:
+            return
         most: set[bytes] | None = None
         for thing in things:
             want = self._wanted.get(thing)
@@ -112,7 +120,7 @@ class Puller:
             if want is None:
                 if len(self._wanted) >= WANTED_MAX:
                     if most is None:  # all peers are looked at, so once a message
-                        most = max(self._by_peer.values(), key=len)
+                        most = max(self._by_peer.values(), key=len, default=set())
                     if len(most) <= len(told) + 1:
                         return
                     self._forget(next(iter(most)))  # of the most talkative peer
@@ -141,18 +149,30 @@ class Puller:
             if want is not None and want.asked == peer:
                 self._give_up(thing, want)
 
+    @property
+    def is_forgetting(self) -> bool:
+        """Whether `poll` has still to forget something of peers that are gone."""
+        return bool(self._leaving)
+
     def forget(self, peer: bytes) -> None:
         """A peer is gone: what it was asked for is asked of others, what it told is forgotten."""
-        for thing in self._by_peer.pop(peer, set()):
+        if peer in self._by_peer:
+            self._leaving[peer] = self._by_peer.pop(peer)
+            self._forget_some(peer)
+
+    def _forget_some(self, peer: bytes) -> None:
+        things = self._leaving[peer]
+        for thing in [*islice(things, FORGOTTEN_AT_ONCE_MAX)]:
             want = self._wanted[thing]
+            things.discard(thing)
             if want.asked == peer:
                 self._give_up(thing, want)
             else:
                 want.tellers.remove(peer)
                 if want.queued == peer:
                     self._queue(thing, want)
-        self._ready.pop(peer, None)
-        self._asking.pop(peer, None)
+        if not things:
+            self._leaving.pop(peer, None)
         self._due.pop(peer, None)
 
     def poll(self, now_ms: int) -> list[Pull]:
@@ -160,6 +180,8 @@ class Puller:
 
         Looks at nobody of whom nothing changed, so it costs as much as what came since the last.
         """
+        if self._leaving:
+            self._forget_some(next(iter(self._leaving)))
         while self._asked:
             thing = next(iter(self._asked))
             want = self._wanted[thing]
@@ -197,7 +219,8 @@ class Puller:
             return
         want.queued = min(want.tellers, key=self._load)
         self._ready.setdefault(want.queued, OrderedDict())[thing] = None
-        self._due[want.queued] = None
+        if want.queued not in self._leaving:
+            self._due[want.queued] = None
 
     def _unqueue(self, peer: bytes, thing: bytes) -> None:
         """Take a thing out of a peer's queue; nothing is kept of an empty one."""
@@ -211,19 +234,21 @@ class Puller:
         self._asking[peer] -= 1
         if not self._asking[peer]:
             del self._asking[peer]
-        if peer in self._ready:
+        if peer in self._ready and peer not in self._leaving:
             self._due[peer] = None
 
     def _untell(self, peer: bytes, thing: bytes) -> None:
         """A thing is not wanted of a peer any more; nothing is kept of who told nothing else."""
-        told = self._by_peer.get(peer)
-        if told is not None:
-            told.discard(thing)
-            if not told:
-                del self._by_peer[peer]
+        for table in (self._by_peer, self._leaving):
+            told = table.get(peer)
+            if told is not None:
+                told.discard(thing)
+                if not told:
+                    del table[peer]
 
-    def _load(self, peer: bytes) -> int:
-        return len(self._ready.get(peer, ())) + self._asking[peer]
+    def _load(self, peer: bytes) -> tuple[bool, int]:
+        """Return what makes a teller the better one to wait for the less it is."""
+        return peer in self._leaving, len(self._ready.get(peer, ())) + self._asking[peer]
 
     def _give_up(self, thing: bytes, want: _Want, *, may_be_slow: bool = False) -> None:
         """Whoever was asked does not deliver: another may, or the thing is wanted no more."""

@@ -207,7 +207,7 @@ class TransactionGossip:
         while self._waiting and self._turn_bytes < TURN_BYTES_MAX:
             self._hear(self._waiting.pop())
         self._poll()
-        if self._turn_bytes:
+        if self._turn_bytes or self._puller.is_forgetting:
             self._plan_turn()
 
     # --- in --------------------------------------------------------------------------------------

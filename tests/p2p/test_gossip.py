@@ -3,12 +3,14 @@
 from collections import Counter
 from hashlib import blake2b
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from p2p.gossip import (
     ASKED_PER_PEER_MAX,
     ATTEMPTS_MAX,
+    FORGOTTEN_AT_ONCE_MAX,
     PULL_BATCH_MAX,
     PULL_TIMEOUT_MS,
     WANTED_MAX,
@@ -227,3 +229,81 @@ def test_each_thing_has_one_question_at_most(steps: list[tuple[str, int, int]]) 
         assert all([*puller._by_peer.values(), *puller._ready.values(), *puller._asking.values()])
         for peer in puller._ready:
             assert peer in puller._due or puller._asking[peer] >= ASKED_PER_PEER_MAX
+
+
+def test_who_told_a_lot_and_leaves_is_forgotten_in_pieces() -> None:
+    puller = Puller()
+    count = 5 * FORGOTTEN_AT_ONCE_MAX
+    puller.on_told(A, ids(count))
+    puller.on_told(B, ids(10))
+    puller.forget(A)
+    assert count - FORGOTTEN_AT_ONCE_MAX - 10 <= len(puller) < count
+    puller.on_told(A, ids(1, 10**6))
+    polls = 0
+    while puller.is_forgetting:
+        assert {pull.peer for pull in puller.poll(0)} <= {B}
+        polls += 1
+    assert (polls, len(puller)) == (4, 10)
+    puller.on_told(A, ids(1, 10**6))
+    assert {pull.peer for pull in puller.poll(0)} <= {A, B}
+    assert len(puller) == 11
+
+
+def test_what_all_who_told_are_gone_is_asked_of_none_of_them() -> None:
+    puller, things = Puller(), ids(5 * FORGOTTEN_AT_ONCE_MAX)
+    for peer in (A, B):
+        puller.on_told(peer, things)
+    for peer in (A, B):
+        puller.forget(peer)
+    while puller.is_forgetting:
+        assert puller.poll(0) == []
+    assert len(puller) == 0
+
+
+def test_what_comes_while_its_teller_is_being_forgotten_is_done() -> None:
+    puller, things = Puller(), ids(5 * FORGOTTEN_AT_ONCE_MAX)
+    puller.on_told(A, things)
+    puller.poll(0)
+    puller.forget(A)
+    puller.on_received(things[::2])
+    while puller.is_forgetting:
+        assert puller.poll(PULL_TIMEOUT_MS) == []
+    assert len(puller) == 0
+
+
+@given(st.lists(st.tuples(st.sampled_from("tttprdfc"), st.integers(0, 5), st.integers(0, 2))))
+def test_nobody_who_is_gone_is_asked_however_slowly_it_is_forgotten(
+    steps: list[tuple[str, int, int]],
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("p2p.gossip.FORGOTTEN_AT_ONCE_MAX", 1)
+        puller, now, gone = Puller(), 0, set[bytes]()
+        peers, things = (A, B, C), ids(6)
+        for action, number, who in steps:
+            peer, thing = peers[who], things[number]
+            match action:
+                case "t" if peer not in gone:
+                    puller.on_told(peer, [thing, things[number // 2]])
+                case "r":
+                    puller.on_received([thing])
+                case "d":
+                    puller.on_refused(peer, [thing])
+                case "f" if peer not in gone:
+                    puller.forget(peer)
+                    gone.add(peer)
+                case "c":
+                    gone.discard(peer)
+                case _:
+                    now += 300
+                    assert not gone & {pull.peer for pull in puller.poll(now)}
+            ready = [thing for queue in puller._ready.values() for thing in queue]
+            assert set(puller._wanted) == set(puller._asked) | set(ready)
+            assert sum(puller._asking.values()) == len(puller._asked)
+            tables = [puller._by_peer, puller._leaving, puller._ready, puller._asking]
+            assert all(all(table.values()) for table in tables)
+            assert not set(puller._by_peer) & set(puller._leaving)
+        for peer in {A, B, C} - gone:
+            puller.forget(peer)
+        while puller.is_forgetting:
+            puller.poll(now)
+        assert not (puller._by_peer or puller._ready or puller._asking or puller._wanted)
