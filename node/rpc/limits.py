@@ -27,7 +27,13 @@ class RpcLimits:
     """Subscriptions of one WebSocket."""
 
     queued_messages_max: int = 1_024
-    """Deltas that wait for a slow subscriber before it is cut off."""
+    """Messages that wait for one WebSocket; without room for a delta it is cut off."""
+
+    queued_bytes_max: int = 2**25
+    """Bytes that wait for one WebSocket; requests are answered while the largest answer fits."""
+
+    queued_bytes_total_max: int = 2**28
+    """Bytes that wait for all WebSockets; beyond them the one that holds the most is cut off."""
 
     requests_per_second: int = 500
     """Sustained rate of one remote address; loopback is not limited."""

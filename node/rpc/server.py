@@ -29,6 +29,7 @@ from node.rpc.errors import (
 )
 from node.rpc.fastpath import LOGGER, FastConnection, PlainHeads, is_of_a_caller
 from node.rpc.limits import RateLimiter, RpcLimits
+from node.rpc.outbox import Outbox, Outboxes
 from node.rpc.schema import openrpc
 from node.rpc.subscriptions import Hub, Subscriber
 from state.errors import SaharaError
@@ -88,6 +89,7 @@ class RpcServer:
         self._registry = registry or CollectorRegistry()
         self._dispatcher = Dispatcher(backend, self._limits, self._registry, openrpc, extra)
         self._hub = Hub(backend)
+        self._outboxes = Outboxes(self._limits)
         self._rates = RateLimiter(self._limits)
         self._sockets = Gauge(
             "sahara_rpc_websockets", "WebSockets that are open.", registry=self._registry
@@ -277,20 +279,24 @@ class RpcServer:
         )
         socket.headers.update(NAMED)
         await socket.prepare(request)
-        subscriber = Subscriber(self._backend, self._limits)
+        outbox = self._outboxes.open()
+        subscriber = Subscriber(self._backend, self._limits, outbox)
         self._hub.subscribers[id(subscriber)] = subscriber
         self._sockets.inc()
-        sending = asyncio.create_task(_send_all(socket, subscriber))
-        watching = asyncio.create_task(_cut_off_when_slow(socket, subscriber, request, sending))
+        sending = asyncio.create_task(
+            outbox.send_all(lambda message: socket.send_frame(message, WSMsgType.TEXT))
+        )
+        watching = asyncio.create_task(_cut_off_when_slow(socket, outbox, request, sending))
         try:
             await self._listen(socket, request, subscriber)
         finally:
             self._sockets.dec()
             del self._hub.subscribers[id(subscriber)]
             sending.cancel()
-            if not subscriber.overflowed.is_set():
+            if not outbox.overflowed.is_set():
                 watching.cancel()
             await asyncio.gather(sending, watching, return_exceptions=True)
+            self._outboxes.close(outbox)
         return socket
 
     async def _listen(
@@ -302,32 +308,27 @@ class RpcServer:
             if message.type is not WSMsgType.TEXT:
                 await socket.close(code=WSCloseCode.UNSUPPORTED_DATA, message=b"send text")
                 return
+            # Waiting here for room holds back the caller that does not read its answers.
+            await subscriber.outbox.room()
+            if subscriber.outbox.overflowed.is_set():
+                return
             body = message.data.encode()
             if limited and self._take(request.remote or "", body) < 0:
                 response: bytes | None = failure(self._too_fast())
             else:
                 response = await self._dispatcher.answer(body, caller)
             if response is not None:
-                # Waiting here for room holds back the caller that does not read its answers.
-                await subscriber.queue.put(response)
-
-
-async def _send_all(socket: web.WebSocketResponse, subscriber: Subscriber) -> None:
-    while True:
-        message = await subscriber.queue.get()
-        await socket.send_str(message.decode())
+                subscriber.outbox.put(response)
 
 
 async def _cut_off_when_slow(
     socket: web.WebSocketResponse,
-    subscriber: Subscriber,
+    outbox: Outbox,
     request: web.BaseRequest,
     sending: "asyncio.Task[None]",
 ) -> None:
-    await subscriber.overflowed.wait()
+    await outbox.overflowed.wait()
     sending.cancel()
-    while not subscriber.queue.empty():
-        subscriber.queue.get_nowait()  # a listener that waits for room has to see the close
     try:
         async with asyncio.timeout(CLOSE_SECONDS):
             await socket.close(code=SLOW_CONSUMER, message=b"too slow: subscribe again")

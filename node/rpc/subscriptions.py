@@ -1,10 +1,9 @@
 """What subscribers hear: a snapshot first, then numbered deltas, one for each block that matters.
 
 A subscription counts its messages from 0, the snapshot, so that a gap shows. Deltas wait in one
-bounded queue a connection; a subscriber that lets it overflow is cut off rather than waited for.
+bounded outbox a connection; a subscriber that lets it overflow is cut off rather than waited for.
 """
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -18,6 +17,7 @@ from node.rpc.backend import Backend, BlockRecord, FeedBroken, NodeStatus, Stage
 from node.rpc.errors import InvalidParams, LimitExceeded
 from node.rpc.jsonform import FORMS
 from node.rpc.limits import RpcLimits
+from node.rpc.outbox import Outbox
 from state.codec import Struct
 from state.errors import NotFound
 from state.types import Address, Hash, Height
@@ -139,15 +139,14 @@ class BlockForm:
 
 
 class Subscriber:
-    """The subscriptions of one connection and the messages that wait for it."""
+    """The subscriptions of one connection, and the outbox for what it hears."""
 
-    def __init__(self, backend: Backend, limits: RpcLimits) -> None:
+    def __init__(self, backend: Backend, limits: RpcLimits, outbox: Outbox) -> None:
         self._backend = backend
         self._limits = limits
         self._subscriptions: dict[str, Subscription] = {}
         self._numbered = 0
-        self.queue: asyncio.Queue[bytes] = asyncio.Queue(limits.queued_messages_max)
-        self.overflowed = asyncio.Event()
+        self.outbox = outbox
 
     def subscribe(
         self, topic: Topic, ids: Ids = (), types: Types = (), address: Address | None = None
@@ -196,7 +195,7 @@ class Subscriber:
     def hear(self, block: BlockForm) -> None:
         """Queue what the block means to each subscription."""
         for subscription in self._subscriptions.values():
-            if block.height <= subscription.height or self.overflowed.is_set():
+            if block.height <= subscription.height or self.outbox.overflowed.is_set():
                 continue
             subscription.height = block.height
             delta = subscription.delta(block, self._backend.dropped)
@@ -212,11 +211,7 @@ class Subscriber:
             "topic": subscription.topic.value,
             "result": delta,
         }
-        message = _encode({"jsonrpc": "2.0", "method": "subscription", "params": params})
-        try:
-            self.queue.put_nowait(message)
-        except asyncio.QueueFull:
-            self.overflowed.set()
+        self.outbox.offer(_encode({"jsonrpc": "2.0", "method": "subscription", "params": params}))
 
     def _status(self, tx_id: Hash) -> TxStatus | None:
         try:
@@ -239,7 +234,7 @@ class Hub:
                 await self._follow()
             except FeedBroken:
                 for subscriber in self.subscribers.values():
-                    subscriber.overflowed.set()
+                    subscriber.outbox.cut_off()
 
     async def _follow(self) -> None:
         async for record in self._backend.blocks():
