@@ -1,7 +1,8 @@
 """JSON-RPC 2.0 without a transport: bytes of a request in, bytes of the response out.
 
 What can be answered at once is; what has to wait comes back as a coroutine. The requests of a batch
-are begun in their order, and those that wait do so side by side.
+are begun in their order, and those that wait do so side by side. A batch that takes long lets the
+event loop go on in between.
 """
 
 import asyncio
@@ -31,6 +32,9 @@ from state.errors import SaharaError
 
 Answer = bytes | None | Coroutine[Any, Any, bytes | None]
 
+SLICE_SECONDS = 0.005
+"""How long the requests of a batch are begun in one piece; votes wait meanwhile."""
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 _MISSING: Any = object()
@@ -58,6 +62,7 @@ class Dispatcher:
             self._add(method, function)
         self._document = document([bound.method for bound in self._methods.values()])
         self._add(Method("rpc.discover", _DISCOVER, (), Any, self._discover), self._discover)
+        self._long_batch = asyncio.Lock()
         self._counts = RequestCounts(self._methods)
         registry.register(self._counts)
 
@@ -70,23 +75,40 @@ class Dispatcher:
 
     async def answer(self, body: bytes, caller: Caller) -> bytes | None:
         """Return the response to a request or batch, or None when none is due."""
-        answer = self.begin(body, caller)
-        return answer if answer is None or isinstance(answer, bytes) else await answer
+        return await _made(self.begin(body, caller))
+
+    async def answer_read(self, data: Any, caller: Caller) -> bytes | None:
+        """Return the response to what was read, as `answer` does."""
+        return await _made(self.begin_read(data, caller))
 
     def begin(self, body: bytes, caller: Caller) -> Answer:
         """Return the response if it needs no waiting, else a coroutine that returns it."""
+        try:
+            data = self.read(body)
+        except ParseError as error:
+            return failure(error)
+        return self.begin_read(data, caller)
+
+    def read(self, body: bytes) -> Any:
+        """Return the JSON of a body; raises ParseError."""
         started = perf_counter()
         try:
-            data = _decode(body)
+            return _decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return failure(ParseError(f"The body is no JSON: {error}; send one JSON value."))
+            raise ParseError(f"The body is no JSON: {error}; send one JSON value.") from error
+        finally:
+            self._counts.seconds += perf_counter() - started
+
+    def begin_read(self, data: Any, caller: Caller) -> Answer:
+        """Return the response to what was read, as `begin` does."""
+        started = perf_counter()
         answer = self._begin_batch(data, caller) if type(data) is list else self._one(data, caller)
         self._counts.seconds += perf_counter() - started
         return answer
 
-    def cost(self, body: bytes) -> int:
-        """Return how many requests a body asks for at most, without decoding it."""
-        return 1 if body.lstrip()[:1] != b"[" else max(1, body.count(b'"method"'))
+    def cost(self, data: Any) -> int:
+        """Return how many requests are executed at most for what was read."""
+        return max(1, len(data)) if type(data) is list else 1
 
     def _begin_batch(self, batch: list[Any], caller: Caller) -> Answer:
         if not batch:
@@ -99,17 +121,47 @@ class Dispatcher:
                 )
             )
         answers: list[Answer] = []
-        size = 0
-        for request in batch:
+        if not self._go_on(batch, answers, caller):
+            return self._rest(batch, answers, caller)
+        if any(inspect.iscoroutine(answer) for answer in answers):
+            return _gather(answers)
+        return _joined(answers)
+
+    def _go_on(self, batch: list[Any], answers: list[Answer], caller: Caller) -> bool:
+        """Begin the requests that have no answer yet, for one slice; tell whether none is left."""
+        until = perf_counter() + SLICE_SECONDS
+        size = sum(len(answer) for answer in answers if isinstance(answer, bytes))
+        while len(answers) < len(batch):
+            request = batch[len(answers)]
             if size > self._limits.response_bytes_max:
                 answers.append(failure(_TOO_LARGE, _id_of(request)))
                 continue
             answer = self._one(request, caller)
             answers.append(answer)
             size += len(answer) if isinstance(answer, bytes) else 0
-        if any(inspect.iscoroutine(answer) for answer in answers):
-            return _gather(answers)
-        return _joined(answers)
+            if perf_counter() >= until:
+                break
+        return len(answers) == len(batch)
+
+    async def _rest(self, batch: list[Any], answers: list[Answer], caller: Caller) -> bytes | None:
+        """Begin what a first slice left over, and let others have their turn between slices.
+
+        One long batch goes on at a time: many side by side would again be one long piece.
+        """
+        is_done = False
+        try:
+            async with self._long_batch:
+                while not is_done:
+                    await asyncio.sleep(0)
+                    started = perf_counter()
+                    is_done = self._go_on(batch, answers, caller)
+                    self._counts.seconds += perf_counter() - started
+        finally:
+            if not is_done:  # nobody waits for the answer any more
+                for answer in answers:
+                    if inspect.iscoroutine(answer):
+                        answer.close()
+        return await _gather(answers)
 
     def _one(self, request: Any, caller: Caller) -> Answer:
         bound: BoundMethod | None = None
@@ -120,18 +172,18 @@ class Dispatcher:
                 raise MethodNotFound(f"There is no method '{name[:64]}'; rpc.discover lists all.")
             if bound.method.unsafe and not caller.trusted:
                 raise Forbidden(f"{name} answers on loopback only; call it on the node's machine.")
+            if bound.is_async:
+                return self._later(bound, request, params, caller)
             value = bound.call(params, caller)
         except SaharaError as error:
             return self._failed(bound, request, error)
-        if bound.is_async:
-            return self._later(bound, request, value)
         return self._succeeded(bound, request, value)
 
     async def _later(
-        self, bound: BoundMethod, request: dict[str, Any], value: Coroutine[Any, Any, Any]
+        self, bound: BoundMethod, request: dict[str, Any], params: Any, caller: Caller
     ) -> bytes | None:
         try:
-            return self._succeeded(bound, request, await value)
+            return self._succeeded(bound, request, await bound.call(params, caller))
         except SaharaError as error:
             return self._failed(bound, request, error)
 
@@ -150,6 +202,10 @@ class Dispatcher:
         if isinstance(error, InvalidRequest) or "id" in request:
             return failure(error, _id_of(request))
         return None
+
+
+async def _made(answer: Answer) -> bytes | None:
+    return answer if answer is None or isinstance(answer, bytes) else await answer
 
 
 async def _gather(answers: Iterable[Answer]) -> bytes | None:

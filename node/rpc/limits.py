@@ -6,6 +6,9 @@ from dataclasses import dataclass
 ADDRESSES_TRACKED_MAX = 10_000
 CONNECTIONS_MAX = 900
 
+BYTES_PER_TOKEN = 2**13
+"""A body, and an answer, takes a token for each so many bytes besides those for its requests."""
+
 
 @dataclass(frozen=True, slots=True)
 class RpcLimits:
@@ -36,7 +39,7 @@ class RpcLimits:
     """Bytes that wait for all WebSockets; beyond them the one that holds the most is cut off."""
 
     requests_per_second: int = 500
-    """Sustained rate of one remote address; loopback is not limited."""
+    """Sustained rate of one remote address, in tokens; loopback is not limited."""
 
     requests_burst: int = 2_000
     idle_seconds: int = 75
@@ -74,3 +77,9 @@ class RateLimiter:
         if len(self._buckets) > ADDRESSES_TRACKED_MAX:
             self._buckets.popitem(last=False)
         return int(left - count) if allowed else -1
+
+    def charge(self, address: str, count: int, now: float) -> None:
+        """Take tokens for what is done already; what is owed has to come in before others go."""
+        self.take(address, 0, now)
+        left, at = self._buckets[address]
+        self._buckets[address] = (left - count, at)

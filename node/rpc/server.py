@@ -24,11 +24,12 @@ from node.rpc.dispatch import Answer, Dispatcher, failure
 from node.rpc.errors import (
     Forbidden,
     LimitExceeded,
+    ParseError,
     PathNotFound,
     VerbNotAllowed,
 )
 from node.rpc.fastpath import LOGGER, FastConnection, PlainHeads, is_of_a_caller
-from node.rpc.limits import RateLimiter, RpcLimits
+from node.rpc.limits import BYTES_PER_TOKEN, RateLimiter, RpcLimits
 from node.rpc.outbox import Outbox, Outboxes
 from node.rpc.schema import openrpc
 from node.rpc.subscriptions import Hub, Subscriber
@@ -209,13 +210,15 @@ class RpcServer:
             return failed(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._too_large())
         headers = dict(JSON)
         caller = self._caller(request)
-        if not is_loopback(request.remote):
-            left = self._take(request.remote or "", body)
-            headers["X-RateLimit-Remaining"] = str(max(0, left))
-            if left < 0:
-                headers["Retry-After"] = "1"
-                return failed(HTTPStatus.TOO_MANY_REQUESTS, self._too_fast(), headers)
-        response = await self._dispatcher.answer(body, caller)
+        if is_loopback(request.remote):
+            response = await self._dispatcher.answer(body, caller)
+        else:
+            try:
+                response, left = await self._answer_paid(request, body, caller)
+            except LimitExceeded as error:
+                headers |= {"X-RateLimit-Remaining": "0", "Retry-After": "1"}
+                return failed(HTTPStatus.TOO_MANY_REQUESTS, error, headers)
+            headers["X-RateLimit-Remaining"] = str(left)
         if response is None:
             return web.Response(status=HTTPStatus.NO_CONTENT)
         return web.Response(body=response, headers=headers)
@@ -246,9 +249,31 @@ class RpcServer:
         trusted = self._limits.unsafe_from_anywhere or is_loopback(request.remote)
         return Caller(trusted, subscriber)
 
-    def _take(self, address: str, body: bytes) -> int:
-        now = asyncio.get_running_loop().time()
-        return self._rates.take(address, self._dispatcher.cost(body), now)
+    async def _answer_paid(
+        self, request: web.BaseRequest, body: bytes, caller: Caller
+    ) -> tuple[bytes | None, int]:
+        """Return the answer and the tokens left; raises LimitExceeded where there are too few.
+
+        They are taken for the body before it is read, and for every request of a batch before one
+        is executed: text that is not read yet can hide how many there are. What the answer weighs
+        is known last, and is owed.
+        """
+        loop, holder = asyncio.get_running_loop(), request.remote or ""
+        left = self._take(holder, 1 + len(body) // BYTES_PER_TOKEN)
+        try:
+            data = self._dispatcher.read(body)
+        except ParseError as error:
+            return failure(error), left
+        left = self._take(holder, self._dispatcher.cost(data) - 1)
+        response = await self._dispatcher.answer_read(data, caller)
+        self._rates.charge(holder, len(response or b"") // BYTES_PER_TOKEN, loop.time())
+        return response, left
+
+    def _take(self, holder: str, count: int) -> int:
+        left = self._rates.take(holder, count, asyncio.get_running_loop().time())
+        if left < 0:
+            raise self._too_fast()
+        return left
 
     def _too_large(self) -> LimitExceeded:
         return LimitExceeded(
@@ -263,7 +288,7 @@ class RpcServer:
     def _too_fast(self) -> LimitExceeded:
         return LimitExceeded(
             f"More than {self._limits.requests_per_second} requests a second came from this "
-            "address; slow down, and read X-RateLimit-Remaining."
+            "address, or fewer that are large; slow down, and read X-RateLimit-Remaining."
         )
 
     # --- WebSocket -------------------------------------------------------------------------------
@@ -313,8 +338,11 @@ class RpcServer:
             if subscriber.outbox.overflowed.is_set():
                 return
             body = message.data.encode()
-            if limited and self._take(request.remote or "", body) < 0:
-                response: bytes | None = failure(self._too_fast())
+            if limited:
+                try:
+                    response, _ = await self._answer_paid(request, body, caller)
+                except LimitExceeded as error:
+                    response = failure(error)
             else:
                 response = await self._dispatcher.answer(body, caller)
             if response is not None:

@@ -142,6 +142,84 @@ def test_batches_mix_what_waits_with_what_does_not(memory_node: Any) -> None:
     assert [each.get("result") == 3 for each in answers] == [True, False, True, False]
 
 
+def test_a_batch_costs_as_many_as_it_executes(memory_node: Any) -> None:
+    """However its text is written: `"\\u006dethod"` is `"method"` as well."""
+    registry = CollectorRegistry()
+    server = dispatcher(memory_node, registry)
+
+    def executed() -> float:
+        return sum(
+            sample.value
+            for metric in registry.collect()
+            for sample in metric.samples
+            if sample.name == "sahara_rpc_requests_total"
+        )
+
+    @settings(max_examples=100)
+    @given(REQUESTS | st.lists(REQUESTS, max_size=5), st.booleans())
+    def check(request: Any, is_escaped: bool) -> None:
+        body = json.dumps(request).encode()
+        if is_escaped:
+            body = body.replace(b'"method"', b'"\\u006dethod"')
+        before = executed()
+        ask(server, body)
+        assert server.cost(server.read(body)) >= executed() - before
+
+    check()
+    one = b'{"jsonrpc":"2.0","id":1,"\\u006dethod":"chain.status"}'
+    before = executed()
+    ask(server, b"[%b]" % b",".join([one] * 4))
+    assert executed() - before == 4 == server.cost(server.read(b"[%b]" % b",".join([one] * 4)))
+
+
+async def test_a_long_batch_lets_others_have_their_turn(
+    memory_node: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two long batches go on one after the other, and the loop turns between requests."""
+    monkeypatch.setattr("node.rpc.dispatch.SLICE_SECONDS", 0.0)
+    server = dispatcher(memory_node)
+    status, asked, turns = memory_node.status, [], 0
+
+    def counted() -> Any:
+        asked.append(turns)
+        return status()
+
+    async def turning() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    memory_node.status = counted
+    turner = asyncio.create_task(turning())
+    names = ["chain.status", "node.neighbours", "chain.status", "chain.status"]
+    batch = [{"jsonrpc": "2.0", "id": i, "method": name} for i, name in enumerate(names)]
+    body = json.dumps(batch).encode()
+    answers = await asyncio.gather(*[server.answer(body, Caller(True)) for _ in range(2)])
+    turner.cancel()
+    for answer in answers:
+        assert [each["id"] for each in json.loads(answer or b"")] == [0, 1, 2, 3]
+    assert len(asked) == 6
+    assert len(set(asked[2:])) == 4, "no turn has begun two requests"
+
+
+async def test_a_long_batch_that_nobody_waits_for_ends(
+    memory_node: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.rpc.dispatch.SLICE_SECONDS", 0.0)
+    server = dispatcher(memory_node)
+    batch = [{"jsonrpc": "2.0", "id": i, "method": "node.neighbours"} for i in range(4)]
+    body = json.dumps(batch).encode()
+    answering = asyncio.create_task(server.answer(body, Caller(True)))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    answering.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await answering
+    answer = await asyncio.wait_for(server.answer(body, Caller(True)), 10)
+    assert len(json.loads(answer or b"")) == 4
+
+
 def test_requests_are_counted(memory_node: Any) -> None:
     registry = CollectorRegistry()
     server = dispatcher(memory_node, registry)

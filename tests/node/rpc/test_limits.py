@@ -27,6 +27,13 @@ def test_a_bucket_gives_its_burst_and_then_its_rate() -> None:
     assert limiter.take("c", 21, 100.0) == -1
 
 
+def test_what_is_owed_comes_in_first() -> None:
+    limiter = RateLimiter(LIMITS)
+    limiter.charge("a", 50, 0.0)
+    assert limiter.take("a", 1, 3.0) == -1
+    assert limiter.take("a", 1, 3.11) == 0
+
+
 @given(st.lists(st.tuples(st.integers(1, 5), st.floats(0, 0.3)), max_size=200))
 def test_never_more_than_burst_and_rate(asked: list[tuple[int, float]]) -> None:
     limiter = RateLimiter(LIMITS)
@@ -115,3 +122,32 @@ async def test_callers_from_elsewhere(
             limited = json.loads(await socket.receive_str())
     assert refused["data"]["code"] == "rpc.limit_exceeded"
     assert limited["error"]["data"]["code"] == "rpc.limit_exceeded"
+
+
+async def test_large_answers_and_hidden_requests_take_tokens(
+    memory_node: Any, serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch is charged for by what it holds, before it is executed, however it is written."""
+    from_elsewhere(monkeypatch)
+    take = RateLimiter.take
+    monkeypatch.setattr(
+        RateLimiter, "take", lambda self, who, count, _: take(self, who, count, 0.0)
+    )
+    status, asked = memory_node.status, []
+    memory_node.status = lambda: asked.append(1) or status()
+    hidden = '{"jsonrpc":"2.0","id":1,"\\u006dethod":"chain.status"}'
+    large = '{"jsonrpc":"2.0","id":1,"method":"rpc.discover"}'
+
+    async with serve(memory_node, LIMITS) as url, aiohttp.ClientSession() as session:
+
+        async def post(body: str) -> tuple[int, str]:
+            async with session.post(url, data=body) as response:
+                return response.status, response.headers["X-RateLimit-Remaining"]
+
+        assert await post(f"[{','.join([hidden] * 21)}]") == (429, "0")
+        assert not asked
+        assert await post(f"[{','.join([hidden] * 4)}]") == (200, "15")
+        assert await post("{" + " " * 2 * limits.BYTES_PER_TOKEN) == (200, "12")
+        assert await post(large) == (200, "11")
+        assert await post(hidden) == (429, "0"), "the large answer is owed"
+    assert len(asked) == 4
