@@ -22,6 +22,7 @@ from node.rpc.dispatch import failure
 from node.rpc.errors import InternalError, InvalidRequest
 from node.rpc.fastpath import LOGGER
 from node.rpc.limits import RpcLimits
+from p2p.addresses import holder_of
 from state.errors import SaharaError
 
 JSON = {"Content-Type": "application/json"}
@@ -57,8 +58,8 @@ class Handler(web.RequestHandler):
 class Listening(web.Server):
     """aiohttp's server, within the limits of one listener; its answers name no library.
 
-    An address beyond loopback has at most so many connections at once, and what is more is closed
-    unheard; so is one whose first request does not come in time.
+    An address beyond loopback, or a /64 of IPv6, has at most so many connections at once, and what
+    is more is closed unheard; so is one whose first request does not come in time.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Listening(web.Server):
         super().__init__(self._named, request_factory=self._request)
         self._answer = answer
         self._limits = limits
-        self._addresses: dict[web.RequestHandler, str] = {}
+        self._holders: dict[web.RequestHandler, str] = {}
         self._counts: Counter[str] = Counter()
         self._silent: dict[web.RequestHandler, asyncio.TimerHandle] = {}
         self._options = {"access_log": None, "logger": LOGGER, **options}
@@ -101,9 +102,9 @@ class Listening(web.Server):
         address = (transport.get_extra_info("peername") or ("",))[0]
         if is_loopback(address):
             return
-        self._addresses[handler] = address
-        self._counts[address] += 1
-        if self._counts[address] > self._limits.connections_per_address_max:
+        holder = self._holders[handler] = holder_of(address)
+        self._counts[holder] += 1
+        if self._counts[holder] > self._limits.connections_per_address_max:
             # Not before aiohttp has begun: what ends within this call it takes for a bug.
             asyncio.get_running_loop().call_soon(transport.abort)
 
@@ -112,11 +113,11 @@ class Listening(web.Server):
     ) -> None:
         """Forget the connection."""
         super().connection_lost(handler, exc)
-        address = self._addresses.pop(handler, None)
-        if address is not None:
-            self._counts[address] -= 1
-            if not self._counts[address]:
-                del self._counts[address]
+        holder = self._holders.pop(handler, None)
+        if holder is not None:
+            self._counts[holder] -= 1
+            if not self._counts[holder]:
+                del self._counts[holder]
         self._heard(handler)
 
     def _close_silent(self, handler: web.RequestHandler) -> None:

@@ -23,7 +23,7 @@ class RpcLimits:
     batch_requests_max: int = 256
     connections_max: int = CONNECTIONS_MAX
     connections_per_address_max: int = 100
-    """Connections of one remote address at once; loopback is not limited."""
+    """Connections of one remote address, or /64 of IPv6, at once; loopback is not limited."""
 
     websockets_max: int = 100
     subscriptions_max: int = 16
@@ -39,7 +39,7 @@ class RpcLimits:
     """Bytes that wait for all WebSockets; beyond them the one that holds the most is cut off."""
 
     requests_per_second: int = 500
-    """Sustained rate of one remote address, in tokens; loopback is not limited."""
+    """Tokens a second of one remote address, or /64 of IPv6; loopback is not limited."""
 
     requests_burst: int = 2_000
     idle_seconds: int = 75
@@ -59,7 +59,7 @@ class RpcLimits:
 
 
 class RateLimiter:
-    """A token bucket for each remote address; time is passed in."""
+    """A token bucket for each holder of remote addresses; time is passed in."""
 
     __slots__ = ("_buckets", "_burst", "_rate")
 
@@ -68,18 +68,18 @@ class RateLimiter:
         self._burst = limits.requests_burst
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def take(self, address: str, count: int, now: float) -> int:
+    def take(self, holder: str, count: int, now: float) -> int:
         """Take `count` tokens; return how many are left, or less than 0 when there are too few."""
-        left, at = self._buckets.pop(address, (float(self._burst), now))
+        left, at = self._buckets.pop(holder, (float(self._burst), now))
         left = min(float(self._burst), left + (now - at) * self._rate)
         allowed = left >= count
-        self._buckets[address] = (left - count if allowed else left, now)
+        self._buckets[holder] = (left - count if allowed else left, now)
         if len(self._buckets) > ADDRESSES_TRACKED_MAX:
             self._buckets.popitem(last=False)
         return int(left - count) if allowed else -1
 
-    def charge(self, address: str, count: int, now: float) -> None:
+    def charge(self, holder: str, count: int, now: float) -> None:
         """Take tokens for what is done already; what is owed has to come in before others go."""
-        self.take(address, 0, now)
-        left, at = self._buckets[address]
-        self._buckets[address] = (left - count, at)
+        self.take(holder, 0, now)
+        left, at = self._buckets[holder]
+        self._buckets[holder] = (left - count, at)

@@ -33,6 +33,7 @@ from node.rpc.limits import BYTES_PER_TOKEN, RateLimiter, RpcLimits
 from node.rpc.outbox import Outbox, Outboxes
 from node.rpc.schema import openrpc
 from node.rpc.subscriptions import Hub, Subscriber
+from p2p.addresses import holder_of
 from state.errors import SaharaError
 
 SLOW_CONSUMER = 4008
@@ -258,7 +259,7 @@ class RpcServer:
         is executed: text that is not read yet can hide how many there are. What the answer weighs
         is known last, and is owed.
         """
-        loop, holder = asyncio.get_running_loop(), request.remote or ""
+        loop, holder = asyncio.get_running_loop(), holder_of(request.remote or "")
         left = self._take(holder, 1 + len(body) // BYTES_PER_TOKEN)
         try:
             data = self._dispatcher.read(body)

@@ -60,6 +60,48 @@ def from_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server.RpcServer, "_protocol", lambda self: self._server())
 
 
+async def test_a_subnet_of_ipv6_is_one_address(
+    memory_node: Any, serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has one address of a /64 has all of them."""
+    from_elsewhere(monkeypatch)
+    named = iter(["2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8:0:1::1"])
+    take, taken_by = RateLimiter.take, []
+
+    def watched(self: RateLimiter, who: str, count: int, now: float) -> int:
+        taken_by.append(who)
+        return take(self, who, count, now)
+
+    made = connections.Listening.connection_made
+
+    def elsewhere(self: Any, handler: Any, transport: Any) -> None:
+        host = next(named)
+        monkeypatch.setattr(
+            transport,
+            "get_extra_info",
+            lambda name, default=None: (host, 1) if name == "peername" else default,
+        )
+        made(self, handler, transport)
+
+    monkeypatch.setattr(RateLimiter, "take", watched)
+    monkeypatch.setattr(connections.Listening, "connection_made", elsewhere)
+    plain = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n[]"
+    async with serve(memory_node, RpcLimits(connections_per_address_max=2)) as url:
+        heard, writers = [], []
+        for _ in range(4):
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+            writers.append(writer)
+            writer.write(plain)
+            try:
+                heard.append(bool(await reader.readline()))
+            except ConnectionError:
+                heard.append(False)
+        for writer in writers:
+            writer.close()
+    assert heard == [True, True, False, True]
+    assert len(set(taken_by)) == 2
+
+
 async def test_one_address_does_not_take_every_connection(
     memory_node: Any, serve: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
