@@ -39,7 +39,7 @@ RECHECKS_MAX = 5_000
 
 
 class MempoolFull(Rejected):
-    """The pool holds as much as it may, all of it paid at least as well."""
+    """The pool holds as much as it may, and what would have to go is paid as well."""
 
     code: ClassVar[str] = "mempool.full"
 
@@ -168,8 +168,8 @@ class Mempool:
             check_inclusion(state, transaction, height, params)
         body = transaction.body
         sender = self._senders.get(body.account)
+        taken = None if sender is None else sender.nonces.get(body.nonce)
         if sender is not None:
-            taken = sender.nonces.get(body.nonce)
             if taken is not None:
                 _check_replacement(taken, transaction)
             elif len(sender.nonces) >= self._limits.per_sender_max:
@@ -184,7 +184,7 @@ class Mempool:
                     f"Pending transactions reserve {reserved} of {held} grains for fees; wait, "
                     "lower fee_max, or fund the account."
                 )
-        if self._is_full_with(transaction) and fee_rate(transaction) <= self._worst_rate():
+        if self._is_full_with(transaction) and not self._may_evict(transaction, taken):
             raise MempoolFull(
                 "The mempool is full of transactions that pay at least as much; raise fee_max, or "
                 "send the transaction again in a few blocks."
@@ -198,11 +198,9 @@ class Mempool:
         taken = None if sender is None else sender.nonces.get(body.nonce)
         if taken is not None:
             self._drop(taken, Replaced("The account replaced it by one that pays more."), dropped)
-        while self._is_full_with(transaction) and self._order:
-            worst = self._order.pop()
-            if self._is_there(worst):
-                gone = Evicted("The mempool was full; send it again, with a higher fee_max.")
-                self._drop(worst[2], gone, dropped)
+        while self._is_full_with(transaction) and (worst := self._pop_worst()) is not None:
+            gone = Evicted("The mempool was full; send it again, with a higher fee_max.")
+            self._drop(worst[2], gone, dropped)
         place = (-fee_rate(transaction), next(self._arrivals), transaction)
         insort(self._order, place)
         heappush(self._expiries, (body.valid_until_height, transaction.id))
@@ -241,11 +239,40 @@ class Mempool:
         size = self.bytes_held + len(transaction.wire)
         return len(self._places) >= limits.transactions_max or size > limits.bytes_max
 
-    def _worst_rate(self) -> int:
-        order = self._order
-        while order and not self._is_there(order[-1]):
-            order.pop()
-        return -order[-1][0] if order else 0
+    def _may_evict(self, transaction: Transaction, taken: Transaction | None) -> bool:
+        """Tell whether what has to go for the transaction, besides what it replaces, pays less.
+
+        Each has to have a lower rate. One may go for that alone, else long ones that pay little
+        would keep out short ones that pay well; any more only while those before, which are shorter
+        than the newcomer, pay less than it together. So nobody clears the pool for a little fee.
+        """
+        limits, body = self._limits, transaction.body
+        places = len(self._places) + 1 - limits.transactions_max
+        size = self.bytes_held + len(transaction.wire) - limits.bytes_max
+        if taken is not None:
+            places, size = places - 1, size - len(taken.wire)
+        rate, fees, passed = fee_rate(transaction), 0, list[_Place]()
+        while places > 0 or size > 0:
+            worst = self._pop_worst()
+            if worst is None:
+                break
+            passed.append(worst)
+            if worst[2] is taken:
+                continue
+            if -worst[0] >= rate or fees >= body.fee_max:
+                break
+            fees += worst[2].body.fee_max
+            places, size = places - 1, size - len(worst[2].wire)
+        self._order.extend(reversed(passed))
+        return places <= 0 and size <= 0
+
+    def _pop_worst(self) -> _Place | None:
+        """Take the worst paid off the order, and what is gone already with it."""
+        while self._order:
+            worst = self._order.pop()
+            if self._is_there(worst):
+                return worst
+        return None
 
     # --- blocks ----------------------------------------------------------------------------------
 

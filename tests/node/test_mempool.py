@@ -23,7 +23,7 @@ from node.mempool import (
 from node.storage.kv import MemoryStore
 from state.errors import Rejected
 from state.execute import Expired, FeeTooLow, check_inclusion
-from state.modules.bank import BALANCES, Balance, InsufficientFunds, Transfer
+from state.modules.bank import BALANCES, Balance, Burn, InsufficientFunds, Transfer
 from state.modules.chain import BASE_FEE, THE_ONE, BaseFee, NonceUsed
 from state.tables import State
 from state.transaction import Transaction
@@ -194,6 +194,115 @@ def test_bytes_are_bounded_too(make_pool: Callable[..., Pool]) -> None:
     pool.admit(pool.local.transaction(1, 1, fee_max=4_000))
     assert len(pool.mempool) == 2
     assert pool.mempool.bytes_held <= limits.bytes_max
+
+
+def long_one(pool: Pool, by: int, nonce: int, grains: int, messages: int = 16) -> Transaction:
+    """Some transfers in one transaction, which pay about `grains` per weight unit."""
+    several = [Transfer(b"r" * 20, 1)] * messages
+    weight = pool.local.transaction(by, nonce, *several).weight
+    transaction: Transaction = pool.local.transaction(
+        by, nonce, *several, fee_max=weight * grains + grains
+    )
+    return transaction
+
+
+def test_a_long_one_does_not_drive_out_what_pays_more(make_pool: Callable[..., Pool]) -> None:
+    size = len(make_pool().local.transaction(0, 1, fee_max=10**6).wire)
+    pool = make_pool(MempoolLimits(100, bytes_max=size * 20, per_sender_max=64))
+    cheap = pool.send(0, 1, fee_max=1_000)
+    others = [pool.send(1, nonce, fee_max=10**6) for nonce in range(2, 21)]
+    worst = fee_rate(cheap) >> 20
+    with pytest.raises(MempoolFull):
+        pool.admit(long_one(pool, 2, 1, worst + 1))
+    assert pool.take() == [*others, cheap]
+    ((gone, _),) = pool.admit(long_one(pool, 2, 1, worst + 1, messages=1))
+    assert gone is cheap
+
+
+def test_several_go_only_for_more_than_all_but_one_pay(
+    make_pool: Callable[..., Pool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Room is in bytes and rates are by weight: a light one may have the better rate, and pay less.
+
+    One that has to go is not held against the newcomer, whatever it pays.
+    """
+    monkeypatch.setattr(Burn, "WEIGHT", 5_000)
+    pool = make_pool()
+    heavy = [pool.local.transaction(1, nonce, Burn(1), fee_max=50_000) for nonce in range(1, 9)]
+    light, short = long_one(pool, 2, 1, 20), long_one(pool, 2, 1, 20, messages=1)
+    room = 7 * len(heavy[0].wire) + len(short.wire)
+    assert len(heavy[0].wire) + len(short.wire) < len(light.wire) < room
+    pool = make_pool(MempoolLimits(100, room, per_sender_max=64))
+    for each in heavy:
+        assert pool.admit(each) == []
+    assert fee_rate(light) > fee_rate(heavy[0])
+    assert light.body.fee_max < 50_000
+    with pytest.raises(MempoolFull):
+        pool.admit(light)
+    assert pool.take() == heavy
+    assert short.body.fee_max < 50_000
+    assert [gone for gone, _ in pool.admit(short)] == heavy[7:]
+
+
+def test_what_is_replaced_makes_room_once(make_pool: Callable[..., Pool]) -> None:
+    """Whoever replaces its own by a longer one needs room for what is longer, and pays for it."""
+    pool = make_pool()
+    first, longer = long_one(pool, 0, 1, 2, messages=1), long_one(pool, 0, 1, 4, messages=2)
+    other = long_one(pool, 1, 1, 5, messages=1)
+    limits = MempoolLimits(100, len(first.wire) + len(other.wire), per_sender_max=64)
+    pool = make_pool(limits)
+    assert pool.admit(first) == pool.admit(other) == []
+    with pytest.raises(MempoolFull):
+        pool.admit(longer)
+    pool = make_pool(limits)
+    cheaper = long_one(pool, 1, 1, 3, messages=1)
+    assert pool.admit(first) == pool.admit(cheaper) == []
+    dropped = [(gone, type(why)) for gone, why in pool.admit(longer)]
+    assert dropped == [(first, Replaced), (cheaper, Evicted)]
+
+
+def test_long_ones_do_not_keep_out_what_pays_better(make_pool: Callable[..., Pool]) -> None:
+    """One gives way to whatever pays a better rate, though it pays more in all."""
+    pool = make_pool()
+    kept, long = long_one(pool, 0, 1, 3), long_one(pool, 1, 1, 2)
+    newcomer = long_one(pool, 2, 1, 4, messages=1)
+    pool = make_pool(MempoolLimits(100, len(kept.wire) + len(long.wire), per_sender_max=64))
+    assert pool.admit(kept) == pool.admit(long) == []
+    assert newcomer.body.fee_max < long.body.fee_max
+    ((gone, _),) = pool.admit(newcomer)
+    assert gone is long
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.integers(1, 6), st.integers(2, 9), st.integers(1, 12)),
+        min_size=16,
+        max_size=40,
+    )
+)
+def test_whoever_gives_way_pays_less(
+    make_local_chain: Callable[..., Any], steps: list[tuple[int, int, int, int]]
+) -> None:
+    """A lower rate each, and together, but for one of them, less than what came in."""
+    limits = MempoolLimits(transactions_max=12, bytes_max=2_000, per_sender_max=6)
+    pool = Pool(make_local_chain(), limits)
+    held: list[Transaction] = []
+    for by, nonce, grains, messages in steps:
+        newcomer = long_one(pool, by, nonce, grains, messages)
+        try:
+            dropped = pool.admit(newcomer)
+        except (NonceTaken, MempoolFull, AlreadyPending):
+            dropped = []
+        else:
+            held.append(newcomer)
+        evicted = [gone for gone, why in dropped if isinstance(why, Evicted)]
+        assert all(fee_rate(gone) < fee_rate(newcomer) for gone in evicted)
+        assert sum(gone.body.fee_max for gone in evicted[:-1]) < newcomer.body.fee_max
+        gone_ids = {gone.id for gone, _ in dropped}
+        held = [each for each in held if each.id not in gone_ids]
+        assert pool.take() == sorted(held, key=fee_rate, reverse=True)
+        assert pool.mempool.bytes_held == sum(len(each.wire) for each in held) <= 2_000
 
 
 def test_a_block_takes_no_more_than_it_may(make_pool: Callable[..., Pool]) -> None:
