@@ -8,10 +8,14 @@ where the checksum covers the payload and the checksum before it: a record that 
 or out of place breaks the chain. What a crash leaves half-written at the end was not synced, so
 nothing rests on it, and it is cut off; damage anywhere else is an error. Records are kept back in
 memory until they are synced, so that no file grows before the one that must be durable first.
+
+Pages of one sync reach the disk in any order, and a file may have grown before they do. So a file
+that may not tear is synced page by page: a crash leaves the pages before it whole, and of the one
+that was written at most the bytes, all zero, that the file grew by.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -26,6 +30,8 @@ LENGTH_BYTES: Final = 4
 CHECKSUM_BYTES: Final = 16
 SECTOR_BYTES: Final = 512
 """What a disk writes whole or not at all; pages are multiples of it."""
+PAGE_BYTES: Final = 4_096
+"""What the system writes at once; larger pages are multiples of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +43,17 @@ class Form:
     payload_bytes_max: int
     may_tear: bool
     """Whether a last record is a torn one whose checksum is wrong, or of whose head a sector is
-    empty: several pages of one record need not reach the disk in order. Else it is damage."""
+    empty: several pages of one record need not reach the disk in order. Else this is damage, and
+    a sync waits for each page before it writes the next."""
     missing: Callable[[Path], NodeError]
     failed: Callable[[Path, str], NodeError]
     corrupt: Callable[[Path, int], NodeError]
     """Called with the path and the offset of the damage."""
+
+    def __post_init__(self) -> None:
+        """Hold the longest record against a page."""
+        record_bytes_max = 2 * LENGTH_BYTES + self.payload_bytes_max + CHECKSUM_BYTES
+        assert self.may_tear or record_bytes_max <= PAGE_BYTES, "a record crosses one edge at most"
 
 
 class RecordFile:
@@ -91,19 +103,32 @@ class RecordFile:
         if len(rest) < start:
             return None
         length = int.from_bytes(rest[:LENGTH_BYTES], "big")
-        if rest[LENGTH_BYTES:start] != _length_check(length):
-            if self._form.may_tear and _is_torn_head(data, offset):
+        if rest[LENGTH_BYTES:start] == _length_check(length):
+            end = start + length + CHECKSUM_BYTES
+            if len(rest) < end:
                 return None
-            raise self._form.corrupt(self._path, offset)
-        end = start + length + CHECKSUM_BYTES
-        if len(rest) < end:
+            payload = bytes(rest[start : start + length])
+            if rest[start + length : end] == self._chained(self._chain, payload):
+                return payload
+            is_torn = self._form.may_tear and len(rest) == end
+        else:
+            is_torn = self._form.may_tear and _is_torn_head(data, offset)
+        if is_torn or self._lacks_last_page(data, offset):
             return None
-        payload = bytes(rest[start : start + length])
-        if rest[start + length : end] != self._chained(self._chain, payload):
-            if self._form.may_tear and len(rest) == end:
-                return None
-            raise self._form.corrupt(self._path, offset)
-        return payload
+        raise self._form.corrupt(self._path, offset)
+
+    def _lacks_last_page(self, data: bytes, offset: int) -> bool:
+        """Tell whether a record that does not hold is the last, and empty from a page's edge on.
+
+        The file grew before these bytes reached the disk; ended it at that edge, the record would
+        be torn as well. Where anything follows, the record was synced, and is damaged.
+        """
+        edge = _edge_after(offset)
+        payload_bytes = len(data) - offset - _size(b"")
+        if edge >= len(data) or not 0 <= payload_bytes <= self._form.payload_bytes_max:
+            return False
+        head = _head(payload_bytes)[: edge - offset]
+        return data.startswith(head, offset) and not any(data[edge:])
 
     def _chained(self, previous: bytes, payload: bytes) -> bytes:
         hashed = blake2b(previous, digest_size=CHECKSUM_BYTES, person=self._form.person)
@@ -135,13 +160,21 @@ class RecordFile:
         chain, frames = self._chain, []
         for payload in self._waiting:
             chain = self._chained(chain, payload)
-            frames += [_frame_head(payload), payload, chain]
+            frames += [_head(len(payload)), payload, chain]
         with self._errors():
-            _write_all(self._file, b"".join(frames))
-            os.fdatasync(self._file.fileno())
+            for piece in self._pieces(b"".join(frames)):
+                _write_all(self._file, piece)
+                os.fdatasync(self._file.fileno())
         self._chain = chain
         self._waiting.clear()
         self._broken = False
+
+    def _pieces(self, data: bytes) -> Iterator[bytes]:
+        """Yield what is written at once: each piece is durable before the next one is begun."""
+        if self._form.may_tear:
+            yield data
+        else:
+            yield from _by_page(data, [_size(one) for one in self._waiting], self._file.tell())
 
     def rewrite(self, payloads: list[bytes]) -> None:
         """Replace all records, those that wait included, by these, atomically and durably."""
@@ -169,7 +202,7 @@ def write_records(path: Path, payloads: list[bytes], form: Form) -> bytes:
             hashed = blake2b(chain, digest_size=CHECKSUM_BYTES, person=form.person)
             hashed.update(payload)
             chain = hashed.digest()
-            file.writelines([_frame_head(payload), payload, chain])
+            file.writelines([_head(len(payload)), payload, chain])
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
@@ -213,8 +246,31 @@ def _is_torn_head(data: bytes, offset: int) -> bool:
     return True
 
 
-def _frame_head(payload: bytes) -> bytes:
-    return len(payload).to_bytes(LENGTH_BYTES, "big") + _length_check(len(payload))
+def _by_page(data: bytes, sizes: Sequence[int], offset: int) -> Iterator[bytes]:
+    """Yield records of these sizes, to be written at `offset`, cut at the edges of pages.
+
+    Also cut is where a record ends that has crossed an edge, so that it is the last one for as
+    long as a crash can leave it empty from that edge on.
+    """
+    start = end = 0
+    for size in sizes:
+        edge = _edge_after(offset + end) - offset
+        end += size
+        if end >= edge:
+            yield data[start:edge]
+            if end > edge:
+                yield data[edge:end]
+            start = end
+    if start < end:
+        yield data[start:end]
+
+
+def _edge_after(offset: int) -> int:
+    return (offset // PAGE_BYTES + 1) * PAGE_BYTES
+
+
+def _head(payload_bytes: int) -> bytes:
+    return payload_bytes.to_bytes(LENGTH_BYTES, "big") + _length_check(payload_bytes)
 
 
 def _size(payload: bytes) -> int:

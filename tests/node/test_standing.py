@@ -101,6 +101,31 @@ def test_the_guard_learns_what_only_the_journal_knows(alone: Validator) -> None:
     guard.close()
 
 
+@pytest.mark.parametrize("grew", [False, True])
+def test_a_guard_that_a_power_cut_tore_at_a_pages_edge_learns_its_vote_again(
+    alone: Validator, grew: bool
+) -> None:
+    """The file ends at the edge, or grew before the page beyond it reached the disk."""
+    standing = alone.stock()
+    path, view, edge, size = alone.home.guard_file, 0, 4_096, 0
+    while size <= edge:
+        view += 1
+        subject = Proposal(0, view, view - 1, b"b" * 32, bytes(32))
+        signature = standing.signer.sign_vote(Tag.NOTARIZE, subject)
+        standing.keeper.keep((Notarize(subject, Vote(0, signature)),))
+        standing.keeper.sync()
+        size = path.stat().st_size
+    standing.close()
+    torn = path.read_bytes()[:edge]
+    path.write_bytes(torn + bytes(size - edge) if grew else torn)
+    standing = alone.stock()
+    assert standing.signer.round_highest == (0, view - 1)
+    assert Notarize(subject, Vote(0, signature)) in standing.keeper.guarded()
+    with pytest.raises(GuardRefused):
+        standing.signer.sign_vote(Tag.NOTARIZE, replace(subject, block_id=b"c" * 32))
+    standing.close()
+
+
 def test_what_is_missing_is_named_and_the_operator_decides(alone: Validator) -> None:
     alone.make(3)
     for file, error in (
