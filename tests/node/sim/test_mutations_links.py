@@ -48,7 +48,7 @@ def skip_unproven(patch: pytest.MonkeyPatch) -> None:
         proven = tuple([Nullification(Nullified(number, view), ANY_VOTE) for view in gap])
         return justifies(replace(justify, nullifications=proven), proposal, parent_id, number)
 
-    for module in (blocks, core):
+    for module in (blocks, core, intake):
         patch.setattr(module, "justifies", lenient)
 
 
@@ -66,20 +66,24 @@ def skip_by_any(patch: pytest.MonkeyPatch) -> None:
         given = replace(justify, nullifications=tuple(proven))
         return justifies(given, proposal, parent_id, number)
 
-    for module in (blocks, core):
+    for module in (blocks, core, intake):
         patch.setattr(module, "justifies", lenient)
 
 
 def forget_order(patch: pytest.MonkeyPatch) -> None:
     """R2 without the order of rounds: a parent may lie below what is final (settled 9)."""
-    honest = rules.vote_notarize
 
-    def lenient(given: Core) -> None:
-        held, given.epoch.final_view = given.epoch.final_view, 0
-        honest(given)
-        given.epoch.final_view = held
+    def forgetting(honest: Callable[..., Any]) -> Callable[..., Any]:
+        def lenient(given: Core, *rest: Any) -> Any:
+            held, given.epoch.final_view = given.epoch.final_view, 0
+            found = honest(given, *rest)
+            given.epoch.final_view = held
+            return found
 
-    patch.setattr(rules, "vote_notarize", lenient)
+        return lenient
+
+    patch.setattr(rules, "vote_notarize", forgetting(rules.vote_notarize))
+    patch.setattr(intake, "_link_claims", forgetting(intake._link_claims))
 
 
 def skip_in_any_order(patch: pytest.MonkeyPatch) -> None:
