@@ -27,7 +27,8 @@ def claims_of_late(
 ) -> list[SignatureClaim]:
     """Return the signatures that late votes claim.
 
-    Raises InvalidBlock unless these make a finalization of this epoch or the one before.
+    Raises InvalidBlock unless these make a finalization of this epoch or the one before. Until its
+    own epoch has a direct finalization, an honest leader shows that of the last boundary.
     """
     params = chain.params_of(state).staking
     epoch = late.subject.epoch

@@ -197,6 +197,23 @@ def test_late_votes_are_of_this_epoch_or_the_one_before(network: Any) -> None:
     network.block(late=of_one)
 
 
+def test_an_old_finalization_covers_for_nobody_beyond_the_next_epoch(make_network: Any) -> None:
+    """Shown once a window it keeps the absent free to the end of epoch 1, here height 40."""
+    network = make_network(epoch_blocks=20, evidence_blocks=100, unbonding_blocks=200)
+    old = network.certificate(Tag.FINALIZE, (0, 1, 2, 3))
+    others = network.certificate(Tag.NOTARIZE, OTHERS)
+    for height in range(1, 6 * WINDOW):
+        is_shown = height % WINDOW == 4
+        if is_shown and height > 40:
+            with pytest.raises(InvalidBlock, match="another epoch"):
+                network.block(certificates=(others,), late=old)
+            is_shown = False
+        network.block(certificates=(others,), late=old if is_shown else None)
+        assert standing(network, 1) == Standing.ACTIVE, height
+    block(network)
+    assert standing(network, 1) == Standing.JAILED
+
+
 def test_known_late_votes_are_not_verified_again(network: Any) -> None:
     wrong = late_votes(network)["a wrong signature"]
     claims = certificate_claims(network.genesis.hash, wrong, staking.members_of(network.state, 0))
