@@ -21,7 +21,7 @@ from aiohttp.streams import StreamReader
 from node.rpc.dispatch import failure
 from node.rpc.errors import InternalError, InvalidRequest
 from node.rpc.fastpath import LOGGER
-from node.rpc.limits import RpcLimits
+from node.rpc.outbox import Outboxes, Untaken
 from p2p.addresses import holder_of
 from state.errors import SaharaError
 
@@ -37,8 +37,32 @@ _UNREADABLE = InvalidRequest(
 _FAILED = InternalError("The node failed to answer; its log says why.")
 
 
+class Reply(web.Response):
+    """A response that lets go of its body once it is sent; aiohttp keeps it until the next one."""
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Send the body."""
+        await super().write_eof(data)
+        self.body = None
+
+
 class Handler(web.RequestHandler):
-    """aiohttp's handler, which refuses as the rest does, and repeats nothing that it was sent."""
+    """aiohttp's handler, which refuses as the rest does, and repeats nothing that it was sent.
+
+    It counts, and gives a deadline to, what the caller does not take.
+    """
+
+    untaken: Untaken
+
+    def pause_writing(self) -> None:
+        """Count what waits."""
+        super().pause_writing()
+        self.untaken.begin()
+
+    def resume_writing(self) -> None:
+        """Nothing waits any more."""
+        super().resume_writing()
+        self.untaken.end()
 
     def handle_error(
         self,
@@ -65,12 +89,13 @@ class Listening(web.Server):
     def __init__(
         self,
         answer: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
-        limits: RpcLimits,
+        outboxes: Outboxes,
         **options: Any,
     ) -> None:
         super().__init__(self._named, request_factory=self._request)
         self._answer = answer
-        self._limits = limits
+        self._limits = outboxes.limits
+        self._outboxes = outboxes
         self._holders: dict[web.RequestHandler, str] = {}
         self._counts: Counter[str] = Counter()
         self._silent: dict[web.RequestHandler, asyncio.TimerHandle] = {}
@@ -99,6 +124,8 @@ class Listening(web.Server):
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         """Count the connection, and close it where its address has enough of them."""
         super().connection_made(handler, transport)
+        assert isinstance(handler, Handler), "all are made here"
+        handler.untaken = Untaken(self._outboxes, transport)
         address = (transport.get_extra_info("peername") or ("",))[0]
         if is_loopback(address):
             return
@@ -113,6 +140,8 @@ class Listening(web.Server):
     ) -> None:
         """Forget the connection."""
         super().connection_lost(handler, exc)
+        assert isinstance(handler, Handler), "all are made here"
+        handler.untaken.end()
         holder = self._holders.pop(handler, None)
         if holder is not None:
             self._counts[holder] -= 1
@@ -134,6 +163,7 @@ class Listening(web.Server):
         response = await self._answer(request)
         if not response.prepared:
             response.headers.update(NAMED)
+            untaken_of(request).answer_bytes = response.content_length or 0
         return response
 
     def _request(
@@ -161,6 +191,13 @@ class Refusal(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Close it."""
         transport.close()
+
+
+def untaken_of(request: web.BaseRequest) -> Untaken:
+    """Return what counts the answers that the caller does not take."""
+    handler = request.protocol
+    assert isinstance(handler, Handler), "all are made here"
+    return handler.untaken
 
 
 def host_name(host: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from node.rpc.dispatch import Answer, failure
 from node.rpc.errors import InternalError
+from node.rpc.outbox import Outboxes, Untaken
 from p2p.noise import quiet_logger
 
 LOGGER = quiet_logger("node.rpc.http")
@@ -92,9 +93,11 @@ class FastConnection(asyncio.Protocol):
         "_last",
         "_loop",
         "_on_end",
+        "_outboxes",
         "_task",
         "_timer",
         "_transport",
+        "_untaken",
     )
 
     def __init__(
@@ -104,14 +107,17 @@ class FastConnection(asyncio.Protocol):
         fallback: Callable[[], asyncio.Protocol],
         on_end: Callable[["FastConnection"], None],
         idle_seconds: int,
+        outboxes: Outboxes,
     ) -> None:
         self._begin = begin
         self._heads = heads
         self._fallback = fallback
         self._on_end = on_end
         self._idle_seconds = idle_seconds
+        self._outboxes = outboxes
         self._loop = asyncio.get_running_loop()
         self._transport: Any = None
+        self._untaken: Any = None
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._last = 0.0
@@ -121,11 +127,13 @@ class FastConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start to watch for idleness."""
         self._transport = transport
+        self._untaken = Untaken(self._outboxes, self._transport)
         self._last = self._loop.time()
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
+        self._untaken.end()
         self._end()
         if self._task is not None:
             self._task.cancel()
@@ -138,10 +146,12 @@ class FastConnection(asyncio.Protocol):
         """Answer no more requests while the peer does not read its answers."""
         self._blocked = True
         self._transport.pause_reading()
+        self._untaken.begin()
 
     def resume_writing(self) -> None:
         """Go on, unless an answer is still being made."""
         self._blocked = False
+        self._untaken.end()
         if self._task is None:
             self._go_on()
 
@@ -200,6 +210,7 @@ class FastConnection(asyncio.Protocol):
         if response is None:
             self._transport.write(_EMPTY)
         else:
+            self._untaken.answer_bytes = len(response)
             self._transport.write(_OK % len(response) + response)
 
     def _hand_over(self, data: bytes) -> None:

@@ -36,7 +36,11 @@ class RpcLimits:
     """Bytes that wait for one WebSocket; requests are answered while the largest answer fits."""
 
     queued_bytes_total_max: int = 2**28
-    """Bytes that wait for all WebSockets; beyond them the one that holds the most is cut off."""
+    """Bytes that wait for all WebSockets and callers over HTTP; beyond them who holds most goes."""
+
+    taken_seconds: int = 30
+    taken_bytes_per_second: int = 2**18
+    """An answer over HTTP is taken within those seconds and what its length needs at this pace."""
 
     requests_per_second: int = 500
     """Tokens a second of one remote address, or /64 of IPv6; loopback is not limited."""

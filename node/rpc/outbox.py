@@ -1,8 +1,12 @@
-"""What waits for WebSockets that do not read: bounded in messages and bytes, for each and for all.
+"""What waits for callers that do not read: bounded in messages and bytes, for each and for all.
 
-Answers are made only while there is room for the largest, so they hold back the caller that does
-not read them. News waits for nobody: an outbox that has no room for it is cut off. So is the one
-that holds the most, once all together hold too much.
+Over a WebSocket answers are made only while there is room for the largest, so they hold back the
+caller that does not read them. News waits for nobody: an outbox that has no room for it is cut off.
+
+Over HTTP one answer at a time waits, and only so long as its length allows.
+
+Once all together hold too much, the one that holds the most is cut off: whoever asks for little
+has nothing to fear from those who ask for much.
 """
 
 import asyncio
@@ -13,16 +17,16 @@ from node.rpc.limits import RpcLimits
 
 
 class Outboxes:
-    """The outboxes of one server, and what they hold together."""
+    """What waits for the callers of one server, by WebSocket and HTTP, and its bytes together."""
 
     def __init__(self, limits: RpcLimits) -> None:
-        self._limits = limits
-        self._open: dict[int, Outbox] = {}
+        self.limits = limits
+        self._open: dict[int, Outbox | Untaken] = {}
         self.held_bytes = 0
 
     def open(self) -> "Outbox":
         """Return an outbox for a new WebSocket."""
-        outbox = Outbox(self._limits, self)
+        outbox = Outbox(self.limits, self)
         self._open[id(outbox)] = outbox
         return outbox
 
@@ -31,11 +35,74 @@ class Outboxes:
         outbox.cut_off()
         del self._open[id(outbox)]
 
+    def add(self, untaken: "Untaken") -> None:
+        """Count an answer over HTTP that waits."""
+        self._open[id(untaken)] = untaken
+        self.count(untaken.held_bytes)
+
+    def remove(self, untaken: "Untaken") -> None:
+        """Count an answer over HTTP no more."""
+        del self._open[id(untaken)]
+        self.count(-untaken.held_bytes)
+
     def count(self, change_bytes: int) -> None:
         """Add to what is held; cut off who holds the most while that is too much."""
         self.held_bytes += change_bytes
-        while self.held_bytes > self._limits.queued_bytes_total_max:
-            max(self._open.values(), key=lambda outbox: outbox.held_bytes).cut_off()
+        while self.held_bytes > self.limits.queued_bytes_total_max:
+            max(self._open.values(), key=lambda each: each.held_bytes).cut_off()
+
+
+class Untaken:
+    """The answer over HTTP that one connection has not taken yet; without one it costs nothing."""
+
+    __slots__ = ("_all", "_ends", "_has_outbox", "_transport", "answer_bytes", "held_bytes")
+
+    def __init__(self, all_open: Outboxes, transport: asyncio.Transport) -> None:
+        # A transport then says at once that something waits, and that nothing does any more.
+        transport.set_write_buffer_limits(high=0)
+        self._all = all_open
+        self._transport = transport
+        self._has_outbox = False
+        self._ends: asyncio.TimerHandle | None = None
+        self.held_bytes = 0
+        self.answer_bytes = 0
+        """The length of the answer written last, all of which is kept until its end is taken."""
+
+    def begin(self) -> None:
+        """Something waits: count it, and let go of the connection unless it is taken in time."""
+        if self._ends is not None or self._has_outbox:
+            return
+        limits = self._all.limits
+        self.held_bytes = max(self.answer_bytes, self._transport.get_write_buffer_size())
+        seconds = limits.taken_seconds + self.held_bytes / limits.taken_bytes_per_second
+        self._ends = asyncio.get_running_loop().call_later(seconds, self.cut_off)
+        self._all.add(self)
+
+    def end(self) -> None:
+        """Nothing waits any more."""
+        if self._ends is not None:
+            self._ends.cancel()
+            self._ends = None
+            self._all.remove(self)
+            self.held_bytes = 0
+
+    def cut_off(self) -> None:
+        """Let go of the connection and of what waits for it."""
+        self.end()
+        # Not at once: the transport may be in the midst of writing.
+        asyncio.get_running_loop().call_soon(self._transport.abort)
+
+    def leave_to_outbox(self) -> None:
+        """Count nothing from now on: the connection is a WebSocket, whose outbox does."""
+        self.end()
+        self._has_outbox = True
+
+    def take_back(self) -> None:
+        """Count again, what its outbox has left behind too."""
+        self._has_outbox = False
+        self.answer_bytes = 0
+        if self._transport.get_write_buffer_size():
+            self.begin()
 
 
 class Outbox:

@@ -19,7 +19,17 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from node.rpc.backend import Backend
 from node.rpc.bound import Caller
 from node.rpc.catalogue import Method
-from node.rpc.connections import JSON, NAMED, Listening, Refusal, failed, host_name, is_loopback
+from node.rpc.connections import (
+    JSON,
+    NAMED,
+    Listening,
+    Refusal,
+    Reply,
+    failed,
+    host_name,
+    is_loopback,
+    untaken_of,
+)
 from node.rpc.dispatch import Answer, Dispatcher, failure
 from node.rpc.errors import (
     Forbidden,
@@ -109,7 +119,7 @@ class RpcServer:
         loop = asyncio.get_running_loop()
         self._server = Listening(
             self._answer,
-            self._limits,
+            self._outboxes,
             keepalive_timeout=self._limits.idle_seconds,
             lingering_time=CLOSE_SECONDS,
         )
@@ -155,7 +165,12 @@ class RpcServer:
         if not self._on_loopback:
             return self._server()
         fast = FastConnection(
-            self._begin, self._heads, self._server, self._forget, self._limits.idle_seconds
+            self._begin,
+            self._heads,
+            self._server,
+            self._forget,
+            self._limits.idle_seconds,
+            self._outboxes,
         )
         self._fast[id(fast)] = fast
         return fast
@@ -222,7 +237,7 @@ class RpcServer:
             headers["X-RateLimit-Remaining"] = str(left)
         if response is None:
             return web.Response(status=HTTPStatus.NO_CONTENT)
-        return web.Response(body=response, headers=headers)
+        return Reply(body=response, headers=headers)
 
     def _metrics(self, request: web.BaseRequest) -> web.Response:
         if not self._caller(request).trusted:
@@ -305,7 +320,8 @@ class RpcServer:
         )
         socket.headers.update(NAMED)
         await socket.prepare(request)
-        outbox = self._outboxes.open()
+        outbox, untaken = self._outboxes.open(), untaken_of(request)
+        untaken.leave_to_outbox()
         subscriber = Subscriber(self._backend, self._limits, outbox)
         self._hub.subscribers[id(subscriber)] = subscriber
         self._sockets.inc()
@@ -323,6 +339,7 @@ class RpcServer:
                 watching.cancel()
             await asyncio.gather(sending, watching, return_exceptions=True)
             self._outboxes.close(outbox)
+            untaken.take_back()
         return socket
 
     async def _listen(

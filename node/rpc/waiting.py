@@ -16,6 +16,7 @@ from node.rpc.connections import Listening, Refusal, host_name, is_loopback
 from node.rpc.dispatch import failure
 from node.rpc.errors import Forbidden
 from node.rpc.limits import RpcLimits
+from node.rpc.outbox import Outboxes
 from node.rpc.server import CLOSE_SECONDS, LOOPBACK_NAMES, naming_address
 from node.snapshot.progress import StateSync
 
@@ -42,7 +43,10 @@ class WaitingRoom:
         """Listen, and return the port; raises PortInUse or HostUnusable."""
         loop = asyncio.get_running_loop()
         self._server = Listening(
-            self._answer, self._limits, keepalive_timeout=LINGER_SECONDS, lingering_time=0.0
+            self._answer,
+            Outboxes(self._limits),
+            keepalive_timeout=LINGER_SECONDS,
+            lingering_time=0.0,
         )
         with naming_address(host, port):
             self._listener = await loop.create_server(self._protocol, host, port)

@@ -1,15 +1,21 @@
-"""Outboxes: what a WebSocket that does not read makes the node keep, alone and with others."""
+"""Outboxes: what callers that do not read make the node keep, alone and with others."""
 
 import asyncio
+import inspect
 import socket
+import tracemalloc
 from typing import Any
 
+import pytest
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
+from node.rpc.catalogue import Method, Parameter
 from node.rpc.limits import RpcLimits
 from node.rpc.outbox import Outbox, Outboxes
+from node.rpc.server import RpcServer
 
 LIMITS = RpcLimits(
     response_bytes_max=100,
@@ -138,3 +144,172 @@ async def test_a_websocket_that_never_reads_is_answered_no_more(
             await asyncio.sleep(0.2)
         writer.transport.abort()
     assert 3 <= before < 60
+
+
+LARGE_BYTES = 2**23
+PLAIN = b"POST / HTTP/1.1\r\nHost: localhost\r\n"
+UNUSUAL = PLAIN + b"X-Other: 1\r\n"
+WEBSOCKET = (
+    b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+def _answer(size: int) -> str:
+    return "a" * size
+
+
+class Port:
+    """A server with a method `test.answer` whose answer is so long, and callers that are bytes."""
+
+    def __init__(self, node: Any, **limits: Any) -> None:
+        size = Parameter("size", Any, inspect.Parameter.empty)
+        method = Method("test.answer", "Answer at length.", (size,), Any, _answer)
+        self.server = RpcServer(node, RpcLimits(**limits), extra=[(method, _answer)])
+        self.outboxes = self.server._outboxes
+        self._raw: list[socket.socket] = []
+
+    async def __aenter__(self) -> "Port":
+        self._port = await self.server.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for raw in self._raw:
+            raw.close()
+        await self.server.stop()
+
+    @property
+    def connections(self) -> int:
+        assert self.server._server is not None
+        return len(self.server._fast) + len(self.server._server.connections)
+
+    async def call(self, data: bytes) -> socket.socket:
+        """Send these bytes, and read nothing."""
+        raw = socket.socket()
+        self._raw.append(raw)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**14)
+        raw.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(raw, ("127.0.0.1", self._port))
+        await loop.sock_sendall(raw, data)
+        return raw
+
+
+def asking(head: bytes, size: int = LARGE_BYTES) -> bytes:
+    body = b'{"jsonrpc":"2.0","id":1,"method":"test.answer","params":[%d]}' % size
+    return head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+async def read_all(raw: socket.socket, pause_seconds: float) -> int:
+    """Read an answer to its end, slowly; return how many bytes it had."""
+    loop, found = asyncio.get_running_loop(), 0
+    while data := await loop.sock_recv(raw, 2**19):
+        found += len(data)
+        if data.endswith(b"}"):
+            break
+        await asyncio.sleep(pause_seconds)
+    return found
+
+
+async def until(is_so: Any) -> None:
+    for _ in range(1_000):
+        if is_so():
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("it did not come to that")
+
+
+def run_on(new_loop: Any, work: Any) -> None:
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(work)
+
+
+both_loops = pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+both_ways = pytest.mark.parametrize("head", [PLAIN, UNUSUAL])
+
+
+@both_loops
+@both_ways
+def test_who_does_not_take_an_answer_is_let_go(
+    memory_node: Any, new_loop: Any, head: bytes
+) -> None:
+    async def work() -> None:
+        limits = {"taken_seconds": 0, "taken_bytes_per_second": 2 * LARGE_BYTES}
+        async with Port(memory_node, **limits) as port:
+            await port.call(asking(head))
+            await until(lambda: port.outboxes.held_bytes >= LARGE_BYTES)
+            await until(lambda: not port.connections)
+            assert port.outboxes.held_bytes == 0
+
+    run_on(new_loop, work())
+
+
+@both_loops
+@both_ways
+def test_who_takes_an_answer_slowly_gets_it_all(
+    memory_node: Any, new_loop: Any, head: bytes
+) -> None:
+    async def work() -> None:
+        async with Port(memory_node) as port:
+            raw = await port.call(asking(head))
+            await until(lambda: port.outboxes.held_bytes >= LARGE_BYTES)
+            assert await read_all(raw, 0.001) > LARGE_BYTES
+            await until(lambda: not port.outboxes.held_bytes)
+            assert port.connections == 1
+
+    run_on(new_loop, work())
+
+
+@both_loops
+@both_ways
+def test_all_that_nobody_takes_is_bounded(memory_node: Any, new_loop: Any, head: bytes) -> None:
+    """Whoever holds the most goes, so that small answers are safe from those who ask for large."""
+
+    async def work() -> None:
+        async with Port(memory_node, queued_bytes_total_max=3 * LARGE_BYTES) as port:
+            small = await port.call(asking(head, LARGE_BYTES // 2))
+            for _ in range(10):
+                await port.call(asking(head))
+                await asyncio.sleep(0.02)
+                assert port.outboxes.held_bytes <= 3 * LARGE_BYTES
+            await until(lambda: port.connections == 3)
+            assert port.outboxes.held_bytes > 2 * LARGE_BYTES
+            assert await read_all(small, 0.0) > LARGE_BYTES // 2
+
+    run_on(new_loop, work())
+
+
+@both_loops
+def test_what_is_left_of_a_websocket_that_closes_has_a_deadline_too(
+    memory_node: Any, new_loop: Any
+) -> None:
+    async def work() -> None:
+        limits = {"taken_seconds": 0, "taken_bytes_per_second": 2 * LARGE_BYTES}
+        async with Port(memory_node, **limits) as port:
+            body = asking(b"").partition(b"\r\n\r\n")[2]
+            frame = bytes([0x81, 0x80 | len(body), 0, 0, 0, 0]) + body
+            raw = await port.call(WEBSOCKET)
+            loop = asyncio.get_running_loop()
+            assert await loop.sock_recv(raw, 1_024)
+            await loop.sock_sendall(raw, frame)
+            await until(lambda: port.outboxes.held_bytes >= LARGE_BYTES)
+            await asyncio.sleep(1)
+            assert port.connections == 1, "a WebSocket has its outbox, and no deadline"
+            await loop.sock_sendall(raw, bytes([0x88, 0x80, 0, 0, 0, 0]))
+            await until(lambda: not port.connections)
+            assert port.outboxes.held_bytes == 0
+
+    run_on(new_loop, work())
+
+
+async def test_an_answer_that_was_taken_is_kept_no_longer(memory_node: Any) -> None:
+    """A connection that is kept alive keeps no answer alive."""
+    async with Port(memory_node) as port:
+        tracemalloc.start()
+        try:
+            assert await read_all(await port.call(asking(UNUSUAL)), 0.0) > LARGE_BYTES
+            await asyncio.sleep(0.05)
+            kept_bytes, most_bytes = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert kept_bytes < LARGE_BYTES // 2 < most_bytes
