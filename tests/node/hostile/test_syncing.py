@@ -33,6 +33,8 @@ FAR = 10**9
 HEIGHTS = 45
 PATIENCE_S = 60.0
 SNAPSHOT_EVERY = 20
+SNAPSHOTS_KEPT = 100
+"""Blocks come so fast here that fewer would be gone before they are asked for."""
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -44,7 +46,7 @@ async def victim(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Vict
     past = SimpleNamespace(time_ns=lambda: time.time_ns() - 300 * 10**9, monotonic=time.monotonic)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(devnet, "time", past)
-        flags = {"--snapshot-every-blocks": SNAPSHOT_EVERY}
+        flags = {"--snapshot-every-blocks": SNAPSHOT_EVERY, "--snapshots-kept": SNAPSHOTS_KEPT}
         homes = [folder / f"n{at}" for at in range(4)]
         async with network(homes, flags) as group:
             for node in group.nodes:
