@@ -26,6 +26,7 @@ class Rotation:
     def __init__(self, messages_max: int) -> None:
         self._messages_max = messages_max
         self._waiting: OrderedDict[bytes, deque[Delivery]] = OrderedDict()
+        self._aside: dict[bytes, deque[Delivery]] = {}
 
     def __bool__(self) -> bool:
         """Whether anything waits."""
@@ -47,6 +48,17 @@ class Rotation:
             self._waiting[peer_id] = waiting  # behind everybody else
         return delivery
 
+    def set_aside(self, peer_id: bytes) -> None:
+        """Let a peer wait until those set aside are put back."""
+        waiting = self._waiting.pop(peer_id, None)
+        if waiting is not None:
+            self._aside[peer_id] = waiting
+
+    def put_back(self) -> None:
+        """Those that were set aside are behind everybody else."""
+        self._waiting.update(self._aside)
+        self._aside.clear()
+
     def drop(self, peer_id: bytes) -> None:
         """A peer is gone, and what waits of it with it."""
         for delivery in self._waiting.pop(peer_id, ()):
@@ -57,9 +69,7 @@ class Inbox:
     """Deliveries that wait, by topic and peer."""
 
     def __init__(self) -> None:
-        self._waiting: dict[Topic, OrderedDict[bytes, deque[Delivery]]] = {
-            topic: OrderedDict() for topic in TURN_MESSAGES
-        }
+        self._waiting = {topic: Rotation(LIMITS[topic].window_messages) for topic in TURN_MESSAGES}
 
     def __bool__(self) -> bool:
         """Whether anything waits."""
@@ -67,28 +77,21 @@ class Inbox:
 
     def add(self, delivery: Delivery) -> bool:
         """Let a message wait; tell whether there was room for one more of this peer."""
-        peers = self._waiting[delivery.topic]
-        waiting = peers.setdefault(delivery.peer_id, deque())
-        if len(waiting) >= LIMITS[delivery.topic].window_messages:
-            return False
-        waiting.append(delivery)
-        return True
+        return self._waiting[delivery.topic].add(delivery)
 
     def take(self, is_validator: Callable[[bytes], bool]) -> list[Delivery]:
         """Take one turn: the most urgent topic first, one message of each peer in rotation."""
         taken: list[Delivery] = []
-        for topic, peers in self._waiting.items():
+        for topic, rotation in self._waiting.items():
             counts: Counter[bytes] = Counter()
-            satisfied: dict[bytes, deque[Delivery]] = {}
             for _ in range(TURN_MESSAGES[topic]):
-                if not peers:
+                if not rotation:
                     break
-                peer_id, waiting = peers.popitem(last=False)
-                taken.append(waiting.popleft())
+                delivery = rotation.pop()
+                taken.append(delivery)
+                peer_id = delivery.peer_id
                 counts[peer_id] += 1
-                if waiting and counts[peer_id] >= STRANGERS_MESSAGES and not is_validator(peer_id):
-                    satisfied[peer_id] = waiting
-                elif waiting:
-                    peers[peer_id] = waiting  # behind everybody else
-            peers.update(satisfied)
+                if counts[peer_id] >= STRANGERS_MESSAGES and not is_validator(peer_id):
+                    rotation.set_aside(peer_id)
+            rotation.put_back()
         return taken
