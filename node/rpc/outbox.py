@@ -145,14 +145,17 @@ class Outbox:
 
     async def send_all(self, send: Callable[[bytes], Awaitable[None]]) -> None:
         """Send what comes, for ever; a message counts until the other end has room for it."""
-        while True:
-            await self._filled.wait()
-            message = self._messages.popleft()
-            if not self._messages:
-                self._filled.clear()
-            await send(message)
-            if not self.overflowed.is_set():
-                self._count(-len(message))
+        try:
+            while True:
+                await self._filled.wait()
+                message = self._messages.popleft()
+                if not self._messages:
+                    self._filled.clear()
+                await send(message)
+                if not self.overflowed.is_set():
+                    self._count(-len(message))
+        finally:
+            self.cut_off()  # the other end is gone: whoever waits for room here has to hear of it
 
     def cut_off(self) -> None:
         """Let go of everything, and take nothing any more."""

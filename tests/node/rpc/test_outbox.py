@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import socket
+import struct
 import tracemalloc
 from typing import Any
 
@@ -111,6 +112,14 @@ def test_no_order_of_messages_passes_the_bounds(steps: list[tuple[int, int, bool
         assert outboxes.held_bytes <= LIMITS.queued_bytes_total_max
 
 
+WEBSOCKET = (
+    b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+_BODY = b'{"jsonrpc":"2.0","id":1,"method":"rpc.discover"}'
+DISCOVER = bytes([0x81, 0x80 | len(_BODY), 0, 0, 0, 0]) + _BODY
+
+
 async def test_a_websocket_that_never_reads_is_answered_no_more(
     memory_node: Any, serve: Any
 ) -> None:
@@ -118,10 +127,6 @@ async def test_a_websocket_that_never_reads_is_answered_no_more(
     registry = CollectorRegistry()
     limits = RpcLimits(queued_bytes_max=2**20, response_bytes_max=2**19)
     asked = 400
-    head = b"Host: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    key = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
-    body = b'{"jsonrpc":"2.0","id":1,"method":"rpc.discover"}'
-    frame = bytes([0x81, 0x80 | len(body), 0, 0, 0, 0]) + body
 
     def answered() -> float:
         labels = {"method": "rpc.discover", "outcome": "ok"}
@@ -134,10 +139,10 @@ async def test_a_websocket_that_never_reads_is_answered_no_more(
         port = int(url.rpartition(":")[2])
         await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", port))
         reader, writer = await asyncio.open_connection(sock=raw, limit=1_024)
-        writer.write(b"GET /ws HTTP/1.1\r\n" + head + key + b"\r\n")
+        writer.write(WEBSOCKET)
         await reader.readuntil(b"\r\n\r\n")
         writer.transport.pause_reading()
-        writer.write(frame * asked)
+        writer.write(DISCOVER * asked)
         before = -1.0
         while before < answered():
             before = answered()
@@ -146,13 +151,28 @@ async def test_a_websocket_that_never_reads_is_answered_no_more(
     assert 3 <= before < 60
 
 
+async def test_a_caller_that_is_gone_while_it_does_not_read_leaves_its_place(
+    memory_node: Any,
+) -> None:
+    """It asks for more than waits for it, so its next request waits for room as it leaves."""
+    async with Port(memory_node, queued_bytes_max=2**20, response_bytes_max=2**19) as port:
+        for _ in range(3):
+            raw = await port.call(WEBSOCKET)
+            await asyncio.get_running_loop().sock_recv(raw, 256)
+            await asyncio.get_running_loop().sock_sendall(raw, DISCOVER * 60)
+            hub = port.server._hub
+            await until(
+                lambda: [not has_room(each.outbox) for each in hub.subscribers.values()] == [True]
+            )
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            raw.close()
+            await until(lambda: not hub.subscribers)
+            assert port.outboxes.held_bytes == 0
+
+
 LARGE_BYTES = 2**23
 PLAIN = b"POST / HTTP/1.1\r\nHost: localhost\r\n"
 UNUSUAL = PLAIN + b"X-Other: 1\r\n"
-WEBSOCKET = (
-    b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-)
 
 
 def _answer(size: int) -> str:
