@@ -99,7 +99,9 @@ class Listening(web.Server):
         self._holders: dict[web.RequestHandler, str] = {}
         self._counts: Counter[str] = Counter()
         self._silent: dict[web.RequestHandler, asyncio.TimerHandle] = {}
-        self._options = {"access_log": None, "logger": LOGGER, **options}
+        # A small body that is compressed can be a large one, and would be that on the event loop.
+        fixed = {"access_log": None, "logger": LOGGER, "auto_decompress": False}
+        self._options = {**fixed, **options}
 
     def __call__(self) -> web.RequestHandler:
         """Return what serves one connection, and close it unless a request comes soon."""

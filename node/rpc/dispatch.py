@@ -24,16 +24,14 @@ from node.rpc.errors import (
     LimitExceeded,
     MethodNotFound,
     ParseError,
+    RpcError,
     error_object,
 )
-from node.rpc.limits import RpcLimits
+from node.rpc.limits import SLICE_SECONDS, RpcLimits
 from node.rpc.methods import NodeMethods
 from state.errors import SaharaError
 
 Answer = bytes | None | Coroutine[Any, Any, bytes | None]
-
-SLICE_SECONDS = 0.005
-"""How long the requests of a batch are begun in one piece; votes wait meanwhile."""
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -85,12 +83,18 @@ class Dispatcher:
         """Return the response if it needs no waiting, else a coroutine that returns it."""
         try:
             data = self.read(body)
-        except ParseError as error:
+        except RpcError as error:
             return failure(error)
         return self.begin_read(data, caller)
 
     def read(self, body: bytes) -> Any:
-        """Return the JSON of a body; raises ParseError."""
+        """Return the JSON of a body; raises ParseError, or LimitExceeded before it is read."""
+        # Each value but the first of its object or array follows a comma; some stand in texts.
+        if body.count(b",") > self._limits.values_max:
+            raise LimitExceeded(
+                f"The body holds more than {self._limits.values_max} commas, and so about as many "
+                "values; split it."
+            )
         started = perf_counter()
         try:
             return _decode(body)

@@ -54,6 +54,13 @@ class VerbNotAllowed(RpcError):
     number: ClassVar[int] = INVALID_REQUEST
 
 
+class EncodingNotAllowed(RpcError):
+    """The body is compressed, or written in another way than as it is."""
+
+    code: ClassVar[str] = "rpc.encoding_not_allowed"
+    number: ClassVar[int] = INVALID_REQUEST
+
+
 class MethodNotFound(RpcError):
     """There is no method of that name."""
 

@@ -9,13 +9,26 @@ CONNECTIONS_MAX = 900
 BYTES_PER_TOKEN = 2**13
 """A body, and an answer, takes a token for each so many bytes besides those for its requests."""
 
+SLICE_SECONDS = 0.005
+"""How long a batch is answered, or subscribers are told, in one piece; votes wait meanwhile."""
+
 
 @dataclass(frozen=True, slots=True)
 class RpcLimits:
     """Limits of the RPC server; every one is enforced before the work that it bounds."""
 
     body_bytes_max: int = 2**21
-    """A request or batch over HTTP, and a message over WebSocket."""
+    """A request or batch over HTTP."""
+
+    message_bytes_max: int = 2**19
+    """A request or batch over WebSocket; the longest transaction fits."""
+
+    bodies_bytes_total_max: int = 2**26
+    bodies_bytes_per_address_max: int = 2**23
+    """Bodies that are being read at once, of one remote address, or /64 of IPv6."""
+
+    values_max: int = 20_000
+    """Members and items of the JSON of a body, all its objects and arrays together."""
 
     response_bytes_max: int = 2**24
     """A batch stops executing once its responses are this large."""
@@ -26,6 +39,9 @@ class RpcLimits:
     """Connections of one remote address, or /64 of IPv6, at once; loopback is not limited."""
 
     websockets_max: int = 100
+    websockets_per_address_max: int = 20
+    """WebSockets of one remote address, or /64 of IPv6; loopback is not limited."""
+
     subscriptions_max: int = 16
     """Subscriptions of one WebSocket."""
 

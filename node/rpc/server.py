@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from node.rpc.backend import Backend
+from node.rpc.bodies import Bodies
 from node.rpc.bound import Caller
 from node.rpc.catalogue import Method
 from node.rpc.connections import (
@@ -32,10 +33,11 @@ from node.rpc.connections import (
 )
 from node.rpc.dispatch import Answer, Dispatcher, failure
 from node.rpc.errors import (
+    EncodingNotAllowed,
     Forbidden,
     LimitExceeded,
-    ParseError,
     PathNotFound,
+    RpcError,
     VerbNotAllowed,
 )
 from node.rpc.fastpath import LOGGER, FastConnection, PlainHeads, is_of_a_caller
@@ -53,6 +55,8 @@ CLOSE_SECONDS = 1.0
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 _TRUSTED = Caller(trusted=True)
+_CODED = EncodingNotAllowed("A body is sent as it is, without a Content-Encoding.")
+_TAKEN = LimitExceeded("All WebSockets, or all of this address, are taken; come back later.")
 
 
 class PortInUse(SaharaError):
@@ -103,6 +107,7 @@ class RpcServer:
         self._hub = Hub(backend)
         self._outboxes = Outboxes(self._limits)
         self._rates = RateLimiter(self._limits)
+        self._bodies = Bodies(self._limits)
         self._sockets = Gauge(
             "sahara_rpc_websockets", "WebSockets that are open.", registry=self._registry
         )
@@ -215,9 +220,19 @@ class RpcServer:
             early = failed(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._too_large())
             early.force_close()  # nobody reads what follows
             return early
+        if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+            coded = failed(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, _CODED)
+            coded.force_close()
+            return coded
+        holder = self._holder(request)
         try:
-            async with asyncio.timeout(self._limits.request_seconds):
-                body = await request.read()
+            with self._bodies.read(holder, request.content_length):
+                async with asyncio.timeout(self._limits.request_seconds):
+                    body = await request.read()
+        except LimitExceeded as error:
+            full = failed(HTTPStatus.TOO_MANY_REQUESTS, error, {"Retry-After": "1"})
+            full.force_close()
+            return full
         except TimeoutError:
             late = failed(HTTPStatus.REQUEST_TIMEOUT, self._too_late())
             late.force_close()
@@ -226,11 +241,11 @@ class RpcServer:
             return failed(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._too_large())
         headers = dict(JSON)
         caller = self._caller(request)
-        if is_loopback(request.remote):
+        if holder is None:
             response = await self._dispatcher.answer(body, caller)
         else:
             try:
-                response, left = await self._answer_paid(request, body, caller)
+                response, left = await self._answer_paid(holder, body, caller)
             except LimitExceeded as error:
                 headers |= {"X-RateLimit-Remaining": "0", "Retry-After": "1"}
                 return failed(HTTPStatus.TOO_MANY_REQUESTS, error, headers)
@@ -265,8 +280,12 @@ class RpcServer:
         trusted = self._limits.unsafe_from_anywhere or is_loopback(request.remote)
         return Caller(trusted, subscriber)
 
+    def _holder(self, request: web.BaseRequest) -> str | None:
+        """Return who has a share of its own in what is limited, None for loopback."""
+        return None if is_loopback(request.remote) else holder_of(request.remote or "")
+
     async def _answer_paid(
-        self, request: web.BaseRequest, body: bytes, caller: Caller
+        self, holder: str, body: bytes, caller: Caller
     ) -> tuple[bytes | None, int]:
         """Return the answer and the tokens left; raises LimitExceeded where there are too few.
 
@@ -274,11 +293,11 @@ class RpcServer:
         is executed: text that is not read yet can hide how many there are. What the answer weighs
         is known last, and is owed.
         """
-        loop, holder = asyncio.get_running_loop(), holder_of(request.remote or "")
+        loop = asyncio.get_running_loop()
         left = self._take(holder, 1 + len(body) // BYTES_PER_TOKEN)
         try:
             data = self._dispatcher.read(body)
-        except ParseError as error:
+        except RpcError as error:
             return failure(error), left
         left = self._take(holder, self._dispatcher.cost(data) - 1)
         response = await self._dispatcher.answer_read(data, caller)
@@ -310,30 +329,34 @@ class RpcServer:
     # --- WebSocket -------------------------------------------------------------------------------
 
     async def _websocket(self, request: web.BaseRequest) -> web.StreamResponse:
-        if len(self._hub.subscribers) >= self._limits.websockets_max:
-            return failed(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                LimitExceeded("All WebSockets are taken; come back later."),
-            )
+        limits, subscribers = self._limits, self._hub.subscribers
+        holder = self._holder(request)
+        held = sum(each.holder == holder for each in subscribers.values())
+        if len(subscribers) >= limits.websockets_max or (
+            holder is not None and held >= limits.websockets_per_address_max
+        ):
+            return failed(HTTPStatus.SERVICE_UNAVAILABLE, _TAKEN)
         socket = web.WebSocketResponse(
-            heartbeat=30.0, max_msg_size=self._limits.body_bytes_max, compress=False
+            heartbeat=30.0,
+            max_msg_size=min(limits.message_bytes_max, limits.body_bytes_max),
+            compress=False,
         )
         socket.headers.update(NAMED)
-        await socket.prepare(request)
         outbox, untaken = self._outboxes.open(), untaken_of(request)
         untaken.leave_to_outbox()
-        subscriber = Subscriber(self._backend, self._limits, outbox)
-        self._hub.subscribers[id(subscriber)] = subscriber
+        subscriber = Subscriber(self._backend, limits, outbox, holder)
+        subscribers[id(subscriber)] = subscriber
         self._sockets.inc()
         sending = asyncio.create_task(
             outbox.send_all(lambda message: socket.send_frame(message, WSMsgType.TEXT))
         )
         watching = asyncio.create_task(_cut_off_when_slow(socket, outbox, request, sending))
         try:
+            await socket.prepare(request)
             await self._listen(socket, request, subscriber)
         finally:
             self._sockets.dec()
-            del self._hub.subscribers[id(subscriber)]
+            del subscribers[id(subscriber)]
             sending.cancel()
             if not outbox.overflowed.is_set():
                 watching.cancel()
@@ -345,8 +368,7 @@ class RpcServer:
     async def _listen(
         self, socket: web.WebSocketResponse, request: web.BaseRequest, subscriber: Subscriber
     ) -> None:
-        caller = self._caller(request, subscriber)
-        limited = not is_loopback(request.remote)
+        caller, holder = self._caller(request, subscriber), subscriber.holder
         async for message in socket:
             if message.type is not WSMsgType.TEXT:
                 await socket.close(code=WSCloseCode.UNSUPPORTED_DATA, message=b"send text")
@@ -356,9 +378,9 @@ class RpcServer:
             if subscriber.outbox.overflowed.is_set():
                 return
             body = message.data.encode()
-            if limited:
+            if holder is not None:
                 try:
-                    response, _ = await self._answer_paid(request, body, caller)
+                    response, _ = await self._answer_paid(holder, body, caller)
                 except LimitExceeded as error:
                     response = failure(error)
             else:

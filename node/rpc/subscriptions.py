@@ -4,9 +4,11 @@ A subscription counts its messages from 0, the snapshot, so that a gap shows. De
 bounded outbox a connection; a subscriber that lets it overflow is cut off rather than waited for.
 """
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
+from time import perf_counter
 from typing import Annotated, Any
 
 import msgspec
@@ -16,13 +18,15 @@ from node.addresses import format_address
 from node.rpc.backend import Backend, BlockRecord, FeedBroken, NodeStatus, Stage, TxStatus
 from node.rpc.errors import InvalidParams, LimitExceeded
 from node.rpc.jsonform import FORMS
-from node.rpc.limits import RpcLimits
+from node.rpc.limits import SLICE_SECONDS, RpcLimits
 from node.rpc.outbox import Outbox
 from state.codec import Struct
 from state.errors import NotFound
 from state.types import Address, Hash, Height
 
 IDS_MAX = 1_000
+"""Transactions that one connection waits for, in all its subscriptions."""
+
 TYPES_MAX = 64
 
 _encode = msgspec.json.Encoder().encode
@@ -69,7 +73,7 @@ class Subscription:
         """Return what the block means to this subscription, or None when nothing."""
         match self.topic:
             case Topic.BLOCKS:
-                return block.summary
+                return block.summary()
             case Topic.TRANSACTIONS:
                 found = [block.positions[tx_id] for tx_id in self.ids if tx_id in block.positions]
                 for position in found:
@@ -77,7 +81,7 @@ class Subscription:
                 gone = self._gone(dropped)
                 return [block.status(position) for position in sorted(found)] + gone or None
             case Topic.EVENTS:
-                return [entry for entry in block.events if self._wants(entry["event"])] or None
+                return block.events(self.types, self.address)
 
     def _gone(self, dropped: Callable[[Hash], TxStatus | None]) -> list[dict[str, Any]]:
         """Return the statuses of what was dropped since the last block, each told once."""
@@ -89,32 +93,35 @@ class Subscription:
             self.ids[tx_id] = status is not None
         return found
 
-    def _wants(self, event: dict[str, Any]) -> bool:
-        if self.types and event["type"] not in self.types:
-            return False
-        return self.address is None or _holds(event, self.address)
-
 
 class BlockForm:
-    """A finalized block as subscribers see it: rendered once, and only as far as somebody asks."""
+    """A finalized block as subscribers see it: rendered once, and only as far as somebody asks.
+
+    However many ask, an event is written once, and a subscription looks at those alone that its
+    filter names.
+    """
 
     def __init__(self, record: BlockRecord) -> None:
         self.record = record
         self.height = record.header.height
         self.positions = {outcome.tx_id: index for index, outcome in enumerate(record.outcomes)}
-        self._summary: dict[str, Any] | None = None
-        self._events: list[dict[str, Any]] | None = None
+        self._summary: msgspec.Raw | None = None
+        self._events: list[msgspec.Raw] | None = None
+        self._kinds: dict[str, list[int]] = {}
+        self._texts: dict[str, list[int]] = {}
+        self._chosen: dict[tuple[frozenset[str], str | None], msgspec.Raw | None] = {}
 
-    @property
-    def summary(self) -> dict[str, Any]:
-        """The delta of topic blocks: id, header, and the ids of the transactions."""
+    def summary(self) -> msgspec.Raw:
+        """Return the delta of topic blocks: id, header, and the ids of the transactions."""
         if self._summary is None:
             bare = _write_record(msgspec.structs.replace(self.record, outcomes=(), events=()))
-            self._summary = {
-                "block_id": self.record.header.id.hex(),
-                "header": bare["header"],
-                "tx_ids": [outcome.tx_id.hex() for outcome in self.record.outcomes],
-            }
+            self._summary = _raw(
+                {
+                    "block_id": self.record.header.id.hex(),
+                    "header": bare["header"],
+                    "tx_ids": [outcome.tx_id.hex() for outcome in self.record.outcomes],
+                }
+            )
         return self._summary
 
     def status(self, position: int) -> dict[str, Any]:
@@ -124,29 +131,57 @@ class BlockForm:
         written: dict[str, Any] = _write_status(status)
         return written
 
-    @property
-    def events(self) -> list[dict[str, Any]]:
-        """Every event with its transaction, or null for those of the block itself."""
-        if self._events is None:
-            written = _write_record(msgspec.structs.replace(self.record, transactions=()))
-            self._events = [
-                {"tx_id": outcome["tx_id"], "event": event}
-                for outcome in written["outcomes"]
-                for event in outcome["events"]
-            ]
-            self._events += [{"tx_id": None, "event": event} for event in written["events"]]
-        return self._events
+    def events(self, types: frozenset[str], address: str | None) -> msgspec.Raw | None:
+        """Return the events of some types (none: of all) that name an address, None for none.
+
+        Each stands beside its transaction, or null for those of the block itself.
+        """
+        key = (types, address)
+        if key not in self._chosen:
+            if self._events is None:
+                self._events = self._write_events()
+            found = [self._events[index] for index in self._matching(types, address)]
+            self._chosen[key] = _raw(found) if found else None
+        return self._chosen[key]
+
+    def _matching(self, types: frozenset[str], address: str | None) -> Iterable[int]:
+        of_types = sorted(index for name in types for index in self._kinds.get(name, ()))
+        if address is None:
+            return of_types if types else range(len(self._events or ()))
+        naming = self._texts.get(address, [])
+        if not types:
+            return naming
+        wanted = {*of_types}
+        return [index for index in naming if index in wanted]
+
+    def _write_events(self) -> list[msgspec.Raw]:
+        written = _write_record(msgspec.structs.replace(self.record, transactions=()))
+        entries = [
+            {"tx_id": outcome["tx_id"], "event": event}
+            for outcome in written["outcomes"]
+            for event in outcome["events"]
+        ]
+        entries += [{"tx_id": None, "event": event} for event in written["events"]]
+        for index, entry in enumerate(entries):
+            self._kinds.setdefault(entry["event"]["type"], []).append(index)
+            for text in {*_texts(entry["event"])}:
+                self._texts.setdefault(text, []).append(index)
+        return [_raw(entry) for entry in entries]
 
 
 class Subscriber:
     """The subscriptions of one connection, and the outbox for what it hears."""
 
-    def __init__(self, backend: Backend, limits: RpcLimits, outbox: Outbox) -> None:
+    def __init__(
+        self, backend: Backend, limits: RpcLimits, outbox: Outbox, holder: str | None = None
+    ) -> None:
         self._backend = backend
         self._limits = limits
         self._subscriptions: dict[str, Subscription] = {}
         self._numbered = 0
         self.outbox = outbox
+        self.holder = holder
+        """The address whose share the connection takes, None for loopback."""
 
     def subscribe(
         self, topic: Topic, ids: Ids = (), types: Types = (), address: Address | None = None
@@ -161,6 +196,11 @@ class Subscriber:
             raise LimitExceeded(
                 f"This connection has {len(self._subscriptions)} subscriptions, the most allowed; "
                 "unsubscribe from one first."
+            )
+        if len(ids) + sum(len(each.ids) for each in self._subscriptions.values()) > IDS_MAX:
+            raise LimitExceeded(
+                f"A connection waits for at most {IDS_MAX} transactions, and this one would for "
+                "more; wait until some are final, or open another connection."
             )
         if (topic is Topic.TRANSACTIONS) != bool(ids):
             raise InvalidParams("ids: give ids for topic transactions, and for no other.", "ids")
@@ -238,15 +278,25 @@ class Hub:
 
     async def _follow(self) -> None:
         async for record in self._backend.blocks():
-            if self.subscribers:
-                block = BlockForm(record)
-                for subscriber in list(self.subscribers.values()):
+            if not self.subscribers:
+                continue
+            block, until = BlockForm(record), perf_counter() + SLICE_SECONDS
+            for name, subscriber in list(self.subscribers.items()):
+                if name in self.subscribers:
                     subscriber.hear(block)
+                if perf_counter() >= until:
+                    await asyncio.sleep(0)
+                    until = perf_counter() + SLICE_SECONDS
 
 
-def _holds(value: Any, text: str) -> bool:
-    if isinstance(value, dict):
-        return any(_holds(item, text) for item in value.values())
-    if isinstance(value, list):
-        return any(_holds(item, text) for item in value)
-    return bool(value == text)
+def _raw(value: Any) -> msgspec.Raw:
+    return msgspec.Raw(_encode(value))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield every text in it."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts(item)

@@ -135,6 +135,26 @@ async def test_one_address_does_not_take_every_connection(
             writer.close()
 
 
+async def test_one_address_does_not_take_every_websocket(
+    memory_node: Any, serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = RpcLimits(websockets_max=5, websockets_per_address_max=2)
+    async with serve(memory_node, limits) as url, aiohttp.ClientSession() as session:
+        near = [await session.ws_connect(f"{url}/ws") for _ in range(3)]
+        from_elsewhere(monkeypatch)
+        far = [await session.ws_connect(f"{url}/ws") for _ in range(2)]
+        with pytest.raises(aiohttp.WSServerHandshakeError, match="503"):
+            await session.ws_connect(f"{url}/ws")
+        await far[0].close()
+        await near[0].close()
+        async with asyncio.timeout(10):
+            while True:
+                with suppress(aiohttp.WSServerHandshakeError):
+                    await session.ws_connect(f"{url}/ws")
+                    break
+                await asyncio.sleep(0.01)
+
+
 async def test_callers_from_elsewhere(
     memory_node: Any, serve: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -156,11 +156,11 @@ async def test_a_caller_that_is_gone_while_it_does_not_read_leaves_its_place(
 ) -> None:
     """It asks for more than waits for it, so its next request waits for room as it leaves."""
     async with Port(memory_node, queued_bytes_max=2**20, response_bytes_max=2**19) as port:
+        hub = port.server._hub
         for _ in range(3):
             raw = await port.call(WEBSOCKET)
             await asyncio.get_running_loop().sock_recv(raw, 256)
             await asyncio.get_running_loop().sock_sendall(raw, DISCOVER * 60)
-            hub = port.server._hub
             await until(
                 lambda: [not has_room(each.outbox) for each in hub.subscribers.values()] == [True]
             )

@@ -7,15 +7,23 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from node.addresses import format_address
 from node.client import SaharaClient
+from node.rpc import subscriptions
 from node.rpc.backend import FeedBroken
 from node.rpc.limits import RpcLimits
+from node.rpc.outbox import Outboxes
 from node.rpc.server import SLOW_CONSUMER
-from state.modules.bank import Burn, Transfer
+from node.rpc.subscriptions import BlockForm, Hub, Subscriber, Topic
+from state.block import Outcome, Status
+from state.codec import encode
+from state.modules.bank import Burn, Burned, Transfer, Transferred
 
 
 @asynccontextmanager
@@ -93,6 +101,97 @@ async def test_events_by_type_and_address(memory_node: Any, serve: Any) -> None:
     assert kinds[1] == ["bank.burned"]
     assert kinds[2] == ["bank.transferred"]
     assert [each["sequence"] for each in heard] == [1, 1, 1]
+
+
+def holds(value: Any, text: str) -> bool:
+    """Tell whether a text stands anywhere in it."""
+    if isinstance(value, dict | list):
+        return any(holds(item, text) for item in (value.values() if type(value) is dict else value))
+    return bool(value == text)
+
+
+NAMES = [bytes([number]) * 20 for number in range(4)]
+
+
+@given(
+    st.lists(st.tuples(*[st.sampled_from(NAMES)] * 2, st.booleans()), max_size=8),
+    st.lists(
+        st.tuples(
+            st.frozensets(st.sampled_from(["bank.transferred", "bank.burned", "x.y"]), max_size=3),
+            st.none() | st.sampled_from(NAMES),
+        ),
+        max_size=6,
+    ),
+)
+def test_a_filter_finds_what_looking_at_every_event_finds(
+    make_node: Any,
+    made: list[tuple[bytes, bytes, bool]],
+    filters: list[tuple[frozenset[str], bytes | None]],
+) -> None:
+    outcomes, of_block = [], []
+    for number, (sender, receiver, is_of_block) in enumerate(made):
+        moved: Any = (
+            Transferred(sender, receiver, "grain", 1) if number % 3 else Burned(sender, "grain", 2)
+        )
+        event = msgspec.Raw(encode(moved))
+        if is_of_block:
+            of_block.append(event)
+        else:
+            outcomes.append(Outcome(bytes([number]) * 32, Status.OK, "", "", 1, 1, (event, event)))
+    record = replace(make_node().records[-1], outcomes=tuple(outcomes), events=tuple(of_block))
+    block = BlockForm(record)
+    everything = json.loads(bytes(block.events(frozenset(), None) or b"[]"))
+    assert len(everything) == 2 * len(outcomes) + len(of_block)
+    for types, name in filters:
+        address = None if name is None else format_address(name)
+        expected = [
+            entry
+            for entry in everything
+            if (not types or entry["event"]["type"] in types)
+            and (address is None or holds(entry["event"], address))
+        ]
+        assert json.loads(bytes(block.events(types, address) or b"[]")) == expected
+
+
+async def told(subscriber: Subscriber) -> None:
+    """Let everything else go on, step by step, until something waits for it."""
+    for _ in range(1_000):
+        if subscriber.outbox.held_bytes:
+            return
+        await asyncio.sleep(0)
+    pytest.fail("it was told nothing")
+
+
+async def test_a_block_lets_others_have_their_turn_between_its_subscribers(
+    memory_node: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who leaves while the others are told is told nothing."""
+    monkeypatch.setattr(subscriptions, "SLICE_SECONDS", 0.0)
+    hub, outboxes = Hub(memory_node), Outboxes(RpcLimits())
+    several = [Subscriber(memory_node, outboxes.limits, outboxes.open()) for _ in range(3)]
+    for subscriber in several:
+        subscriber.subscribe(Topic.BLOCKS)
+        hub.subscribers[id(subscriber)] = subscriber
+    following = asyncio.create_task(hub.run())
+    await asyncio.sleep(0)
+    memory_node.step()
+    await told(several[0])
+    assert not several[1].outbox.held_bytes
+    del hub.subscribers[id(several[1])]
+    await told(several[2])
+    assert not several[1].outbox.held_bytes
+    following.cancel()
+
+
+async def test_a_connection_waits_for_so_many_transactions_only(
+    memory_node: Any, serve: Any
+) -> None:
+    async with serve(memory_node) as url, connect(url) as socket:
+        named = [[f"{number:064x}" for number in range(at, at + 500)] for at in (0, 500, 1_000)]
+        for ids in named[:2]:
+            assert "result" in await ask(socket, "subscribe", topic="transactions", ids=ids)
+        more = await ask(socket, "subscribe", topic="transactions", ids=named[2])
+    assert more["error"]["data"]["code"] == "rpc.limit_exceeded"
 
 
 async def test_unsubscribing_ends_it(memory_node: Any, serve: Any) -> None:
