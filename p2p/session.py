@@ -224,5 +224,6 @@ class Session:
 def _tune(transport: asyncio.Transport) -> None:
     """Keep little in the kernel, so that the order of sending stays ours."""
     raw = transport.get_extra_info("socket")
-    if raw is not None and hasattr(sockets, "TCP_NOTSENT_LOWAT"):
+    # One that was dropped while its last message of the handshake was read has no socket any more.
+    if raw is not None and not transport.is_closing() and hasattr(sockets, "TCP_NOTSENT_LOWAT"):
         raw.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NOTSENT_LOWAT, UNSENT_BYTES_MAX)

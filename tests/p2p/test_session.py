@@ -17,6 +17,7 @@ from p2p.codec import encode
 from p2p.exchange import Records
 from p2p.handshake import Initiator, NodeKey
 from p2p.interface import Delivery
+from p2p.network import SocketNetwork
 from p2p.scores import Verdict
 from p2p.topics import LIMITS, MIB, Topic
 from p2p.wire import Credit, Item, Kind, More, Ping, Start, encode_frame
@@ -172,3 +173,25 @@ async def test_endless_announcements_cost_little(nodes: Any, until: Any) -> None
         await until(lambda: one.network.counters.verdicts.get("useless", 0) == 40)
     assert one.network.node_of(EVE.node_id) is None
     assert other.network.counters.verdicts.get("useful", 0) == 0
+
+
+async def test_who_is_dropped_as_it_is_let_in_ends_nothing_else(
+    nodes: Any, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The deadline of a handshake passes while its last message is read."""
+    welcome, dropped = SocketNetwork._welcome, []
+
+    async def late(self: SocketNetwork, line: Any, established: Any, *given: Any) -> None:
+        if established.peer_id == EVE.node_id:
+            line.transport.abort()
+            await asyncio.sleep(0.01)
+            dropped.append(line)
+        await welcome(self, line, established, *given)
+
+    monkeypatch.setattr(SocketNetwork, "_welcome", late)
+    one, _ = await nodes.pair()
+    async with intruding(one) as eve:
+        await eve.dropped()
+    await until(lambda: len(dropped) == 1)
+    await asyncio.sleep(0.1)
+    assert not one.network._failure.done() and len(one.network._sessions) == 1
