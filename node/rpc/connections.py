@@ -8,6 +8,7 @@ Whose requests are trusted is judged by the address here, and by nothing that th
 import asyncio
 import ipaddress
 import re
+import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
@@ -28,6 +29,9 @@ from state.errors import SaharaError
 JSON = {"Content-Type": "application/json"}
 NAMED = {"Server": "sahara"}
 """In place of the names and versions of libraries, which tell an attacker where to begin."""
+
+WEBSOCKET_RECEIVE_BYTES = 2**14
+"""What the system keeps of a WebSocket until it is read; it doubles that for its own records."""
 
 _PORT = re.compile(r":[0-9]*$")
 _UNREADABLE = InvalidRequest(
@@ -53,6 +57,30 @@ class Handler(web.RequestHandler):
     """
 
     untaken: Untaken
+    _unheard_bytes_max: int | None = None
+    _unheard_bytes = 0
+
+    def hear_messages(self, unheard_bytes_max: int) -> None:
+        """From now on it is a WebSocket; so many bytes may come before a message is taken."""
+        self._unheard_bytes_max = unheard_bytes_max
+        if self.transport is not None and not self.transport.is_closing():
+            # What is read at once is parsed at once, and may be tens of thousands of frames.
+            self.transport.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_RCVBUF, WEBSOCKET_RECEIVE_BYTES
+            )
+
+    def data_received(self, data: bytes) -> None:
+        """Let go of a WebSocket whose frames, however short, make no message, or too many."""
+        if self._unheard_bytes_max is not None:
+            self._unheard_bytes += len(data)
+            if self._unheard_bytes > self._unheard_bytes_max:
+                self.force_close()
+                return
+        super().data_received(data)
+
+    def heard(self) -> None:
+        """A message was taken."""
+        self._unheard_bytes = 0
 
     def pause_writing(self) -> None:
         """Count what waits."""
@@ -165,7 +193,7 @@ class Listening(web.Server):
         response = await self._answer(request)
         if not response.prepared:
             response.headers.update(NAMED)
-            untaken_of(request).answer_bytes = response.content_length or 0
+            handler_of(request).untaken.answer_bytes = response.content_length or 0
         return response
 
     def _request(
@@ -195,11 +223,11 @@ class Refusal(asyncio.Protocol):
         transport.close()
 
 
-def untaken_of(request: web.BaseRequest) -> Untaken:
-    """Return what counts the answers that the caller does not take."""
+def handler_of(request: web.BaseRequest) -> Handler:
+    """Return what serves the connection of a request."""
     handler = request.protocol
     assert isinstance(handler, Handler), "all are made here"
-    return handler.untaken
+    return handler
 
 
 def host_name(host: str) -> str:

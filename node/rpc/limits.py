@@ -42,6 +42,9 @@ class RpcLimits:
     websockets_per_address_max: int = 20
     """WebSockets of one remote address, or /64 of IPv6; loopback is not limited."""
 
+    pings_per_second: int = 50
+    """Pings and pongs of one WebSocket; with more it is let go."""
+
     subscriptions_max: int = 16
     """Subscriptions of one WebSocket."""
 
@@ -51,7 +54,7 @@ class RpcLimits:
     queued_bytes_max: int = 2**25
     """Bytes that wait for one WebSocket; requests are answered while the largest answer fits."""
 
-    queued_bytes_total_max: int = 2**28
+    queued_bytes_total_max: int = 2**27
     """Bytes that wait for all WebSockets and callers over HTTP; beyond them who holds most goes."""
 
     taken_seconds: int = 30

@@ -27,9 +27,9 @@ from node.rpc.connections import (
     Refusal,
     Reply,
     failed,
+    handler_of,
     host_name,
     is_loopback,
-    untaken_of,
 )
 from node.rpc.dispatch import Answer, Dispatcher, failure
 from node.rpc.errors import (
@@ -340,9 +340,11 @@ class RpcServer:
             heartbeat=30.0,
             max_msg_size=min(limits.message_bytes_max, limits.body_bytes_max),
             compress=False,
+            autoping=False,
+            timeout=CLOSE_SECONDS,
         )
         socket.headers.update(NAMED)
-        outbox, untaken = self._outboxes.open(), untaken_of(request)
+        outbox, untaken = self._outboxes.open(), handler_of(request).untaken
         untaken.leave_to_outbox()
         subscriber = Subscriber(self._backend, limits, outbox, holder)
         subscribers[id(subscriber)] = subscriber
@@ -368,25 +370,51 @@ class RpcServer:
     async def _listen(
         self, socket: web.WebSocketResponse, request: web.BaseRequest, subscriber: Subscriber
     ) -> None:
-        caller, holder = self._caller(request, subscriber), subscriber.holder
+        handler, loop, pings = handler_of(request), asyncio.get_running_loop(), 0
+        handler.hear_messages(2 * self._limits.message_bytes_max)
+        since = loop.time()
         async for message in socket:
-            if message.type is not WSMsgType.TEXT:
-                await socket.close(code=WSCloseCode.UNSUPPORTED_DATA, message=b"send text")
-                return
-            # Waiting here for room holds back the caller that does not read its answers.
-            await subscriber.outbox.room()
-            if subscriber.outbox.overflowed.is_set():
-                return
-            body = message.data.encode()
-            if holder is not None:
-                try:
-                    response, _ = await self._answer_paid(holder, body, caller)
-                except LimitExceeded as error:
-                    response = failure(error)
-            else:
-                response = await self._dispatcher.answer(body, caller)
-            if response is not None:
-                subscriber.outbox.put(response)
+            handler.heard()
+            match message.type:
+                case WSMsgType.TEXT:
+                    if not await self._hear(message.data.encode(), request, subscriber):
+                        return
+                case WSMsgType.PING | WSMsgType.PONG:
+                    pings += 1
+                    if pings > self._limits.pings_per_second and loop.time() < since + 1:
+                        handler.force_close()
+                        return
+                    if loop.time() >= since + 1:
+                        since, pings = loop.time(), 0
+                    if message.type is WSMsgType.PING:
+                        _pong(request.transport, message.data)
+                case _:
+                    await socket.close(code=WSCloseCode.UNSUPPORTED_DATA, message=b"send text")
+                    return
+
+    async def _hear(self, body: bytes, request: web.BaseRequest, subscriber: Subscriber) -> bool:
+        """Answer a message; tell whether the WebSocket goes on."""
+        caller, holder = self._caller(request, subscriber), subscriber.holder
+        # Waiting here for room holds back the caller that does not read its answers.
+        await subscriber.outbox.room()
+        if subscriber.outbox.overflowed.is_set():
+            return False
+        if holder is not None:
+            try:
+                response, _ = await self._answer_paid(holder, body, caller)
+            except LimitExceeded as error:
+                response = failure(error)
+        else:
+            response = await self._dispatcher.answer(body, caller)
+        if response is not None:
+            subscriber.outbox.put(response)
+        return True
+
+
+def _pong(transport: asyncio.Transport | None, data: bytes) -> None:
+    """Answer a ping (RFC 6455, 5.5.3) unless its sender does not read: nothing waits for that."""
+    if transport is not None and not transport.get_write_buffer_size():
+        transport.write(bytes([0x8A, len(data)]) + data)
 
 
 async def _cut_off_when_slow(

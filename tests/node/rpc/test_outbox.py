@@ -1,6 +1,7 @@
 """Outboxes: what callers that do not read make the node keep, alone and with others."""
 
 import asyncio
+import contextlib
 import inspect
 import socket
 import struct
@@ -168,6 +169,40 @@ async def test_a_caller_that_is_gone_while_it_does_not_read_leaves_its_place(
             raw.close()
             await until(lambda: not hub.subscribers)
             assert port.outboxes.held_bytes == 0
+
+
+PING = bytes([0x89, 0x80, 0, 0, 0, 0])
+BEGIN = bytes([0x01, 0x80, 0, 0, 0, 0])
+GO_ON = bytes([0x00, 0x80, 0, 0, 0, 0])
+
+
+async def test_frames_that_make_no_message_end_a_websocket(memory_node: Any) -> None:
+    async with Port(memory_node) as port:
+        raw = await port.call(WEBSOCKET)
+        loop = asyncio.get_running_loop()
+        assert await loop.sock_recv(raw, 256)
+        await loop.sock_sendall(raw, BEGIN + GO_ON * 1_000)
+        await asyncio.sleep(0.1)
+        assert port.server._hub.subscribers
+        with contextlib.suppress(ConnectionError):
+            await loop.sock_sendall(raw, GO_ON * 250_000)
+        await until(lambda: not port.server._hub.subscribers)
+
+
+async def test_pings_are_answered_and_a_flood_of_them_ends_a_websocket(memory_node: Any) -> None:
+    async with Port(memory_node) as port:
+        loop, hub = asyncio.get_running_loop(), port.server._hub
+        patient, eager = await port.call(WEBSOCKET), await port.call(WEBSOCKET)
+        for raw in (patient, eager):
+            assert await loop.sock_recv(raw, 256)
+        for _ in range(20):
+            await loop.sock_sendall(patient, PING)
+            assert await loop.sock_recv(patient, 256) == bytes([0x8A, 0])
+        await until(lambda: len(hub.subscribers) == 2)
+        await loop.sock_sendall(eager, PING * 200)
+        await until(lambda: len(hub.subscribers) == 1)
+        await loop.sock_sendall(patient, DISCOVER)
+        assert len(await loop.sock_recv(patient, 256)) == 256
 
 
 LARGE_BYTES = 2**23
