@@ -9,6 +9,7 @@ import logging
 import os
 import random
 import threading
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -115,7 +116,7 @@ async def _begin(
     state_sync.enter("restores")
     try:
         checkpoint = read_checkpoint(config.state_sync_trust)
-        progress = partial(_go_on, stopping)
+        progress = partial(go_on, stopping.is_set)
         head = await asyncio.to_thread(restore, folder, home.data, genesis, checkpoint, progress)
     except SnapshotError as error:
         if isinstance(error, SnapshotRefused | SnapshotMissing):
@@ -130,7 +131,7 @@ async def _begin(
     )
 
 
-def _go_on(stopping: threading.Event, _done: int, _of: int) -> None:
+def go_on(is_told: Callable[[], bool], _done: int, _of: int) -> None:
     """Give up a restore that nobody waits for any more."""
-    if stopping.is_set():
+    if is_told():
         raise SnapshotNotNow("The node was told to stop; it begins again when it is started.")

@@ -10,6 +10,7 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import uvloop
 
@@ -19,12 +20,12 @@ from consensus.timeouts import DEVNET, MAINNET, Pacing
 from node import heap
 from node.application import Application
 from node.backend import NodeBackend
-from node.beginning import begin_with_snapshot, is_needed, until_genesis
+from node.beginning import begin_with_snapshot, go_on, is_needed, until_genesis
 from node.bodies import VerifiedWires
 from node.clock import Clock, SystemClock
 from node.config import NodeConfig
 from node.consensus_metrics import Nowhere, StandingCollector
-from node.ending import Ended, end, until_told
+from node.ending import Ended, Told, end, hearing, until_told
 from node.errors import ConsensusHalted
 from node.handles import for_clients, raise_limit
 from node.home import Home
@@ -402,29 +403,35 @@ def run(
     heap.settle()
     clock = SystemClock()
     state_sync = StateSync()
+    told = Told()
     finish(config)
     if is_needed(config, genesis, clock):
         begin = _begin(
-            config, genesis, node_key, clock, state_sync, stop_with_stdin=stop_with_stdin
+            config, genesis, node_key, clock, state_sync, told, stop_with_stdin=stop_with_stdin
         )
-        if not uvloop.run(begin):
+        with hearing(told):
+            goes_on = uvloop.run(begin)
+        if not goes_on or told.is_set():
             return 0
     while True:
         service = Service(config, genesis, key, node_key, clock, state_sync)
         gc.freeze()
-        code = uvloop.run(_run(service, stop_with_stdin=stop_with_stdin))
-        snapshot = service.snapshot
-        if snapshot is None:
+        with hearing(told):  # a node that turns is in no loop for a while
+            code = uvloop.run(_run(service, told, stop_with_stdin=stop_with_stdin))
+            snapshot = service.snapshot
+            if snapshot is None or told.is_set():
+                return code
+            del service  # with all that it holds, before there is another one
+            gc.unfreeze()
+            gc.collect()
+            take_over(config, genesis, snapshot, partial(go_on, told.is_set))
+        if told.is_set():
             return code
-        del service  # with all that it holds, before there is another one
-        gc.unfreeze()
-        gc.collect()
-        take_over(config, genesis, snapshot)
         config = replace(config, vote_after_loss="")  # it was for that one start
 
 
-async def _run(service: Service, *, stop_with_stdin: bool) -> int:
-    with until_told(stop_with_stdin=stop_with_stdin) as ended:
+async def _run(service: Service, told: Told, *, stop_with_stdin: bool) -> int:
+    with until_told(told, stop_with_stdin=stop_with_stdin) as ended:
         return await service.run(ended)
 
 
@@ -434,11 +441,12 @@ async def _begin(
     node_key: NodeKey,
     clock: Clock,
     state_sync: StateSync,
+    told: Told,
     *,
     stop_with_stdin: bool,
 ) -> bool:
     """Begin with a snapshot of the peers; tell whether the node is to go on."""
-    with until_told(stop_with_stdin=stop_with_stdin) as ended:
+    with until_told(told, stop_with_stdin=stop_with_stdin) as ended:
         registry = about_process()
         registry.register(StateSyncCollector(state_sync))
         registry.register(StandingCollector(Nowhere(), lambda: state_sync.is_active))

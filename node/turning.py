@@ -20,7 +20,7 @@ from node.keystore import sync_folder
 from node.snapshot.errors import SnapshotError, SnapshotMissing, SnapshotRefused
 from node.snapshot.folder import SnapshotFolder
 from node.snapshot.progress import StateSync
-from node.snapshot.restore import DRAFT_SUFFIX, restore
+from node.snapshot.restore import DRAFT_SUFFIX, Progress, restore
 from node.snapshot.state_sync import fetch_newest
 from node.snapshot.walk import read_checkpoint
 from node.sync.errors import SyncError
@@ -118,14 +118,22 @@ def _pruned(height: int, *, turns: bool) -> BlocksPruned:
     )
 
 
-def take_over(config: NodeConfig, genesis: Genesis, folder: SnapshotFolder) -> None:
-    """Replace a stopped node's database by that of a snapshot, whole or not at all."""
+def take_over(
+    config: NodeConfig,
+    genesis: Genesis,
+    folder: SnapshotFolder,
+    progress: Progress = lambda _done, _of: None,
+) -> None:
+    """Replace a stopped node's database by that of a snapshot, whole or not at all.
+
+    What `progress` raises of SnapshotError gives it up.
+    """
     data = Home(config.home).data
     fresh = data.with_name(data.name + FRESH_SUFFIX)
     shutil.rmtree(fresh, ignore_errors=True)
     checkpoint = read_checkpoint(config.state_sync_trust)
     try:
-        head = restore(folder, fresh, genesis, checkpoint)
+        head = restore(folder, fresh, genesis, checkpoint, progress)
     except SnapshotError as error:
         if isinstance(error, SnapshotRefused | SnapshotMissing):
             folder.remove()

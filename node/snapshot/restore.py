@@ -98,6 +98,7 @@ def restore_into(
     store.write(_genesis_rows(finality, walk, genesis), (), sync=False)
     crown, is_final = manifest.crown, False
     for step in source.steps():
+        progress(0, len(manifest.marks))
         if walk.epoch == crown.epoch and step.boundary == crown:
             walk.check_crown(crown, manifest.finalization)  # the crown itself ends its epoch
             is_final = True
@@ -109,6 +110,7 @@ def restore_into(
     if not is_final:
         walk.check_crown(crown, manifest.finalization)
     tree = _restore_rows(source, manifest, store, progress)
+    progress(len(manifest.marks), len(manifest.marks))
     head = _restore_head(manifest, source.block(), tree, store, genesis)
     progress(len(manifest.marks), len(manifest.marks))
     return head

@@ -3,7 +3,8 @@
 import asyncio
 import os
 import random
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from node.beginning import begin_with_snapshot, is_needed, until_genesis
 from node.clock import SystemClock
 from node.config import NodeConfig
 from node.network.node_network import BOOK_FILE, AddressUnusable
-from node.snapshot.errors import SnapshotRefused
+from node.snapshot.errors import SnapshotNotNow, SnapshotRefused
 from node.snapshot.folder import snapshots_in
 from node.snapshot.progress import StateSync
 from node.snapshot.serving import snapshot_handlers
@@ -146,17 +147,26 @@ async def test_a_node_that_is_told_to_stop_does(
     peer = Peer(tmp_path / "shelf")
     taken(peer.chain.rows, tmp_path / "shelf")
     loop, told = asyncio.get_running_loop(), asyncio.get_running_loop().create_future()
-    real = beginning._go_on
+    real = beginning.go_on
 
-    def told_now(stopping: Any, done: int, of: int) -> None:
+    given_up: list[str] = []
+
+    def told_now(is_told: Callable[[], bool], done: int, of: int) -> None:
         loop.call_soon_threadsafe(told.set_result, None)
-        assert stopping.wait(30)
-        real(stopping, done, of)
+        deadline = time.monotonic() + 30
+        while not is_told() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        try:
+            real(is_told, done, of)
+        except SnapshotNotNow as error:
+            given_up.append(error.code)
+            raise
 
-    monkeypatch.setattr(beginning, "_go_on", told_now)
+    monkeypatch.setattr(beginning, "go_on", told_now)
     async with peer.running() as address:
         assert not await begun(replace(found, p2p_persistent_peers=address), told)
     await asyncio.get_running_loop().shutdown_default_executor()  # the thread has cleaned up
+    assert given_up == [SnapshotNotNow.code]
     assert not list((tmp_path / "home").glob("data*"))
 
 

@@ -6,8 +6,9 @@ import os
 import random
 import signal
 import threading
+import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from node import service, turning
 from node.clock import SystemClock
 from node.config import NodeConfig
 from node.network.overlay import Overlay
+from node.snapshot import restore as restoring
 from node.snapshot.folder import snapshots_in
 from node.snapshot.serving import snapshot_handlers
 from node.storage.finality_store import FinalityView
@@ -37,6 +39,7 @@ CLOCK = SystemClock()
 HOST = "127.0.0.1"
 HEIGHT = 3 * EPOCH_BLOCKS + 3
 BEHIND = 3
+SECONDS_MAX = 10.0
 
 
 class Told:
@@ -85,16 +88,19 @@ def serving(chain: Chain, shelf: Path) -> Iterator[str]:
         is_validator=lambda _: False,
     )
     overlay.join(Told(chain), sockets, requests=server)
-    thread = threading.Thread(target=loop.run_forever)
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     try:
         asyncio.run_coroutine_threadsafe(sockets.start(), loop).result(30)
         yield f"{sockets.node_id.hex()}@{HOST}:{sockets.port}"
     finally:
-        for stop in (sockets.stop, server.stop):
-            asyncio.run_coroutine_threadsafe(stop(), loop).result(30)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
+        try:
+            for stop in (sockets.stop, server.stop):
+                asyncio.run_coroutine_threadsafe(stop(), loop).result(30)
+        finally:  # a thread whose loop runs on keeps the interpreter from ending
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join(SECONDS_MAX)
+        assert not thread.is_alive()
         loop.close()
 
 
@@ -116,24 +122,33 @@ def head_of(config: NodeConfig) -> Hash:
 
 
 @contextmanager
-def stopped_once(is_so: Any) -> Iterator[None]:
-    """Tell the node in this process to stop once something is so, or after a minute."""
+def stopped_once(is_so: Callable[[], Any]) -> Iterator[None]:
+    """Tell the node in this process to stop once something is so, or after a minute, until it has.
+
+    A signal that comes where no node hears it ends nothing but the wait for the next one.
+    """
     over = threading.Event()
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
 
     def watch() -> None:
-        for _ in range(600):
-            if is_so() or over.wait(0.1):
-                break
-        if not over.is_set():
-            os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            for _ in range(600):
+                if is_so() or over.wait(0.1):
+                    break
+        finally:  # whatever came of it, for the node runs until it is told
+            while not over.is_set():
+                os.kill(os.getpid(), signal.SIGTERM)
+                over.wait(SECONDS_MAX)
 
-    thread = threading.Thread(target=watch)
+    thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
         yield
     finally:
         over.set()
-        thread.join()
+        thread.join(SECONDS_MAX)
+        signal.signal(signal.SIGTERM, before)
+    assert not thread.is_alive()
 
 
 def run(config: NodeConfig) -> int:
@@ -142,7 +157,7 @@ def run(config: NodeConfig) -> int:
 
 
 def said(caplog: pytest.LogCaptureFixture, message: str) -> list[Any]:
-    return [one for one in caplog.records if one.message == message]
+    return [one for one in list(caplog.records) if one.getMessage() == message]
 
 
 def test_it_goes_on_with_a_snapshot(
@@ -160,6 +175,73 @@ def test_it_goes_on_with_a_snapshot(
     assert said(caplog, "turned to a snapshot")
     assert not said(caplog, "follows without a vote"), "no vote was lost"
     assert {path.name for path in config.home.iterdir()} & {"data.old", "data.fresh"} == set()
+
+
+@pytest.mark.parametrize("moment", ["turns", "stops", "restores"])
+def test_one_that_is_told_to_stop_while_it_turns_stops(
+    moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It turned by itself, and that takes nothing from the word of whoever stops it."""
+    monkeypatch.setattr(core, "STALLED_MS", 500)
+    caplog.set_level(logging.INFO)
+    told: list[float] = []
+
+    def tell(function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*given: Any, **named: Any) -> Any:
+            found = function(*given, **named)
+            if not told:
+                told.append(time.monotonic())
+                os.kill(os.getpid(), signal.SIGTERM)
+            return found
+
+        return wrapped
+
+    place, name = {
+        "turns": (service.Service, "_turn"),
+        "stops": (service.Service, "close"),
+        "restores": (restoring, "_genesis_rows"),
+    }[moment]
+    monkeypatch.setattr(place, name, tell(getattr(place, name)))
+    with serving(pruned_chain(tmp_path / "shelf"), tmp_path / "shelf") as address:
+        config = behind(tmp_path / "home", state_sync=True, p2p_persistent_peers=address)
+        before = head_of(config)
+        with stopped_once(lambda: told and time.monotonic() > told[0] + SECONDS_MAX):
+            assert run(config) == 0
+            assert time.monotonic() - told[0] < 3.0
+    assert len(said(caplog, "serving")) == 1
+    assert not said(caplog, "turned to a snapshot")
+    finish(config)
+    assert head_of(config) == before
+    assert list((config.home / "snapshots").iterdir()), "the next start goes on with it"
+
+
+def test_one_that_is_told_to_stop_once_it_has_begun_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It has its snapshot, and is about to be a node."""
+    caplog.set_level(logging.INFO)
+    told: list[float] = []
+    stop = service.WaitingRoom.stop
+
+    async def stopped(room: service.WaitingRoom) -> None:
+        await stop(room)
+        told.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(service, "is_needed", lambda *_: True)
+    monkeypatch.setattr(service.WaitingRoom, "stop", stopped)
+    chain = pruned_chain(tmp_path / "shelf")
+    with serving(chain, tmp_path / "shelf") as address:
+        config = replace(
+            behind(tmp_path / "other", state_sync=True, p2p_persistent_peers=address),
+            home=tmp_path / "home",
+        )
+        config.home.mkdir()
+        with stopped_once(lambda: told and time.monotonic() > told[0] + SECONDS_MAX):
+            assert run(config) == 0
+            assert time.monotonic() - told[0] < 3.0
+    assert not said(caplog, "serving")
+    assert head_of(config) == chain.application.head.block_id
 
 
 def test_nothing_is_left_of_what_it_was_before(
