@@ -71,6 +71,12 @@ class NodeIsDown(DevnetError):
     code: ClassVar[str] = "devnet.node_is_down"
 
 
+class StillRuns(DevnetError):
+    """A process did not end though it was killed."""
+
+    code: ClassVar[str] = "devnet.still_runs"
+
+
 class BadRequest(DevnetError):
     """What came over the devnet's socket is no request."""
 

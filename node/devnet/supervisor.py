@@ -125,20 +125,24 @@ class Supervisor:
                 self._failed.result()
         finally:
             loop_ended.cancel()
-            await self._stop()
-            server.close()
-            (self.folder / SOCKET_FILE).unlink(missing_ok=True)
+            try:
+                await self._stop()
+            finally:
+                server.close()
+                (self.folder / SOCKET_FILE).unlink(missing_ok=True)
 
     async def _stop(self) -> None:
         """Stop every process at once, and wait for all."""
         stopping = [node.ward.stop(STOP_SECONDS_MAX) for node in self.nodes]
         if self.traffic is not None:
             stopping.append(self.traffic.stop(0.0))  # it has nothing to lose
-        await asyncio.gather(*stopping)
+        outcomes = await asyncio.gather(*stopping, return_exceptions=True)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._write()
+        for error in filter(None, outcomes):
+            raise error
 
     def _admit(self, seat: Seat) -> Node:
         """Take in one more node without starting it."""

@@ -9,7 +9,7 @@ from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 
-from node.devnet.errors import NodeIsDown
+from node.devnet.errors import NodeIsDown, StillRuns
 from node.devnet.identity import ProcessIdentity, identity_of
 from node.devnet.process import last_words, spawn
 
@@ -20,6 +20,10 @@ STEADY_SECONDS = 30.0
 
 RESTART_SECONDS_MAX = 2.0
 """So long a process that is to be started again may take to end in order."""
+
+
+KILL_SECONDS_MAX = 5.0
+"""So long the system may take to end a process that was killed."""
 
 
 class Phase(Enum):
@@ -62,7 +66,7 @@ class Ward:
         self._pause_seconds = BACKOFF_SECONDS_MIN
 
     async def keep(self) -> None:
-        """Keep the process running until cancelled."""
+        """Keep the process running until cancelled; however this ends, the process ends with it."""
         while True:
             if not self._wanted.is_set():
                 self._enter(Phase.DOWN)
@@ -71,8 +75,7 @@ class Ward:
             async with self._starting:
                 process = await spawn(self._command(), self.log_file)
                 self._started(process)
-            returned = await process.wait()
-            self._ended()
+            returned = await self._outlive(process)
             if self._was_asked:
                 self._was_asked = False
                 continue
@@ -82,7 +85,28 @@ class Ward:
         self.process = identity_of(process.pid)
         self._gone.clear()
         self._up.set()
-        self._enter(Phase.RUNNING)
+
+    async def _outlive(self, process: Process) -> int:
+        """Wait until the process has ended, and return with what; what goes wrong here ends it."""
+        try:
+            self._enter(Phase.RUNNING)
+            returned = await process.wait()
+        except OSError as error:  # of whoever hears that something changed: a disk that is full
+            self._say(f"{self.name} was killed, for it cannot be kept any more: {error}")
+            raise
+        finally:
+            if process.returncode is None:
+                await self._kill(process)
+            if process.returncode is not None:
+                self._ended()
+        return returned
+
+    async def _kill(self, process: Process) -> None:
+        with suppress(ProcessLookupError):
+            process.kill()
+        with suppress(TimeoutError):  # whoever ends it says that it still runs
+            async with asyncio.timeout(KILL_SECONDS_MAX):
+                await process.wait()
 
     def _ended(self) -> None:
         self.process = None
@@ -111,7 +135,7 @@ class Ward:
         self._pause_seconds = min(2 * self._pause_seconds, BACKOFF_SECONDS_MAX)
 
     async def kill(self) -> None:
-        """End the process as `kill -9` does, and keep it down; raises NodeIsDown."""
+        """End the process as `kill -9` does, and keep it down; raises NodeIsDown and StillRuns."""
         if not self._wanted.is_set():
             raise NodeIsDown(f"{self.name} is down already; start it with: sahara devnet restart N")
         self._wanted.clear()
@@ -120,7 +144,10 @@ class Ward:
         self._say(f"{self.name} was killed, and stays down until it is restarted.")
 
     async def restart(self) -> None:
-        """End the process in order where it runs, start it again, and return once it has been."""
+        """End the process in order where it runs, start it again, and return once it has been.
+
+        Raises StillRuns.
+        """
         self._pause_seconds = BACKOFF_SECONDS_MIN
         self._hurry.set()
         self._wanted.set()
@@ -133,7 +160,10 @@ class Ward:
         await self._up.wait()
 
     async def stop(self, seconds: float) -> None:
-        """End the process for good: in order, or by force when that takes longer."""
+        """End the process for good: in order, or by force when that takes longer.
+
+        Raises StillRuns.
+        """
         self._wanted.clear()
         self._hurry.set()
         await self._end(seconds)
@@ -152,7 +182,14 @@ class Ward:
                     await self._gone.wait()
         if self.process == running:
             running.signal(signal.SIGKILL)
-            await self._gone.wait()
+            try:
+                async with asyncio.timeout(KILL_SECONDS_MAX):
+                    await self._gone.wait()
+            except TimeoutError as error:
+                raise StillRuns(
+                    f"{self.name} was killed, and process {running.pid} has not ended in "
+                    f"{KILL_SECONDS_MAX:g} s; it waits for the system, as for a disk. End it later."
+                ) from error
 
 
 def how(returned: int) -> str:

@@ -11,11 +11,18 @@ from pathlib import Path
 import pytest
 
 from node.clock import SystemClock
+from node.devnet import supervisor as module
 from node.devnet.control import SOCKET_FILE, Request, ask
-from node.devnet.errors import DevnetExists, DevnetNotRunning, DevnetRunning, RequestRefused
+from node.devnet.errors import (
+    DevnetExists,
+    DevnetNotRunning,
+    DevnetRunning,
+    RequestRefused,
+    StillRuns,
+)
 from node.devnet.identity import identity_of
 from node.devnet.layout import found
-from node.devnet.state_file import read_state, write_state
+from node.devnet.state_file import DevnetState, read_state, write_state
 from node.devnet.status import overview, running_state
 from node.devnet.supervisor import Supervisor, Wishes, end_leftovers, locked
 
@@ -179,3 +186,58 @@ async def test_traffic_is_kept_running_and_ends_with_the_devnet(
     assert read_state(folder).traffic is None
     async with running(folder, 1) as (supervisor, _, _ended):
         assert supervisor.traffic is None
+
+
+async def test_a_devnet_that_cannot_be_told_of_stops_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fills up while a node is started again, and stays full."""
+    folder = tmp_path / "dn"
+    found(folder, 2, 1_700_000_000_000)
+    seen: list[DevnetState] = []
+
+    def write(folder: Path, state: DevnetState) -> None:
+        seen.append(state)
+        if state.nodes[0].restarts and state.nodes[0].phase != "waiting":
+            raise OSError(28, "No space left on device")
+        write_state(folder, state)
+
+    monkeypatch.setattr(module, "write_state", write)
+    said: list[str] = []
+    supervisor = Supervisor(folder, PLAIN, SystemClock(), said.append, lambda *_: FAKE)
+    task = asyncio.ensure_future(supervisor.run(asyncio.Event()))
+    await until(lambda: len(supervisor.nodes) >= 2 and all_up(supervisor))
+    process = supervisor.nodes[0].ward.process
+    assert process is not None
+    process.signal(signal.SIGKILL)
+    done, _ = await asyncio.wait((task,), timeout=20)
+    assert done, "it stops"
+    assert isinstance(task.exception(), OSError)
+    assert "No space left on device" in str(task.exception())
+    assert not any(process.lives for state in seen for process in state.processes)
+    assert not (folder / SOCKET_FILE).exists()
+    assert "node 0 was killed, for it cannot be kept any more" in said[-1]
+
+
+async def test_one_process_that_does_not_end_keeps_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "dn"
+    found(folder, 2, 1_700_000_000_000)
+    ended = asyncio.Event()
+    supervisor = Supervisor(folder, PLAIN, SystemClock(), print, lambda *_: FAKE)
+    task = asyncio.ensure_future(supervisor.run(ended))
+    await until(lambda: len(supervisor.nodes) >= 2 and all_up(supervisor))
+    first, second = (node.ward for node in supervisor.nodes)
+    processes = [first.process, second.process]
+
+    async def stop(_: float) -> None:
+        raise StillRuns("It does not end.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(first, "stop", stop)
+        ended.set()
+        done, _ = await asyncio.wait((task,), timeout=20)
+    assert done and isinstance(task.exception(), StillRuns)
+    assert not any(process.lives for process in processes if process is not None)
+    assert not (folder / SOCKET_FILE).exists()

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from node.devnet import ward as module
-from node.devnet.errors import NodeIsDown
+from node.devnet.errors import NodeIsDown, StillRuns
+from node.devnet.identity import ProcessIdentity
 from node.devnet.ward import Phase, Ward, how
 
 STEADY = "import sys; sys.stdin.read()"
@@ -121,6 +122,43 @@ async def test_one_that_does_not_listen_or_is_suspended_is_ended_by_force(tmp_pa
         await ward.stop(0.2)
         assert 0.2 <= time.monotonic() - began < 2.0
         assert not process.lives
+
+
+async def test_one_whose_keeper_fails_is_ended_with_it(tmp_path: Path) -> None:
+    """As on a disk that is full: nobody would see the process end, and nothing is left to stop."""
+    seen: list[ProcessIdentity] = []
+    said: list[str] = []
+
+    def changed() -> None:
+        assert ward.process is not None
+        seen.append(ward.process)
+        raise OSError(28, "No space left on device")
+
+    line = [sys.executable, "-S", "-E", "-c", DEAF]
+    ward = Ward("node 0", lambda: line, tmp_path / "log", said.append, changed)
+    keeping = asyncio.ensure_future(ward.keep())
+    await asyncio.wait((keeping,), timeout=10)
+    assert isinstance(keeping.exception(), OSError)
+    assert ward.process is None
+    assert not seen[0].lives
+    assert said == [
+        "node 0 was killed, for it cannot be kept any more: [Errno 28] No space left on device"
+    ]
+    async with asyncio.timeout(5):
+        await ward.stop(2.0)
+
+
+async def test_waiting_for_the_end_of_a_process_has_an_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that the system cannot end, as one that waits for a disk, is named."""
+    monkeypatch.setattr(module, "KILL_SECONDS_MAX", 0.1)
+    async with kept(tmp_path, STEADY) as (ward, _):
+        with monkeypatch.context() as patch:
+            patch.setattr(ProcessIdentity, "signal", lambda *_: True)
+            async with asyncio.timeout(5):
+                with pytest.raises(StillRuns, match="node 0"):
+                    await ward.stop(0.1)
 
 
 def test_ends_are_told_in_words() -> None:
