@@ -3,8 +3,10 @@
 Tests that start real nodes wait for each other when tests run side by side: they count on time.
 """
 
+import signal
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -22,6 +24,20 @@ WITH_NODES = (
 )
 """Files and folders whose tests start processes of nodes."""
 GROUP = "nodes"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> Generator[None, object, object]:
+    """Tell a test again and again that its time is over.
+
+    The first word may land in a background task, which swallows it, or before a thread that is
+    joined. Ending the worker instead would not do: pytest-xdist hangs when it gives the test of a
+    lost worker to another one, and what the worker had to say is lost with it.
+    """
+    found = yield
+    if settings.method == "signal":
+        signal.setitimer(signal.ITIMER_REAL, settings.timeout, settings.timeout / 3)
+    return found
 
 
 @pytest.hookimpl(wrapper=True)  # the marks are read by what runs inside
