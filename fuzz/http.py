@@ -13,7 +13,6 @@ from typing import Any, Final
 
 from fuzz.mutation import mutated
 from fuzz.rpc import METHODS
-from node.rpc import server
 from node.rpc.limits import RpcLimits
 from node.rpc.server import RpcServer
 from p2p.counters import Counters
@@ -101,11 +100,11 @@ class Servers:
         self.loop.run_until_complete(self._start())
 
     async def _start(self) -> None:
-        server.CLOSE_SECONDS = 0.0  # whoever is gone is not listened to for two seconds more
         node = MemoryNode()
         node.automatic = False
         self.node = node
-        self.rpc = RpcServer(node, RpcLimits(body_bytes_max=2**14))
+        # whoever is gone is not listened to any longer
+        self.rpc = RpcServer(node, RpcLimits(body_bytes_max=2**14, close_seconds=0.01))
         await self.rpc.start()
         key, counters = NodeKey(b"\x01" * 32), Counters()
         self.peers = Transport(

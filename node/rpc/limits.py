@@ -71,6 +71,10 @@ class RpcLimits:
     request_seconds: float = 15.0
     """A connection whose first request, or a request whose body, takes longer is closed."""
 
+    close_seconds: float = 1.0
+    """So long a connection may take to end when it, or the server, is closed; 0 would be for ever.
+    """
+
     hosts: tuple[str, ...] = ()
     """Names that a request to a loopback listener may carry in Host, besides loopback's own."""
 

@@ -126,7 +126,7 @@ class RpcServer:
             self._answer,
             self._outboxes,
             keepalive_timeout=self._limits.idle_seconds,
-            lingering_time=CLOSE_SECONDS,
+            lingering_time=self._limits.close_seconds,
         )
         with naming_address(host, port):
             self._listener = await loop.create_server(self._protocol, host, port, backlog=1_024)
@@ -159,7 +159,7 @@ class RpcServer:
         for fast in list(self._fast.values()):
             fast.close()
         if self._server is not None:
-            await self._server.stop(CLOSE_SECONDS)
+            await self._server.stop(self._limits.close_seconds)
 
     # --- HTTP ------------------------------------------------------------------------------------
 

@@ -8,6 +8,10 @@ from typing import Any
 
 import pytest
 
+from fuzz.http import SERVERS
+from node.rpc import server
+from node.rpc.limits import RpcLimits
+
 ROOT = Path(__file__).resolve().parents[2]
 MAIN = (ROOT / "fuzz" / "__main__.py").read_text()
 TARGETS = re.findall(r'"(\w+)"', MAIN.partition("TARGETS: Final = (")[2].partition(")")[0])
@@ -24,6 +28,13 @@ def test_there_are_targets() -> None:
     assert len(TARGETS) >= 9
     helpers = {"__main__", "mutation", "seeds"}
     assert {path.stem for path in (ROOT / "fuzz").glob("*.py")} == {*TARGETS, *helpers}
+
+
+def test_what_closes_at_once_in_a_fuzzer_does_so_nowhere_else() -> None:
+    """Without a limit, aiohttp waits for ever for whoever does not close; 0 is no limit."""
+    importlib.import_module("fuzz.http")
+    assert server.CLOSE_SECONDS >= 1
+    assert 0 < SERVERS.rpc._limits.close_seconds < RpcLimits().close_seconds
 
 
 def test_oracles_hold(target: Any) -> None:

@@ -226,10 +226,9 @@ async def test_idle_connections_are_closed(memory_node: Any, serve: Any) -> None
 
 @pytest.mark.parametrize(("data", "expected"), [(b"POST / HT", b""), (PLAIN[:-5], b"HTTP/1.1 408")])
 async def test_requests_that_never_end_are_cut_off(
-    memory_node: Any, serve: Any, data: bytes, expected: bytes, monkeypatch: pytest.MonkeyPatch
+    memory_node: Any, serve: Any, data: bytes, expected: bytes
 ) -> None:
-    monkeypatch.setattr(rpc_server, "CLOSE_SECONDS", 0.1)
-    limits = RpcLimits(request_seconds=0.1)
+    limits = RpcLimits(request_seconds=0.1, close_seconds=0.1)
     async with serve(memory_node, limits) as url, dial(url) as (reader, writer):
         writer.write(data)
         answer = await asyncio.wait_for(reader.read(), 5)
