@@ -14,6 +14,7 @@ import sys
 import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Sequence
+from contextlib import AsyncExitStack, suppress
 
 import msgspec
 
@@ -26,6 +27,7 @@ PACKET_BYTES_MAX = 65_536
 LINE_BYTES_MAX = 65_536
 PACKETS_AT_ONCE = 64
 ANSWER_SECONDS_MAX = 10.0
+STOP_SECONDS_MAX = 5.0
 STDIN = 0
 SETTINGS = -1
 
@@ -69,10 +71,15 @@ class Switch:
         return await self.set(msgspec.structs.replace(self.conditions, cut=tuple(pairs)))
 
     async def stop(self) -> None:
-        """End the process."""
+        """End the process, by force when it does not end with its input."""
         if self._process.stdin is not None:
             self._process.stdin.close()
-        await self._process.wait()
+        try:
+            await asyncio.wait_for(self._process.wait(), STOP_SECONDS_MAX)
+        except TimeoutError:
+            with suppress(ProcessLookupError):
+                self._process.kill()
+            await asyncio.wait_for(self._process.wait(), STOP_SECONDS_MAX)
 
 
 async def start_switch(spaces: Sequence[Space], conditions: Conditions, seed: int) -> Switch:
@@ -88,8 +95,11 @@ async def start_switch(spaces: Sequence[Space], conditions: Conditions, seed: in
         pass_fds=devices,
         start_new_session=True,
     )
-    switch = Switch(process)
-    await switch.set(conditions)
+    async with AsyncExitStack() as on_failure:
+        switch = Switch(process)
+        on_failure.push_async_callback(switch.stop)
+        await switch.set(conditions)
+        on_failure.pop_all()
     return switch
 
 

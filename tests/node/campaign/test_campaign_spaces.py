@@ -5,14 +5,18 @@ Whoever may not make namespaces is told so; that is then what is tested.
 
 import asyncio
 import contextlib
+import signal
 import sys
 import time
+from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from node.campaign import spaces
+from node.campaign import switch as module
 from node.campaign.door import Door
 from node.campaign.errors import NamespacesRefused, NetworkLost
 from node.campaign.fabric import Conditions
@@ -44,7 +48,7 @@ async def echo_in(space: Space, host: str) -> AsyncIterator[None]:
         yield
     finally:
         process.kill()
-        await process.wait()
+        await asyncio.wait_for(process.wait(), 10)
 
 
 @contextlib.asynccontextmanager
@@ -164,3 +168,29 @@ async def test_a_switch_that_is_gone_is_said_to_be() -> None:
         switch._process.kill()
         with pytest.raises(NetworkLost):
             await switch.set(Conditions(delay_ms=1))
+
+
+async def test_a_switch_that_does_not_answer_at_first_is_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    processes: list[Process] = []
+
+    async def fail(self: Switch, conditions: Conditions) -> NoReturn:
+        processes.append(self._process)
+        raise NetworkLost("It hangs.")
+
+    monkeypatch.setattr(Switch, "set", fail)
+    with pytest.raises(NetworkLost):
+        await start_switch([], Conditions(), 1)
+    assert processes[0].returncode is not None
+
+
+async def test_a_switch_that_does_not_end_is_ended_by_force(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "STOP_SECONDS_MAX", 0.2)
+    line = [sys.executable, "-S", "-E", "-c", "import time; time.sleep(60)"]
+    process = await asyncio.create_subprocess_exec(*line, stdin=PIPE, stdout=PIPE)
+    async with asyncio.timeout(10):
+        await Switch(process).stop()
+    assert process.returncode == -signal.SIGKILL
