@@ -50,6 +50,9 @@ POLL_SECONDS_MAX = 0.1
 PATIENCE_SECONDS = 10.0
 """How long `send` waits for room in the mempool."""
 
+HEARTBEAT_SECONDS = 10.0
+"""After so long without a word the node of a feed is asked, and has half of it to answer."""
+
 ALREADY_PENDING = "mempool.already_pending"
 NONCE_SPENT = ("mempool.nonce_taken", "tx.nonce_unusable")
 ROOM_COMES = ("mempool.full", "mempool.sender_full", "mempool.funds_reserved")
@@ -441,7 +444,10 @@ class SaharaClient:
         session = self._opened()
         try:
             socket = await session.ws_connect(
-                f"{self.url}/ws", max_msg_size=0, timeout=aiohttp.ClientWSTimeout(ws_close=2.0)
+                f"{self.url}/ws",
+                max_msg_size=0,
+                timeout=aiohttp.ClientWSTimeout(ws_close=2.0),
+                heartbeat=HEARTBEAT_SECONDS,
             )
         except (aiohttp.ClientError, OSError) as error:
             raise Unreachable(f"No WebSocket at {self.url}/ws ({error}).") from error

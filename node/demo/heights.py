@@ -4,7 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from node.client import ClientError, SaharaClient
+from node.client import NotFinal, SaharaClient
+from node.client.feed import Feed
+
+QUIET_SECONDS_MAX = 60.0
+"""After so long without a block the chain stands: empty ones, too, come every few seconds."""
 
 
 class Heights:
@@ -12,30 +16,33 @@ class Heights:
 
     def __init__(self, height: int) -> None:
         self.height = height
-        self._changed = asyncio.Condition()
-        self._lost: ClientError | None = None
+        self._changed = asyncio.Event()
+        self._lost: BaseException | None = None
 
     async def advance(self, height: int) -> None:
         """Take in a new head."""
-        async with self._changed:
-            self.height = max(self.height, height)
-            self._changed.notify_all()
+        self.height = max(self.height, height)
+        self._wake()
 
-    async def lose(self, error: ClientError) -> None:
-        """Tell everybody who waits, now or later, that no more heads will be heard of."""
-        async with self._changed:
-            self._lost = error
-            self._changed.notify_all()
+    def ended(self, feed: "asyncio.Task[None]") -> None:
+        """Tell everybody who waits, now or later, what the feed of heads ended with."""
+        if not feed.cancelled():
+            self._lost = feed.exception()
+            self._wake()
+
+    def _wake(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
 
     async def reach(self, height: int) -> int:
         """Wait until the head is at `height` or above and return where it is; raises what the
         feed ended with.
         """
-        async with self._changed:
-            await self._changed.wait_for(lambda: self.height >= height or self._lost is not None)
-            if self.height < height and self._lost is not None:
+        while self.height < height:
+            if self._lost is not None:
                 raise self._lost
-            return self.height
+            await self._changed.wait()
+        return self.height
 
 
 @asynccontextmanager
@@ -43,16 +50,21 @@ async def following(client: SaharaClient) -> AsyncIterator[Heights]:
     """Follow the chain while the context lasts; losing the feed shows in whoever waits for it."""
     async with client.subscribe("blocks") as feed:
         heights = Heights(feed.snapshot.height)
-
-        async def follow() -> None:
-            try:
-                async for delta in feed:
-                    await heights.advance(delta.height)
-            except ClientError as error:
-                await heights.lose(error)
-
-        task = asyncio.ensure_future(follow())
+        task = asyncio.ensure_future(_follow(feed, heights))
+        task.add_done_callback(heights.ended)
         try:
             yield heights
         finally:
             task.cancel()
+
+
+async def _follow(feed: Feed, heights: Heights) -> None:
+    """Hear of every head; raises NotFinal when the chain stands, and what the feed ends with."""
+    try:
+        async with asyncio.timeout(QUIET_SECONDS_MAX) as quiet:
+            async for delta in feed:
+                await heights.advance(delta.height)
+                quiet.reschedule(asyncio.get_running_loop().time() + QUIET_SECONDS_MAX)
+    except TimeoutError as error:
+        what = f"A block above height {heights.height}"
+        raise NotFinal(what, QUIET_SECONDS_MAX) from error

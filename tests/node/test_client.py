@@ -5,6 +5,7 @@ import dataclasses
 from typing import Any
 
 import pytest
+from aiohttp import web
 from msgspec.structs import replace
 
 from node.client import (
@@ -17,6 +18,7 @@ from node.client import (
     SyncClient,
     Unreachable,
     WrongNetwork,
+    asynchronous,
     trust_in,
     verify_outcome_proof,
     verify_state_proof,
@@ -202,6 +204,44 @@ async def test_calls_that_no_module_declares(memory_node: Any, serve: Any) -> No
             await client.query("bank.nothing")
         with pytest.raises(TypeError):
             await client.query("bank.balance", nobody=bytes(20))
+
+
+async def test_a_feed_of_a_node_that_hangs_ends(
+    memory_node: Any, serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that was suspended, or cut off: nothing comes any more, and no end of it either."""
+
+    async def hang(*_: object) -> None:
+        pass
+
+    monkeypatch.setattr(asynchronous, "HEARTBEAT_SECONDS", 0.2)
+    monkeypatch.setattr(web.WebSocketResponse, "pong", hang)
+    async with (
+        asyncio.timeout(10),
+        serve(memory_node) as url,
+        SaharaClient(url) as client,
+        client.subscribe("blocks") as feed,
+    ):
+        with pytest.raises(Unreachable, match="subscribe again"):
+            await anext(feed)
+
+
+async def test_the_feed_of_a_node_that_has_nothing_to_say_goes_on(
+    memory_node: Any, serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, bob, _ = memory_node.accounts
+    monkeypatch.setattr(asynchronous, "HEARTBEAT_SECONDS", 0.2)
+    async with (
+        asyncio.timeout(10),
+        serve(memory_node) as url,
+        SaharaClient(url) as client,
+        client.subscribe("blocks") as feed,
+    ):
+        following = asyncio.ensure_future(anext(feed))
+        await asyncio.wait((following,), timeout=1.0)
+        assert not following.done()
+        tx_id = await client.send(alice, Transfer(bob.address, 5))
+        assert (await following).result["tx_ids"] == [tx_id.hex()]
 
 
 async def test_the_feed_starts_with_a_snapshot(memory_node: Any, serve: Any) -> None:
