@@ -19,7 +19,7 @@ import msgpack
 
 from fuzz.mutation import mutated
 from node.snapshot.errors import SnapshotError
-from node.snapshot.fetch import Alone, Fetch
+from node.snapshot.fetch import Alone, Fetch, TooSlow
 from node.snapshot.make import make_snapshot
 from node.snapshot.progress import StateSync
 from node.snapshot.serving import snapshot_handlers
@@ -248,7 +248,7 @@ async def _fetch(steps: list[Step]) -> None:
                 assert error.sentence.endswith("."), error
                 assert giver != HONEST, error
                 if giver is not None:
-                    is_over = not isinstance(error, Alone)
+                    is_over = not isinstance(error, Alone | TooSlow)
                     sources.strike(giver, manifest.crown.id, is_over=is_over)
                 sources.begin_anew()
         assert found.manifest(GENESIS.hash).crown.id == CROWN_ID

@@ -25,6 +25,7 @@ from node.snapshot.folder import (
     keep_drafts,
 )
 from node.snapshot.form import Manifest, Offer, check_manifest
+from node.snapshot.pace import Pace
 from node.snapshot.progress import StateSync
 from node.snapshot.sources import NoSource, NotHere, Sources
 from node.snapshot.steps import TIP_SECONDS, ChainSteps
@@ -65,6 +66,10 @@ class Stale(SnapshotError):
 
 class Alone(NoSource):
     """Who gave a manifest is the only one who knows its chunks."""
+
+
+class TooSlow(NoSource):
+    """All who give a snapshot give it too slowly, all together."""
 
 
 class Fetch:
@@ -203,6 +208,8 @@ class Fetch:
                 "peers": len(self._sources.having(chunks.crown_id)),
             },
         )
+        now = asyncio.get_running_loop().time
+        chunks.pace = Pace(now())
         while chunks.left:
             peers = self._asked(chunks)
             if not peers:
@@ -217,13 +224,26 @@ class Fetch:
             pending = set(tasks)
             try:
                 while pending and chunks.left:  # nobody waits for who holds none that is missing
-                    done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                    done, pending = await asyncio.wait(
+                        pending,
+                        timeout=chunks.pace.left_seconds(now()),
+                        return_when=asyncio.FIRST_COMPLETED,
+                    )
                     for task in done:
                         task.result()
+                    if chunks.left and chunks.pace.is_slow(now()):
+                        self._give_up_slow(chunks)
             finally:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _give_up_slow(self, chunks: "_Chunks") -> None:
+        """Hold it against all who give a snapshot that it comes too slowly; raises TooSlow."""
+        for peer_id in self._asked(chunks):
+            if peer_id != chunks.giver:  # whose manifest comes to nothing anyway
+                self._sources.strike(peer_id, chunks.crown_id, is_over=False)
+        raise TooSlow(f"The {len(chunks.left)} chunks that are missing come too slowly.")
 
     def _asked(self, chunks: "_Chunks") -> list[bytes]:
         """Return who is asked for chunks: who offers the crown and has not said to have none."""
@@ -259,7 +279,10 @@ class Fetch:
             else:
                 if not chunks.took(index):
                     continue  # another peer was faster
+                chunks.pace.took(len(data))
+                begun = now()
                 await asyncio.to_thread(chunks.draft.write, chunk_name(index), data)
+                chunks.pace.excuse(now() - begun, now())
                 chunks.left.discard(index)
                 self._progress.chunks_here += 1
                 self._progress.chunk_bytes += len(data)
@@ -275,6 +298,8 @@ class _Chunks:
         self.crown_id = crown_id
         self.marks = marks
         self.draft = draft
+        self.pace = Pace(0.0)
+        """Of the fetch under way."""
         self.left: set[int] = set()
         """Those that are not on disk yet."""
         self.missing: deque[int] = deque()

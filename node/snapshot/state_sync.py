@@ -12,7 +12,7 @@ from typing import Final
 from node.clock import Clock
 from node.history_settings import HistorySettings
 from node.snapshot.errors import SnapshotError, SnapshotFailed
-from node.snapshot.fetch import Alone, Fetch, Stale
+from node.snapshot.fetch import Alone, Fetch, Stale, TooSlow
 from node.snapshot.folder import SnapshotFolder, remove_drafts
 from node.snapshot.form import Offer
 from node.snapshot.progress import StateSync
@@ -111,7 +111,8 @@ async def _fetch_best(
                 break  # nobody's fault, and no other snapshot would fit on this disk
             if giver is not None:
                 crown_id = manifest.crown.id
-                sources.strike(giver, crown_id, is_over=not isinstance(error, Alone))
+                is_over = not isinstance(error, Alone | TooSlow)
+                sources.strike(giver, crown_id, is_over=is_over)
                 if isinstance(error, Stale):
                     sources.give_up(crown_id)
             sources.begin_anew()

@@ -1,27 +1,32 @@
 """Who gave a manifest answers for it: strangers cost a few tries, and honest peers lose nothing."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from node.snapshot import cutting, fetch, sources, steps
+from node.snapshot import cutting, fetch, pace, sources, steps
 from node.snapshot.folder import MANIFEST, SnapshotFolder, keep_newest, snapshots_in, steps_name
 from node.snapshot.form import Manifest, Offer, Step, Steps
 from node.snapshot.make import steps_from
 from node.snapshot.wire import (
     ChunkRequest,
+    CrownRequest,
     ManifestAnswer,
     ManifestRequest,
     OffersAnswer,
+    OffersRequest,
     StepsAnswer,
     StepsRequest,
 )
 from node.storage.finality_store import FinalityView
+from node.sync.messages import decode_request
+from p2p.interface import Request
 from state.chunks import Mark
 from state.codec import Struct, encode, replace
 from state.finality import boundary_height
 from tests.node.snapshot.test_restore import taken
-from tests.node.snapshot.world import HEIGHT, World, crown
+from tests.node.snapshot.world import HEIGHT, Peer, World, crown
 from tests.node.sync.chains import EPOCH_BLOCKS, GENESIS
 
 STRANGERS = [1, 4]
@@ -99,6 +104,95 @@ async def test_the_chunks_of_a_lone_giver_are_not_waited_for(
     assert found is not None and found.manifest(GENESIS.hash) == true
     assert world.asked_of(stranger, ChunkRequest) < len(marks) - len(true.marks)
     assert not any(world.is_banned(name) for name in (stranger, *honest))
+
+
+class Dripping(Peer):
+    """A peer that gives each chunk late, and everything else at once."""
+
+    delay_seconds = 0.15
+
+    def on_request(self, request: Request) -> None:
+        if isinstance(decode_request(request.data), ChunkRequest):
+            later = asyncio.get_running_loop().call_later
+            later(self.delay_seconds, super().on_request, request)
+        else:
+            super().on_request(request)
+
+
+def finer(world: World, *, is_newer: bool) -> World:
+    """Return a world of the same chain, whose snapshot has far more chunks."""
+    if is_newer:
+        world.chain.grow(2)
+        while world.chain.application.head.finalization is None:
+            world.chain.grow(1)
+    other = World(world.home.parent / "other", world.chain)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cutting, "CHUNK_BYTES", 100)
+        taken(world.chain.rows, other.shelf)
+    return other
+
+
+def dripping(world: World, other: World) -> bytes:
+    """Add a peer that has another world's snapshot, and gives its chunks late."""
+    kinds = (OffersRequest, ManifestRequest, CrownRequest, ChunkRequest)
+    name = world.add(**{kind.__name__: other.honest()[kind] for kind in kinds})
+    world.peers[name] = Dripping(world.peers[name].handlers)
+    return name
+
+
+@pytest.fixture
+def short_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "PACE_SECONDS", 0.4)
+
+
+@pytest.mark.parametrize(("is_newer", "strangers"), [(True, 1), (True, 3), (False, 2)])
+async def test_true_chunks_that_drip_cost_their_givers(
+    world: World, short_pace: None, is_newer: bool, strangers: int
+) -> None:
+    """They stand together with their own cut, or have a height that nobody else has."""
+    other = finer(world, is_newer=is_newer)
+    names = [dripping(world, other) for _ in range(strangers)]
+    for _ in range(3):
+        world.add()
+    found = await world.begin()
+    world.holds(found)
+    assert found is not None and found.manifest(GENESIS.hash) == crown(world)
+    marks = crown(other).marks
+    assert sum([world.asked_of(name, ChunkRequest) for name in names]) < len(marks) // 2
+    assert not world.network._banned
+
+
+async def test_who_alone_gives_and_drips_is_left_for_blocks(world: World, short_pace: None) -> None:
+    name = dripping(world, finer(world, is_newer=False))
+    assert await world.begin() is None
+    assert not world.is_banned(name)
+    assert [path.suffix for path in world.home.iterdir()] == [".fetching"], "kept for the next time"
+
+
+async def test_who_is_slow_and_keeps_pace_is_waited_for(
+    world: World, short_pace: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "SLOW_BYTES_S", 500)
+    name = dripping(world, world)
+    world.holds(await world.begin())
+    assert world.asked_of(name, ChunkRequest) == len(crown(world).marks)
+
+
+def test_a_pace_is_judged_over_a_whole_stretch() -> None:
+    bytes_least = int(pace.SLOW_BYTES_S * pace.PACE_SECONDS)
+    one = pace.Pace(100.0)
+    assert not one.is_slow(100.0 + pace.PACE_SECONDS - 1)
+    one.took(bytes_least)
+    assert not one.is_slow(100.0 + pace.PACE_SECONDS)
+    one.took(bytes_least // 2)
+    assert one.is_slow(100.0 + 2 * pace.PACE_SECONDS), "what came before counts no more"
+
+
+def test_what_the_own_disk_takes_is_nobodys_fault() -> None:
+    one = pace.Pace(0.0)
+    one.excuse(pace.PACE_SECONDS - 1, pace.PACE_SECONDS - 1)
+    assert not one.is_slow(pace.PACE_SECONDS)
+    assert one.is_slow(2 * pace.PACE_SECONDS)
 
 
 async def test_a_lone_giver_is_taken_where_the_others_give_nothing(world: World) -> None:
