@@ -48,7 +48,7 @@ devnet: setup
 	$(BIN)/sahara devnet $(DEVNET)
 
 bench: setup
-	@for name in $(BENCHES); do $(BIN)/python -m bench.$$name; done
+	@missed=0; for name in $(BENCHES); do $(BIN)/python -m bench.$$name || missed=1; done; exit $$missed
 
 # The fuzzer is an extra of its own: nothing else needs it.
 fuzz: setup

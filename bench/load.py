@@ -7,11 +7,11 @@ made before the clock runs, and one feed of blocks tells what became final.
 import asyncio
 import itertools
 import math
+import multiprocessing
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -39,9 +39,14 @@ CONNECTIONS = 4
 """Requests to one node at a time."""
 
 SIGN_PART = 8
+OPEN_SECONDS_MAX = 30.0
 DRAIN_SECONDS_MAX = 60.0
 
 assert SENDERS % BATCH == 0, "a batch has each sender once"
+
+
+class NoBlocks(Exception):
+    """The feed that tells of blocks did not open, or ended by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +106,8 @@ class Stock:
         first, self._next_nonce = self._next_nonce, self._next_nonce + nonces
         stop = self._next_nonce
         parts = [range(n, min(n + SIGN_PART, stop)) for n in range(first, stop, SIGN_PART)]
-        with ProcessPoolExecutor() as pool:
+        # not forked: this is a thread, and whatever lock another one holds would stay held
+        with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
             found = [
                 [pool.submit(signed, row, part, self._genesis_hash, until_height) for part in parts]
                 for row in self._numbers
@@ -150,7 +156,14 @@ class Load:
         """Follow the first node's blocks."""
         opened = asyncio.Event()
         self._following = asyncio.create_task(self._follow(opened))
-        await opened.wait()
+        until = time.perf_counter() + OPEN_SECONDS_MAX
+        try:
+            await self._wait_for(opened, until)
+            if not opened.is_set():
+                raise NoBlocks(f"{self.urls[0]} gives no blocks after {OPEN_SECONDS_MAX} s.")
+        except BaseException:
+            await self.__aexit__()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -173,6 +186,22 @@ class Load:
                         self.finals.seconds.append(now - sent[0])
                 self._moved.set()
                 self._moved = asyncio.Event()
+
+    async def _wait_for(self, event: asyncio.Event, until: float) -> None:
+        """Wait for an event until a moment; whatever ends the feed of blocks is raised."""
+        assert self._following is not None, "entered"
+        waiting = asyncio.create_task(event.wait())
+        try:
+            await asyncio.wait(
+                (waiting, self._following),
+                timeout=max(0.0, until - time.perf_counter()),
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            waiting.cancel()
+        if self._following.done():
+            self._following.result()
+            raise NoBlocks(f"{self.urls[0]} gives no blocks any more.")
 
     async def post(self, node: int, batch: Batch) -> None:
         """Send one batch and wait until the node has admitted it."""
@@ -197,8 +226,8 @@ class Load:
 
         async def feed(node: int) -> None:
             for batch in stock[node]:
-                while self._waiting[node] + BATCH > share:
-                    await self._moved.wait()
+                while self._waiting[node] + BATCH > share and time.perf_counter() < until:
+                    await self._wait_for(self._moved, until)
                 if time.perf_counter() >= until:
                     return
                 await self.post(node, batch)
@@ -236,10 +265,9 @@ class Load:
 
     async def drained(self) -> int:
         """Wait until everything admitted is final; return how many are not after a minute."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(DRAIN_SECONDS_MAX):
-                while self._sent:
-                    await self._moved.wait()
+        until = time.perf_counter() + DRAIN_SECONDS_MAX
+        while self._sent and time.perf_counter() < until:
+            await self._wait_for(self._moved, until)
         return len(self._sent)
 
 
@@ -254,7 +282,8 @@ async def one_at_a_time(url: str, transfers: int, rest_seconds: float) -> list[f
             one = await client.build(sender, Transfer(recipient.address, AMOUNT), fee_max=FEE_MAX)
             start = time.perf_counter()
             await client.submit(one.wire)
-            await _until_final(feed, one.tx_id.hex())
+            async with asyncio.timeout(DRAIN_SECONDS_MAX):
+                await _until_final(feed, one.tx_id.hex())
             found.append(time.perf_counter() - start)
     return found
 

@@ -34,5 +34,7 @@ def ratio(above: list[float], below: list[float]) -> float:
 
 
 def report(name: str, figures: Mapping[str, object], bar_met: bool) -> None:
-    """Print the figures as JSON."""
+    """Print the figures as JSON; a bar that is missed is exit code 1."""
     print(json.dumps({"bench": name, "rounds": ROUNDS, **figures, "bar_met": bar_met}, indent=2))
+    if not bar_met:
+        raise SystemExit(1)

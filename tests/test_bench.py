@@ -3,13 +3,18 @@
 import argparse
 import asyncio
 import json
+import sys
+import time
+from collections.abc import Callable
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench import load, matching, network
+from bench import hostile, load, matching, network
 from bench.claims import BAR_MS, BAR_RATIO, judged
+from bench.measure import report
 from state.modules.all import MESSAGES
 from state.transaction import TransactionDecoder
 
@@ -30,6 +35,109 @@ def test_matching_is_judged_by_its_slowest_book() -> None:
     met, missed = {"orders_per_s": matching.BAR}, {"orders_per_s": matching.BAR - 1}
     assert matching.is_met({"one": met, "other": met})
     assert not matching.is_met({"one": met, "other": missed})
+
+
+def run_network(monkeypatch: pytest.MonkeyPatch, is_met: bool) -> None:
+    async def found(*_: Any) -> dict[str, Any]:
+        return {"bars_met": {"lost": True, "tx_per_s": is_met}}
+
+    monkeypatch.setattr(network, "run", found)
+    network.main()
+
+
+def run_hostile(monkeypatch: pytest.MonkeyPatch, is_met: bool) -> None:
+    async def worst(*_: Any) -> int:
+        return hostile.RSS_MB_MAX + (not is_met)
+
+    monkeypatch.setattr(hostile, "_run", worst)
+    hostile.main()
+
+
+def run_matching(monkeypatch: pytest.MonkeyPatch, is_met: bool) -> None:
+    monkeypatch.setattr(matching, "book", lambda *_: [])
+    monkeypatch.setattr(
+        matching, "measure", lambda *_: {"orders_per_s": matching.BAR - (not is_met)}
+    )
+    matching.main()
+
+
+def run_report(_: pytest.MonkeyPatch, is_met: bool) -> None:
+    report("any", {}, is_met)
+
+
+@pytest.mark.parametrize("run", [run_network, run_hostile, run_matching, run_report])
+def test_a_missed_bar_is_an_exit_code(
+    run: Callable[[pytest.MonkeyPatch, bool], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench"])
+    run(monkeypatch, True)
+    assert "true" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        run(monkeypatch, False)
+    assert ended.value.code == 1
+    assert "false" in capsys.readouterr().out, "the figures are told first"
+
+
+async def test_what_the_warm_up_lost_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = network.Run.__new__(network.Run)
+    measured._given = argparse.Namespace(mode="sustained", seconds=1.0)
+    found = iter([{"tx_per_s": 1.0, "lost": 3}, {"tx_per_s": 1.0, "lost": 0}])
+
+    async def full(*_: float) -> dict[str, Any]:
+        return next(found)
+
+    monkeypatch.setattr(measured, "_full", full)
+    assert (await measured._sustained())["lost"] == 3
+
+
+class Feed:
+    """A load whose feed of blocks opens or not, and ends by itself or tells of no block."""
+
+    def __init__(self, *, is_open: bool = True, is_over: bool = False) -> None:
+        self.is_open, self.is_over = is_open, is_over
+
+    async def __call__(self, opened: asyncio.Event) -> None:
+        if self.is_open:
+            opened.set()
+        if self.is_over:
+            await asyncio.sleep(0.05)
+            raise ConnectionError("The node went away.")
+        await asyncio.sleep(60)
+
+
+async def run_load(feed: Feed, seconds: float, wait: Callable[[load.Load], Any]) -> None:
+    one = load.Load(["http://127.0.0.1:9"])
+    one._follow = feed  # type: ignore[method-assign]
+    async with asyncio.timeout(seconds), one:
+        one._waiting = [10_000]
+        one._sent["a"] = (0.0, 0)
+        await wait(one)
+
+
+def full(one: load.Load) -> Any:
+    batch = load.Batch(b"", ())
+    return one.keep_full([repeat(batch)], 1_000, time.perf_counter() + 0.3)
+
+
+async def test_a_load_ends_in_time_though_no_block_comes() -> None:
+    await run_load(Feed(), 5, full)
+
+
+@pytest.mark.parametrize("wait", [full, load.Load.drained])
+async def test_a_load_fails_with_its_feed_of_blocks(wait: Callable[[load.Load], Any]) -> None:
+    with pytest.raises(ConnectionError):
+        await run_load(Feed(is_over=True), 5, wait)
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+async def test_a_load_whose_feed_does_not_open_fails(
+    is_over: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load, "OPEN_SECONDS_MAX", 0.3, raising=False)
+    with pytest.raises(ConnectionError if is_over else load.NoBlocks):
+        await run_load(Feed(is_open=False, is_over=is_over), 5, full)
 
 
 def test_transfers_of_one_request_have_a_sender_each_and_nonces_leave_no_gap() -> None:
