@@ -21,6 +21,9 @@ SEND_AGAIN_SECONDS = 8.0
 Not so what the network must keep by itself: handing that in again would hide that it was lost.
 """
 
+SPREAD_SECONDS = 5.0
+"""After so long more than a minority knows of a transfer, where nothing was done to the nodes."""
+
 PENDING = ("mempool.already_pending",)
 GRAINS_AT_ONCE = 7
 
@@ -56,6 +59,7 @@ class Load:
             member = self._any_up()
             if member is not None and self._ledger.waiting:
                 await self._ask(member, list(self._ledger.waiting.values()))
+                await self._hold_spread()
                 await self._send_late_again()
 
     async def _pay(self, payer: Account) -> None:
@@ -93,6 +97,12 @@ class Load:
                 if isinstance(answer, TxStatus):
                     self._ledger.told(member.index, answer)
 
+    async def _hold_spread(self) -> None:
+        """Ask every node about what should be known to more than a minority by now."""
+        asked = self._ledger.unspread(SPREAD_SECONDS)
+        if asked and all(member.is_up for member in self._members):
+            await self._unknown_to_all(asked)
+
     async def _send_late_again(self) -> None:
         """Hand in again what took too long, after asking everybody whether it is lost."""
         now = time.monotonic()
@@ -122,7 +132,7 @@ class Load:
                 self._ledger.refuse(answer.code)
 
     async def _unknown_to_all(self, asked: Sequence[Sent]) -> list[Sent]:
-        """Return those of which every node says that it does not have them."""
+        """Return those of which every node says that it does not have them, once all answered."""
         unknown = {sent.tx_id: sent for sent in asked}
         calls: list[Call] = [("tx.status", {"tx_id": sent.tx_id}) for sent in asked]
         for member in self._members:
@@ -134,6 +144,7 @@ class Load:
                 if isinstance(answer, TxStatus):
                     self._ledger.told(member.index, answer)
                     unknown.pop(sent.tx_id, None)
+        self._ledger.judge_spread(asked)
         return list(unknown.values())
 
     def _any_up(self) -> Member | None:

@@ -60,7 +60,7 @@ class Campaign:
         self._say = say
         members = network.members
         self._watcher = Watcher(members, findings)
-        self._ledger = Ledger(findings, minority_of(len(members)) + 1)
+        self._ledger = Ledger(findings, minority_of(len(members)) + 1, lambda: self._striker.calm)
         self._busy_height = 0
         """Up to here transfers were sent: idle blocks are slower by intent."""
         self._load = Load(members, self._ledger, wishes.seed, wishes.rate_per_second)

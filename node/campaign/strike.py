@@ -77,6 +77,11 @@ class Striker:
         self._recovery_seconds_max = recovery_seconds_max
         self._lost_by_cuts = 0
 
+    @property
+    def calm(self) -> int | None:
+        """The number of the stretch in which nothing is being done; None while something is."""
+        return len(self.strikes) if self.is_quiet else None
+
     async def strike(self, blow: Blow) -> bool:
         """Carry one failure out and wait for recovery; tell whether that came."""
         self.is_quiet = False

@@ -241,6 +241,72 @@ def test_a_campaign_in_which_nothing_happened_is_no_pass() -> None:
     assert codes(quiet) == []
 
 
+def many(count: int) -> list[bytes]:
+    return [number.to_bytes(32, "big") for number in range(count)]
+
+
+def test_transfers_that_are_taken_in_and_forgotten_are_found() -> None:
+    findings = Findings()
+    ledger = Ledger(findings, 2)
+    for number, tx_id in enumerate(many(100)):
+        sent = ledger.admitted(tx_id, b"wire", number % 4)
+        if number < 74:
+            ledger.told(0, final(tx_id))
+        else:
+            ledger.unknown_to_all(sent)
+    ledger.end()
+    assert codes(findings) == ["campaign.few_final"]
+
+
+@pytest.mark.parametrize(("shared", "found"), [(88, ["campaign.not_spread"]), (90, [])])
+async def test_transfers_that_nobody_passes_on_are_found(
+    shared: int, found: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though each becomes final in the end, by the node that took it in."""
+    monkeypatch.setattr(load, "SPREAD_SECONDS", 0.0, raising=False)
+    findings = Findings()
+    ledger = Ledger(findings, 2)
+    ids = many(100)
+    nodes = [Mempool(set(ids)), Mempool(set(ids[:shared]))]
+    members: Any = [
+        SimpleNamespace(index=index, client=client, is_up=True)
+        for index, client in enumerate(nodes)
+    ]
+    for tx_id in ids:
+        ledger.admitted(tx_id, b"wire", 0)
+    one = load.Load(members, ledger, 1, 20.0)
+    for _ in range(2):
+        await one._hold_spread()
+    for tx_id in ids:
+        ledger.told(0, final(tx_id))
+    ledger.end()
+    assert codes(findings) == found
+
+
+@pytest.mark.parametrize("calms", [(None, None), (0, None), (0, 1)])
+def test_what_a_failure_may_have_lost_is_not_held_against_the_network(calms: Any) -> None:
+    findings = Findings()
+    stretch = calms[0]
+    ledger = Ledger(findings, 2, lambda: stretch)
+    sent = [ledger.admitted(tx_id, b"wire", 0) for tx_id in many(100)]
+    stretch = calms[1]
+    assert ledger.unspread(0.0) == []
+    ledger.judge_spread(sent)
+    for tx_id in many(75):
+        ledger.told(0, final(tx_id))
+    ledger.end()
+    assert codes(findings) == []
+
+
+def test_of_few_transfers_no_share_is_judged() -> None:
+    findings = Findings()
+    ledger = Ledger(findings, 2)
+    for tx_id in many(19):
+        ledger.admitted(tx_id, b"wire", 0)
+    ledger.end()
+    assert codes(findings) == []
+
+
 async def test_nobody_waits_for_a_height_while_the_chain_stands(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
