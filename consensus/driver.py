@@ -9,6 +9,7 @@ from typing import assert_never
 from consensus.blocks import Standing
 from consensus.core import Core
 from consensus.effects import Effect, SetTimer
+from consensus.helping import status_of
 from consensus.inputs import (
     BlockBuilt,
     BlockExecuted,
@@ -24,7 +25,7 @@ from consensus.inputs import (
     VoteRefused,
     VoteSigned,
 )
-from consensus.intake import receive, shortened, status_of
+from consensus.intake import receive, shortened
 from consensus.messages import Block
 from consensus.recovery import recover
 from consensus.regain import ask, regain

@@ -7,7 +7,7 @@ epochs are hints and nothing else (settled point 7).
 
 from consensus.blocks import Standing
 from consensus.core import Core
-from consensus.effects import ServeBlocks, ServeBoundary, ServeJustify
+from consensus.helping import ask_boundary, compare, help_forward, is_of_epoch, serve
 from consensus.inputs import Peer
 from consensus.links import certificates_in, justifies, normal_proposal
 from consensus.messages import (
@@ -23,10 +23,7 @@ from consensus.messages import (
     Propose,
     Status,
 )
-from consensus.regain import claimed
-from consensus.timeouts import VIEWS_UNDER_WAY_MAX
 from consensus.verdicts import Waiting, verdicts_on
-from state.codec import encode
 from state.crypto import SignatureClaim, Tag
 from state.finality import (
     Certificate,
@@ -46,16 +43,10 @@ from state.finality import (
 )
 from state.types import Hash
 
-REPLY_BYTES_MAX = 2**24
-"""Blocks are added to a reply until it reaches this size."""
 MESSAGES_MAX = 4_096
 """Messages of one batch; a caller that hands over more has forgotten to bound its queue."""
 HINTS_MAX = 8
 """Proposals of the next epoch that are kept until it begins; their leaders send them again."""
-
-
-_BOUNDARY, _FINAL, _ENTRY, _STATUS, _ASK = range(5)
-"""Kinds of unasked help, each limited by itself."""
 
 
 def receive(core: Core, messages: tuple[tuple[Peer, Message], ...]) -> None:
@@ -109,10 +100,10 @@ def _claims(core: Core, peer: Peer, message: Message) -> list[SignatureClaim] | 
 def _vote_claims(core: Core, peer: Peer, vote: SignedVote) -> list[SignatureClaim] | None:
     epoch = core.epoch
     subject = vote.subject
-    if not _is_of_epoch(core, peer, subject.epoch):
+    if not is_of_epoch(core, peer, subject.epoch):
         return None
     if isinstance(vote, Nullify) and subject.view < epoch.view:
-        _help_forward(core, peer)  # consensus 2.6 f: what let us leave frees whoever is stuck
+        help_forward(core, peer)  # consensus 2.6 f: what let us leave frees whoever is stuck
     if not epoch.counts(subject.view) or vote.vote.validator >= len(epoch.validators):
         return None
     view = epoch.views.get(subject.view)
@@ -130,7 +121,7 @@ def _certificate_claims(
     subject = certificate.subject
     if isinstance(certificate, Finalization) and subject.epoch < core.epoch.number:
         return None  # most likely an answer that came late: no reason to answer it
-    if not _is_of_epoch(core, peer, subject.epoch) or subject.view < core.epoch.floor:
+    if not is_of_epoch(core, peer, subject.epoch) or subject.view < core.epoch.floor:
         return None
     claims = core.epoch.claims_of(certificate)
     if claims == [] and core.epoch.holds(certificate):
@@ -151,7 +142,7 @@ def _propose_claims(core: Core, peer: Peer, message: Propose) -> list[SignatureC
     if proposal.epoch == epoch.number + 1 and message.justify is not None:
         _follow_boundary(core, peer, message, message.justify)
         return None
-    if not _is_of_epoch(core, peer, proposal.epoch):
+    if not is_of_epoch(core, peer, proposal.epoch):
         return None
     if proposal.view <= epoch.final_view or not epoch.counts(proposal.view):
         return None
@@ -268,15 +259,6 @@ def _of_use(core: Core, message: BlockReply) -> BlockReply | None:
     return BlockReply(tuple(found[:wanted])) if wanted else None
 
 
-def _is_of_epoch(core: Core, peer: Peer, epoch: int) -> bool:
-    """Tell whether this is our epoch; otherwise see to it that one of us catches up (settled 7)."""
-    if epoch < core.epoch.number:
-        _help_boundary(core, peer, epoch)
-    elif epoch > core.epoch.number:
-        _ask_boundary(core, peer)
-    return epoch == core.epoch.number
-
-
 def _follow_boundary(core: Core, peer: Peer, message: Propose, justify: Justify) -> None:
     """Settled 5: a proposal of the next epoch may bring the finalization that ends ours."""
     if core.epoch.validators.index_of(peer) is not None:
@@ -287,14 +269,7 @@ def _follow_boundary(core: Core, peer: Peer, message: Propose, justify: Justify)
     if isinstance(boundary, Finalization) and boundary.subject.epoch == core.epoch.number:
         receive(core, ((peer, boundary),))
     else:
-        _ask_boundary(core, peer)
-
-
-def _ask_boundary(core: Core, peer: Peer) -> None:
-    """Ask a peer that is in a later epoch for the finalization that ends this one."""
-    number = core.epoch.number
-    if core.catchup.may_help(peer, _ASK, core.now_ms, number):
-        core.send(peer, BoundaryRequest(number))
+        ask_boundary(core, peer)
 
 
 def _counts(core: Core, message: Propose) -> bool:
@@ -346,30 +321,10 @@ def _take_in(core: Core, peer: Peer, message: Message) -> None:
         case JustifyReply(justify):
             core.add_link(justify, core.epoch.view)
         case Status():
-            _compare(core, peer, message)
+            compare(core, peer, message)
         case CertificateRequest() | BlockRequest() | JustifyRequest() | BoundaryRequest():
             if core.catchup.may_serve(peer, core.now_ms):
-                _serve(core, peer, message)
-
-
-Request = CertificateRequest | BlockRequest | JustifyRequest | BoundaryRequest
-
-
-def _serve(core: Core, peer: Peer, message: Request) -> None:
-    """Answer a request as well as this node can."""
-    match message:
-        case CertificateRequest():
-            _serve_certificate(core, peer, message)
-        case BlockRequest():
-            _serve_blocks(core, peer, message)
-        case JustifyRequest(digest):
-            link = core.links.get(digest)
-            if link is not None:
-                core.send(peer, JustifyReply(link[1]))
-            else:
-                core.emit(ServeJustify(peer, digest))
-        case BoundaryRequest(epoch):
-            _help_boundary(core, peer, epoch)
+                serve(core, peer, message)
 
 
 def _take_proposal(core: Core, message: Propose) -> None:
@@ -398,97 +353,6 @@ def _take_blocks(core: Core, message: BlockReply) -> None:
     for block in message.blocks:
         core.add_link(block.justify, block.header.view)
         core.add_block(block.header.id, block)
-
-
-def _compare(core: Core, peer: Peer, status: Status) -> None:
-    """Push what a peer that is behind lacks; tell one that is ahead where we are (2.6 d)."""
-    epoch = core.epoch
-    if not _is_of_epoch(core, peer, status.epoch):
-        return
-    if epoch.validators.index_of(peer) is not None:
-        core.catchup.saw(peer, status.view)
-        claimed(core, peer, status)
-    lag = abs(status.view - epoch.view)
-    if (
-        lag <= VIEWS_UNDER_WAY_MAX
-        and core.now_ms < core.entered_ms + core.settings.timeouts.delta_ms
-    ):
-        return  # settled 13: views go on, and what this peer lacks is under way to it
-    is_behind = (status.final_epoch, status.final_view) < (epoch.number, epoch.final_view)
-    if is_behind and epoch.final is not None and core.catchup.may_help(peer, _FINAL, core.now_ms):
-        core.send(peer, epoch.final)
-    if status.view < epoch.view:
-        _help_forward(core, peer)
-    elif status.view > epoch.view and core.catchup.may_help(peer, _STATUS, core.now_ms):
-        core.send(peer, status_of(core))
-
-
-def status_of(core: Core) -> Status:
-    """Return where this node stands."""
-    epoch, tip = core.epoch, core.blocks.tip
-    return Status(
-        epoch.number,
-        epoch.view,
-        epoch.number,
-        epoch.final_view,
-        tip.header.height,
-        core.blocks.tip_id,
-    )
-
-
-# --- helping --------------------------------------------------------------------------------------
-
-
-def _help_forward(core: Core, peer: Peer) -> None:
-    """Send the certificate by which this node entered its view."""
-    entry = core.epoch.entry
-    if entry is not None and core.catchup.may_help(peer, _ENTRY, core.now_ms):
-        core.send(peer, entry)
-
-
-def _help_boundary(core: Core, peer: Peer, epoch: int) -> None:
-    """Answer whatever is of an older epoch with the finalization that ended it (settled 7)."""
-    if epoch >= core.epoch.number:
-        return
-    if not core.catchup.may_help(peer, _BOUNDARY, core.now_ms, epoch):
-        return
-    boundary = core.epoch.boundary.finalization
-    if boundary is not None and boundary.subject.epoch == epoch:
-        core.send(peer, boundary)
-    else:
-        core.emit(ServeBoundary(peer, epoch))
-
-
-def _serve_certificate(core: Core, peer: Peer, request: CertificateRequest) -> None:
-    """Answer with what settles a view best (consensus 2.7)."""
-    if not _is_of_epoch(core, peer, request.epoch):
-        return
-    found = core.epoch.certificate_for(request.view)
-    if found is not None:
-        core.send(peer, found)
-        view = core.epoch.views.get(request.view)
-        if isinstance(found, Notarization) and view is not None and view.nullification is not None:
-            core.send(peer, view.nullification)  # the asker may find the notarized block invalid
-
-
-def _serve_blocks(core: Core, peer: Peer, request: BlockRequest) -> None:
-    """Answer with a block and its ancestors as far as they are above the tip."""
-    blocks: list[Block] = []
-    size = 0
-    at = request.block_id
-    while len(blocks) < request.count:
-        entry = core.blocks.get(at)
-        if entry is None or entry.block is None:
-            break
-        size += len(entry.block.body) + len(encode(entry.block.justify))
-        if blocks and size > REPLY_BYTES_MAX:
-            break
-        blocks.append(entry.block)
-        at = entry.header.parent_id
-    if blocks:
-        core.send(peer, BlockReply(tuple(blocks)))
-    else:
-        core.emit(ServeBlocks(peer, request.block_id, request.count))
 
 
 def shortened(message: Propose) -> Propose:

@@ -31,6 +31,7 @@ from consensus.effects import (
     StoreBlock,
     StoreLink,
 )
+from consensus.helping import status_of
 from consensus.inputs import (
     BlockBuilt,
     BlockExecuted,
@@ -45,7 +46,6 @@ from consensus.inputs import (
     TimerFired,
     TransactionsPending,
 )
-from consensus.intake import status_of
 from consensus.messages import BlockReply, JustifyReply, Message
 from consensus.timeouts import Pacing
 from consensus.validators import Validators
