@@ -10,6 +10,7 @@ from consensus.blocks import Blocks, Standing
 from consensus.catchup import Catchup
 from consensus.effects import (
     ALL,
+    Blame,
     Effect,
     EvidenceFound,
     ExecuteBlock,
@@ -83,6 +84,8 @@ class Core:
         """While votes may be lost: views that validators claim, rounds that they proved."""
         self.hints: dict[Peer, Message] = {}
         """One message of the next epoch per validator (settled 7)."""
+        self.liars: set[Peer] = set()
+        """Who was blamed in this batch of messages: what is costly is not looked at again."""
         self.begin(info, tip)
 
     def begin(self, info: EpochInfo, tip: Tip) -> None:
@@ -133,6 +136,12 @@ class Core:
         """Make a record durable before whatever is sent after it."""
         if not self.is_replaying:
             self.out.append(Journal((record,)))
+
+    def blame(self, peer: Peer) -> None:
+        """A peer has sent what no honest node sends."""
+        if peer not in self.liars:
+            self.liars.add(peer)
+            self.emit(Blame(peer))
 
     def halt(self, reason: str) -> None:
         """Stop for good: what is final contradicts itself, or this node's own execution."""
@@ -340,15 +349,18 @@ class Core:
             due_ms=self.now_ms,
         )
 
-    def add_block(self, block_id: Hash, block: Block) -> None:
-        """Add a block that was asked for or proposed, its justification's signatures verified."""
+    def add_block(self, block_id: Hash, block: Block) -> bool:
+        """Add a block that was asked for or proposed, its justification's signatures verified.
+
+        Tell whether its body may be the header's: whoever sent another one has changed it.
+        """
         if justify_hash(block.justify) != block.header.justify_hash:
-            return  # what a header does not commit to says nothing about its block
+            return True  # what a header does not commit to says nothing about its block
         judgement = self.settings.judge_body(block.header, block.body)
         if judgement is Judgement.FOREIGN:
-            return  # another body belongs to the header: whoever sent this one changed it
+            return False
         if not self.blocks.add(block_id, block, judgement):
-            return
+            return True
         self.catchup.forget(block_id)
         self.links.setdefault(block.header.justify_hash, (block.header.view, block.justify))
         for number in sorted(self.epoch.views):
@@ -357,6 +369,7 @@ class Core:
                 self.accuse(about, block.header)
         self.advance(block_id)
         self.is_dirty = True
+        return True
 
     def add_link(self, justify: Justify, view: int) -> None:
         """Keep a verified justification and take in its certificates."""

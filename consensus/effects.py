@@ -119,6 +119,13 @@ class EvidenceFound:
 
 
 @dataclass(frozen=True, slots=True)
+class Blame:
+    """A peer has sent what no honest node sends, and nothing more of it need be looked at."""
+
+    peer: Peer
+
+
+@dataclass(frozen=True, slots=True)
 class ServeBlocks:
     """Send final blocks that are asked for: `block_id` and ancestors, at most `count` in all."""
 
@@ -162,6 +169,7 @@ Effect = (
     | CommitBlock
     | RaiseFloor
     | EvidenceFound
+    | Blame
     | ServeBlocks
     | ServeBoundary
     | ServeJustify

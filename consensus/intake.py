@@ -53,6 +53,7 @@ def receive(core: Core, messages: tuple[tuple[Peer, Message], ...]) -> None:
     """Verify a batch of messages at once, and take in those that hold, in their order."""
     assert len(messages) <= MESSAGES_MAX, "batches are bounded by whoever makes them"
     waiting: list[Waiting] = []
+    core.liars.clear()
     for peer, message in messages:
         sender = core.epoch.validators.index_of(peer)
         if sender is not None:
@@ -260,16 +261,31 @@ def _of_use(core: Core, message: BlockReply) -> BlockReply | None:
 
 
 def _follow_boundary(core: Core, peer: Peer, message: Propose, justify: Justify) -> None:
-    """Settled 5: a proposal of the next epoch may bring the finalization that ends ours."""
+    """Settled 5: a proposal of the next epoch may bring the finalization that ends ours.
+
+    Nobody proposes over an end that it has not verified: whoever brings a false one is blamed.
+    """
+    if peer in core.liars or not _hangs_together(message):
+        return
+    boundary = justify.parent
+    if isinstance(boundary, Finalization) and boundary.subject.epoch == core.epoch.number:
+        claims = core.epoch.claims_of(boundary)
+        if claims is None or not _all_hold(core, peer, boundary, claims):
+            core.blame(peer)
+            return
+        _take_in(core, peer, boundary)
+    else:
+        ask_boundary(core, peer)
     if core.epoch.validators.index_of(peer) is not None:
         core.hints[peer] = message  # judged after the switch; one for each validator
         if len(core.hints) > HINTS_MAX:
             del core.hints[next(iter(core.hints))]
-    boundary = justify.parent
-    if isinstance(boundary, Finalization) and boundary.subject.epoch == core.epoch.number:
-        receive(core, ((peer, boundary),))
-    else:
-        ask_boundary(core, peer)
+
+
+def _all_hold(core: Core, peer: Peer, message: Message, claims: list[SignatureClaim]) -> bool:
+    """Tell whether everything holds that a message claims by itself."""
+    (verdicts,) = verdicts_on([(peer, message, claims)], core.settings.verify)
+    return all(verdicts)
 
 
 def _counts(core: Core, message: Propose) -> bool:
@@ -317,7 +333,7 @@ def _take_in(core: Core, peer: Peer, message: Message) -> None:
         case Propose():
             _take_proposal(core, message)
         case BlockReply():
-            _take_blocks(core, message)
+            _take_blocks(core, peer, message)
         case JustifyReply(justify):
             core.add_link(justify, core.epoch.view)
         case Status():
@@ -349,10 +365,13 @@ def _has_room(core: Core, message: Propose) -> bool:
     return tally.knows(vote) or not tally.is_full(message.vote.validator, Tag.NOTARIZE)
 
 
-def _take_blocks(core: Core, message: BlockReply) -> None:
+def _take_blocks(core: Core, peer: Peer, message: BlockReply) -> None:
     for block in message.blocks:
         core.add_link(block.justify, block.header.view)
-        core.add_block(block.header.id, block)
+        if peer in core.liars:
+            return
+        if not core.add_block(block.header.id, block):
+            core.blame(peer)
 
 
 def shortened(message: Propose) -> Propose:

@@ -14,6 +14,7 @@ from consensus.core import Core
 from consensus.driver import Driver
 from consensus.effects import (
     ALL,
+    Blame,
     BuildBlock,
     CommitBlock,
     Effect,
@@ -46,7 +47,7 @@ from consensus.inputs import (
     TimerFired,
     TransactionsPending,
 )
-from consensus.messages import BlockReply, JustifyReply, Message
+from consensus.messages import Message
 from consensus.timeouts import Pacing
 from consensus.validators import Validators
 from node.application import Application, UnknownParent
@@ -58,6 +59,7 @@ from node.keeper import Keeper
 from node.ledger import Ledger
 from node.mempool import Mempool
 from node.metrics import NodeMetrics
+from node.serving import Serving
 from node.storage.chain_store import ChainStore
 from state.crypto import SignatureClaim
 from state.errors import InvalidBlock, Malformed
@@ -74,10 +76,6 @@ from state.types import ZERO_HASH, PublicKey
 
 INBOX_MAX = 4_096
 """Messages that wait for the next step; whoever sends more is not heard."""
-SERVED_BYTES_MAX = 2**24
-"""Final blocks and justifications served in one step; whoever asks for more asks again."""
-SERVED_MAX = 64
-"""Requests for stored things that are answered in one step."""
 CLOCK_SECONDS = 1.0
 """How often the engine is told what the wall clock shows, should somebody have set it."""
 
@@ -95,6 +93,10 @@ class Peers(Protocol):
 
     def broadcast(self, message: Message) -> None:
         """Send a message to every validator and to whoever else listens."""
+        ...
+
+    def blame(self, peer: Peer) -> None:
+        """A peer has sent what no honest node sends."""
         ...
 
 
@@ -322,6 +324,9 @@ class Host:
                 self._keep(effect)
             case EvidenceFound(evidence):
                 self._evidence.add(evidence)
+            case Blame(peer):
+                if self._peers is not None:
+                    self._peers.blame(peer)
             case Halt(reason):
                 self._keeper.sync()
                 raise ConsensusHalted(
@@ -349,8 +354,7 @@ class Host:
         held, self._held = self._held, []
         self._keeper.sync()
         has_sent = False
-        served = 0
-        budget = SERVED_BYTES_MAX
+        serving = Serving(self._store, self._send)
         for effect in held:
             match effect:
                 case Send(to, message):
@@ -361,9 +365,7 @@ class Host:
                 case RaiseFloor(epoch, view):
                     self._keeper.raise_floor(epoch, view)
                 case ServeBlocks() | ServeBoundary() | ServeJustify():
-                    served += 1
-                    if served <= SERVED_MAX:
-                        budget -= self._serve(effect, budget)
+                    serving.answer(effect)
         return has_sent
 
     def _send(self, to: Peer, message: Message) -> None:
@@ -372,26 +374,6 @@ class Host:
             self._peers.broadcast(message)
         else:
             self._peers.send(to, message)
-
-    def _serve(self, effect: ServeBlocks | ServeBoundary | ServeJustify, budget: int) -> int:
-        """Answer from the store, unless the budget is spent; return the bytes that were read."""
-        finality = self._store.finality
-        match effect:
-            case ServeBlocks(to, block_id, count) if budget > 0:
-                blocks, size = self._store.blocks_from(block_id, count, budget)
-                if blocks:
-                    self._send(to, BlockReply(blocks))
-                return size
-            case ServeBoundary(to, epoch):
-                boundary = finality.boundary(epoch + 1)
-                if boundary is not None and boundary.finalization is not None:
-                    self._send(to, boundary.finalization)
-            case ServeJustify(to, digest) if budget > 0:
-                justify, size = finality.sized_justify(digest)
-                if justify is not None:
-                    self._send(to, JustifyReply(justify))
-                return size
-        return 0
 
     def _do(self, effect: BuildBlock | ExecuteBlock) -> None:
         """Build or execute a block, and answer; what lost its parent meanwhile needs no answer."""

@@ -5,8 +5,8 @@ alone. Each message has one topic by its kind and length, and proposals travel a
 comes is decoded within its bounds and handed to the host in fair turns; then it gets its verdict.
 Only what no honest node sends is INVALID: bytes that decode to nothing, a wrong topic, a proposal
 with its body, what contradicts itself, and votes, certificates and transactions that somebody named
-in them did not sign, for honest nodes verify what they pass on. Everything else is neutral, for
-consensus does not tell what a message was worth.
+in them did not sign, for honest nodes verify what they pass on; and what consensus blames a peer
+for. Everything else is neutral, for of no other message does consensus tell what it was worth.
 """
 
 import asyncio
@@ -180,6 +180,10 @@ class Overlay:
                 self._joined.send(peer_id, topic, data)
         else:
             self._joined.broadcast(topic, data)
+
+    def blame(self, peer: Peer) -> None:
+        """A validator or node has sent what no honest node sends."""
+        self._joined.judge(self._joined.node_of(peer) or peer, Verdict.INVALID)
 
     def _post(self, peer_id: bytes, piece: Piece) -> None:
         data = encode(piece)

@@ -208,6 +208,7 @@ AS_IT_RUNS = (
     "certificates-have-quorum",
     "finality-is-kept",
     "silent-after-loss",
+    "honest-never-blamed",
     "engine-never-fails",
     "application-invariants",
     "bounded-memory",

@@ -12,6 +12,7 @@ from typing import Protocol, assert_never
 
 from consensus.core import Core
 from consensus.effects import (
+    Blame,
     BuildBlock,
     CommitBlock,
     Effect,
@@ -356,12 +357,8 @@ class Replica:
                 self._set_timer(effect.at_ms)
             case BuildBlock() | ExecuteBlock() | SignVote():
                 return self._answer(effect)
-            case Journal():
-                self.storage.journal(effect.records)
-            case StoreBlock():
-                self.storage.store_block(effect.block)
-            case StoreLink():
-                self.ledger.justifies[effect.proposal.justify_hash] = effect.justify
+            case Journal() | StoreBlock() | StoreLink():
+                self._keep(effect)
             case CommitBlock():
                 return self._commit(effect)
             case RaiseFloor():
@@ -370,11 +367,22 @@ class Replica:
                 self.machine.found(effect.evidence)
             case ServeBlocks() | ServeBoundary() | ServeJustify():
                 self._serve(effect)
+            case Blame():
+                pass  # nobody is banned here: whoever watches compares it with who is honest
             case Halt():
                 self._break(HALTED + effect.reason)
             case _:
                 assert_never(effect)
         return None
+
+    def _keep(self, effect: Journal | StoreBlock | StoreLink) -> None:
+        match effect:
+            case Journal():
+                self.storage.journal(effect.records)
+            case StoreBlock():
+                self.storage.store_block(effect.block)
+            case StoreLink():
+                self.ledger.justifies[effect.proposal.justify_hash] = effect.justify
 
     def _answer(self, effect: BuildBlock | ExecuteBlock | SignVote) -> Input:
         parts = self._parts

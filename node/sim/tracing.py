@@ -3,6 +3,7 @@
 from typing import assert_never
 
 from consensus.effects import (
+    Blame,
     BuildBlock,
     CommitBlock,
     Effect,
@@ -47,6 +48,8 @@ def _content(effect: Effect) -> bytes:
             return encode(effect.evidence)[-32:]
         case Halt():
             return effect.reason.encode()
+        case Blame():
+            return effect.peer
         case Send():
             return b""
         case _:
@@ -75,6 +78,7 @@ _NAMES = {
     kind: kind.__name__.encode()[:16]
     for kind in (
         *(Send, SetTimer, BuildBlock, ExecuteBlock, SignVote, Journal, StoreBlock, StoreLink),
-        *(CommitBlock, RaiseFloor, EvidenceFound, ServeBlocks, ServeBoundary, ServeJustify, Halt),
+        *(CommitBlock, RaiseFloor, EvidenceFound, Blame),
+        *(ServeBlocks, ServeBoundary, ServeJustify, Halt),
     )
 }

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from consensus.effects import CommitBlock, Effect, EvidenceFound, Send
-from consensus.inputs import EpochInfo
+from consensus.effects import Blame, CommitBlock, Effect, EvidenceFound, Send
+from consensus.inputs import EpochInfo, Peer
 from consensus.messages import Message, Propose
 from node.sim.checkers import FinalityIsKept, HonestVotes, Violation
 from node.sim.chronicle import Chronicle, Final
@@ -82,6 +82,14 @@ class Watch:
             self._final(replica, effect)
         if isinstance(effect, EvidenceFound):
             self._accused(replica, effect.evidence)
+        if isinstance(effect, Blame):
+            self._blamed(replica, effect.peer)
+
+    def _blamed(self, replica: Replica, peer: Peer) -> None:
+        everyone = self.chronicle.rotas.everyone
+        if peer in {everyone[each].public_key for each in self._honest}:
+            text = f"endpoint {replica.endpoint} blames an honest peer {peer.hex()[:8]}"
+            self._found(replica, "honest-never-blamed", text)
 
     def _accused(self, replica: Replica, evidence: Evidence) -> None:
         vote = evidence.vote if isinstance(evidence, Misfit) else evidence.first

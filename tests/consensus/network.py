@@ -12,6 +12,7 @@ from consensus.core import make_vote
 from consensus.driver import Driver
 from consensus.effects import (
     ALL,
+    Blame,
     BuildBlock,
     CommitBlock,
     Effect,
@@ -135,6 +136,7 @@ class Node:
         self.life = 0
         self.timer_ms: int | None = None
         self.evidence: list[Evidence] = []
+        self.blamed: set[bytes] = set()
         self.executed: dict[bytes, Tip] = {network.genesis.block_id: network.genesis}
         self.seen: dict[bytes, Block] = {}
         self.halted: str | None = None
@@ -215,6 +217,8 @@ class Node:
                 self.network.at(at_ms, self.fire, self.life, at_ms)
             case EvidenceFound(evidence):
                 self.evidence.append(evidence)
+            case Blame(peer):
+                self.blamed.add(peer)
             case ServeBlocks() | ServeBoundary() | ServeJustify():
                 sends.extend(self.serve(effect))
             case Halt(reason):
@@ -440,6 +444,7 @@ class Network:
     def honest(self) -> None:
         for node in self.nodes:
             assert not node.evidence, node.evidence
+            assert not node.blamed, node.blamed
             assert node.halted is None, node.halted
 
 

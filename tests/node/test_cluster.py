@@ -147,6 +147,9 @@ class Member:
             if other is not self:
                 self.cluster.deliver(self.key.public_key, other.key.public_key, message)
 
+    def blame(self, peer: bytes) -> None:
+        raise AssertionError("all are honest")
+
 
 class Cluster:
     """The nodes and what lies between them."""

@@ -76,6 +76,9 @@ class Everybody:
         assert not self.disk.is_off
         self.disk.order.append(f"send {type(message).__name__}")
 
+    def blame(self, peer: bytes) -> None:
+        raise AssertionError("nobody else is there")
+
 
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int | None], Disk]]:

@@ -1,0 +1,156 @@
+"""Who sends what no honest node sends loses its seat at once, however it dresses it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consensus.messages import Block, BlockReply
+from node.mempool import MempoolLimits
+from node.network.identity import announcement
+from node.network.sketches import Sketch
+from p2p.addresses import Address
+from p2p.handshake import NodeKey
+from p2p.interface import Delivery
+from p2p.memory import Hub, MemoryNetwork
+from p2p.scores import Verdict
+from p2p.topics import Topic
+from state.block import Body
+from state.codec import encode
+from state.crypto import Tag
+from state.finality import (
+    Finalization,
+    Header,
+    Justify,
+    Notarize,
+    Proposal,
+    Vote,
+    justify_hash,
+    vote_digest,
+)
+from tests.node.network.mesh import COUNT, GENESIS, KEYS, TIMEOUTS, Member
+
+NOBODYS = bytes([7]) * 63 + b"\0"
+"""A signature of the right form that nobody made."""
+FAR = Address("127.0.0.1", 1)
+MANY = 40
+TURNS = 64
+ME = 2
+"""Another one leads the first view."""
+
+
+class Quiet:
+    """A handler that answers nothing."""
+
+    def on_message(self, delivery: Delivery) -> None:
+        delivery.settle(Verdict.DUPLICATE)
+
+    def on_request(self, request: Any) -> None:
+        pass
+
+    def on_peer_up(self, peer_id: bytes) -> None:
+        pass
+
+    def on_peer_down(self, peer_id: bytes, code: str) -> None:
+        pass
+
+
+class Scene:
+    """One validator's node among nodes that send what the test likes."""
+
+    def __init__(self, path: Path) -> None:
+        self.hub = Hub()
+        self.me = Member(self.hub, ME, path / "a", MempoolLimits(1_000, 2**26, 64), TIMEOUTS)
+        self.verified = 0
+
+    async def start(self) -> None:
+        await self.me.connect()
+        self.me.host.start()
+        driver: Any = self.me.host._driver
+        verify = driver._settings.verify
+
+        def counted(claims: Any) -> Any:
+            self.verified += len(claims)
+            return verify(claims)
+
+        object.__setattr__(driver._settings, "verify", counted)
+
+    async def node(self, seed: bytes, runs: int | None = None) -> MemoryNetwork:
+        """A node that is connected, of a validator if one is given."""
+        key = NodeKey(seed * 32)
+        made = MemoryNetwork(self.hub, key.node_id, GENESIS.hash, Quiet(), lambda _: True)
+        await made.start()
+        if runs is not None:
+            own = KEYS[runs]
+            made.announce(announcement(own.public_key, own.sign, key, GENESIS.hash, (FAR,), 1))
+        self.hub.run()
+        return made
+
+    async def hears(self, sender: MemoryNetwork, *messages: Any) -> None:
+        """Let messages come, and everything that follows from them be done."""
+        for message in messages:
+            sender.send(self.me.node_key.node_id, Topic.CONSENSUS, encode(message))
+        self.hub.run()
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+        assert not self.me.overlay._has_turn
+
+    def is_banned(self, node: MemoryNetwork) -> bool:
+        return self.me.network.scores.is_banned(node.node_id, self.hub.now_ms)
+
+    def index(self, key: int) -> int:
+        """The index of a key in the epoch's set."""
+        found = self.me.host.validators.index_of(KEYS[key].public_key)
+        assert found is not None
+        return found
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    made = Scene(tmp_path)
+    await made.start()
+    yield made
+    made.me.stop()
+
+
+def header(**changes: Any) -> Header:
+    values = {name: bytes(32) for name in Header.__struct_fields__}
+    numbers = {"height": 1, "epoch": 0, "view": 1, "parent_view": 0, "time_ms": 1}
+    return Header(**{**values, **numbers, "proposer": bytes(20), **changes})
+
+
+def signed(key: int, index: int, proposal: Proposal) -> Vote:
+    return Vote(index, KEYS[key].sign(vote_digest(Tag.NOTARIZE, GENESIS.hash, proposal)))
+
+
+async def test_a_proposal_over_a_forged_end_of_the_epoch(scene: Scene) -> None:
+    liar = await scene.node(b"e", runs=1)
+    votes = tuple([Vote(at, NOBODYS) for at in range(COUNT)])
+    justify = Justify(Finalization(Proposal(0, 5, 4, b"x" * 32, b"y" * 32), votes), ())
+    head = header(epoch=1, height=601, parent_id=b"x" * 32, justify_hash=justify_hash(justify))
+    proposal = Proposal(1, 1, 0, head.id, justify_hash(justify))
+    sketch = Sketch(proposal, signed(1, scene.index(1), proposal), head, justify, None)
+    await scene.hears(liar, *[sketch] * MANY)
+    assert scene.is_banned(liar)
+    assert scene.verified <= COUNT
+
+
+async def test_a_body_that_is_not_the_headers(scene: Scene) -> None:
+    engine = scene.me.host.engine
+    assert engine is not None
+    index = engine.epoch.validators.leader(1)
+    assert index != engine.epoch.me
+    leader = next(at for at in range(COUNT) if scene.index(at) == index)
+    justify = Justify(None, ())
+    head = header(justify_hash=justify_hash(justify))
+    proposal = Proposal(0, 1, 0, head.id, justify_hash(justify))
+    honest, liar = await scene.node(b"h"), await scene.node(b"e")
+    await scene.hears(honest, Notarize(proposal, signed(leader, index, proposal)))
+    assert engine.catchup.wants(head.id)
+    foreign = BlockReply((Block(head, justify, encode(Body((b"", b"")))),))
+    await scene.hears(liar, *[foreign] * MANY)
+    assert scene.is_banned(liar)
+    assert engine.catchup.wants(head.id), "others may have it"
+    assert not scene.is_banned(honest)
