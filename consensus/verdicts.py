@@ -10,10 +10,11 @@ from consensus.inputs import Peer
 from consensus.messages import Message, Propose
 from consensus.votes import VOTES_MAX
 from state.crypto import SignatureClaim
-from state.finality import Proposal
+from state.finality import Finalization, Notarization, Nullification, Proposal
 
 CLAIMS_AT_ONCE = 256
 """Claims of one message that are verified before the next of them: what is forged stops there."""
+_WITH_MANY = Propose | Notarization | Nullification | Finalization
 Waiting = tuple[Peer, Message, list[SignatureClaim]]
 Verify = Callable[[Sequence[SignatureClaim]], list[bool]]
 
@@ -22,11 +23,12 @@ def verdicts_on(waiting: list[Waiting], verify: Verify) -> list[list[bool]]:
     """Return the verdicts on each message's claims, those of all messages verified at once.
 
     They end with the first piece that holds a false one: who forges has as little verified as can
-    be. What a proposal stands on is looked at only once its leader's vote holds, and of a view only
-    for as many proposals as count: of the others there is the verdict on the vote alone.
+    be. Of a certificate one vote is looked at first, which who has no key cannot forge. What a
+    proposal stands on is looked at only once its leader's vote holds, and of a view only for as
+    many proposals as count: of the others there is the verdict on the vote alone.
     """
     verdicts: list[list[bool]] = [[] for _ in waiting]
-    sizes = [1 if isinstance(one, Propose) else CLAIMS_AT_ONCE for _, one, _ in waiting]
+    sizes = [1 if isinstance(one, _WITH_MANY) else CLAIMS_AT_ONCE for _, one, _ in waiting]
     while True:
         pieces = [
             found[len(done) : len(done) + size] if all(done) else []

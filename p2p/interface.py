@@ -7,7 +7,7 @@ busy slows its peers down instead of piling up their messages.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from p2p.announce import Announce
 from p2p.counters import Counters
@@ -15,6 +15,8 @@ from p2p.scores import Verdict
 from p2p.topics import Topic
 
 Settle = Callable[[Verdict], None]
+INVALID: Final = "p2p.invalid"
+"""Why a peer is gone whose message was judged invalid."""
 
 
 class Delivery:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from p2p.announce import Announce, Announcements
 from p2p.counters import Counters, count
 from p2p.errors import LocalError, NotConnected, RequestFailed
-from p2p.interface import Delivery, Handler, PeerInfo, Request
+from p2p.interface import INVALID, Delivery, Handler, PeerInfo, Request
 from p2p.scores import Scores, Verdict
 from p2p.topics import LIMITS, Topic
 
@@ -161,7 +161,7 @@ class MemoryNetwork:
         count(self.counters.verdicts, verdict.name.lower())
         if self.scores.judge(peer_id, verdict, self._hub.now_ms):
             self._banned.add(peer_id)
-            self._handler.on_peer_down(peer_id, "p2p.invalid")
+            self._handler.on_peer_down(peer_id, INVALID)
 
     def peers(self) -> list[PeerInfo]:
         """Return who is connected now."""

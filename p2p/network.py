@@ -19,7 +19,7 @@ from p2p.errors import Breach, LocalError, NotConnected, QueueFull, RemoteError,
 from p2p.exchange import QUESTION, Exchange
 from p2p.gate import Gate, Place
 from p2p.handshake import Established, NodeKey
-from p2p.interface import Delivery, Handler, PeerInfo, Request
+from p2p.interface import INVALID, Delivery, Handler, PeerInfo, Request
 from p2p.limits import STRANGERS_POOL_BYTES, STRANGERS_QUEUE_POOL_BYTES, Pool
 from p2p.peerbook import ANCHORS_MAX, PeerBook
 from p2p.roster import Roster, Seat
@@ -37,7 +37,6 @@ EXPECT_EVERY: Final = 10
 ASK_TIMEOUT_MS: Final = 10_000
 STOP_S: Final = 1.0
 BANNED: Final = "p2p.banned"
-INVALID: Final = "p2p.invalid"
 
 
 class SocketNetwork:

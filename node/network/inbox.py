@@ -18,6 +18,9 @@ TURN_MESSAGES: Final = {Topic.CONSENSUS: 512, Topic.BLOCKS: 16, Topic.SYNC: 4}
 STRANGERS_MESSAGES: Final = 8
 """How many of a topic's may be of one peer that is no validator: a certificate of a large set holds
 over a hundred signatures, and who forges them is known only after the turn."""
+STRANGERS_BYTES: Final = 2**15
+"""What a turn looks at of a topic's messages of all of them together, and the last one whole: about
+500 signatures, for whoever likes is many strangers at once."""
 
 
 class Rotation:
@@ -40,6 +43,11 @@ class Rotation:
             waiting.append(delivery)
         return has_room
 
+    @property
+    def next_peer(self) -> bytes:
+        """Whose turn it is; something waits."""
+        return next(iter(self._waiting))
+
     def pop(self) -> Delivery:
         """Take the next one; something waits."""
         peer_id, waiting = self._waiting.popitem(last=False)
@@ -59,10 +67,10 @@ class Rotation:
         self._waiting.update(self._aside)
         self._aside.clear()
 
-    def drop(self, peer_id: bytes) -> None:
+    def drop(self, peer_id: bytes, verdict: Verdict = Verdict.USELESS) -> None:
         """A peer is gone, and what waits of it with it."""
         for delivery in self._waiting.pop(peer_id, ()):
-            delivery.settle(Verdict.USELESS)
+            delivery.settle(verdict)
 
 
 class Inbox:
@@ -83,15 +91,32 @@ class Inbox:
         """Take one turn: the most urgent topic first, one message of each peer in rotation."""
         taken: list[Delivery] = []
         for topic, rotation in self._waiting.items():
-            counts: Counter[bytes] = Counter()
-            for _ in range(TURN_MESSAGES[topic]):
-                if not rotation:
-                    break
-                delivery = rotation.pop()
-                taken.append(delivery)
-                peer_id = delivery.peer_id
-                counts[peer_id] += 1
-                if counts[peer_id] >= STRANGERS_MESSAGES and not is_validator(peer_id):
-                    rotation.set_aside(peer_id)
+            taken += _turn_of(rotation, TURN_MESSAGES[topic], is_validator)
             rotation.put_back()
         return taken
+
+    def drop(self, peer_id: bytes) -> None:
+        """Look at nothing more of a peer; it may be no fault of its own that it is gone."""
+        for rotation in self._waiting.values():
+            rotation.drop(peer_id, Verdict.DUPLICATE)
+
+
+def _turn_of(
+    rotation: Rotation, messages_max: int, is_validator: Callable[[bytes], bool]
+) -> list[Delivery]:
+    """Take a topic's part of a turn; strangers whose part is over are set aside."""
+    taken: list[Delivery] = []
+    counts: Counter[bytes] = Counter()
+    strangers_bytes = 0
+    while rotation and len(taken) < messages_max:
+        peer_id = rotation.next_peer
+        is_stranger = not is_validator(peer_id)
+        has_had_its_part = counts[peer_id] >= STRANGERS_MESSAGES
+        if is_stranger and (has_had_its_part or strangers_bytes >= STRANGERS_BYTES):
+            rotation.set_aside(peer_id)
+            continue
+        delivery = rotation.pop()
+        taken.append(delivery)
+        counts[peer_id] += 1
+        strangers_bytes += len(delivery.data) if is_stranger else 0
+    return taken

@@ -30,7 +30,7 @@ from node.network import proposals, sketches
 from node.network.inbox import TURN_MESSAGES, Inbox
 from node.network.proposals import Proposals
 from node.network.sketches import Parts, PartsWanted, Piece, Sketch
-from p2p.interface import Delivery, Network, PeerInfo, Request
+from p2p.interface import INVALID, Delivery, Network, PeerInfo, Request
 from p2p.scores import Verdict
 from p2p.topics import Topic
 from state import crypto
@@ -183,7 +183,9 @@ class Overlay:
 
     def blame(self, peer: Peer) -> None:
         """A validator or node has sent what no honest node sends."""
-        self._joined.judge(self._joined.node_of(peer) or peer, Verdict.INVALID)
+        node_id = self._joined.node_of(peer) or peer
+        self._inbox.drop(node_id)
+        self._joined.judge(node_id, Verdict.INVALID)
 
     def _post(self, peer_id: bytes, piece: Piece) -> None:
         data = encode(piece)
@@ -231,7 +233,10 @@ class Overlay:
         log.info("peer up", extra={"peer": peer_id.hex()})
 
     def on_peer_down(self, peer_id: bytes, code: str) -> None:
-        """Note that a peer is gone; what it sent before still counts."""
+        """Note that a peer is gone; what a validator sent before still counts, unless it lied."""
+        is_validator = self._network is not None and self._network.validator_of(peer_id) is not None
+        if code == INVALID or not is_validator:
+            self._inbox.drop(peer_id)
         if self._gossip is not None:
             self._gossip.on_peer_down(peer_id)
         if self._proposals is not None:
@@ -299,6 +304,8 @@ class Overlay:
         batch, self._batch = self._batch, []
         offenders, self._offenders = self._offenders, set()
         for delivery, peer, _ in batch:
+            if peer in offenders:
+                self._inbox.drop(delivery.peer_id)
             delivery.settle(Verdict.INVALID if peer in offenders else Verdict.DUPLICATE)
         self._has_turn = bool(self._inbox)
         if self._has_turn:

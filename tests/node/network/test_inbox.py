@@ -4,7 +4,13 @@ from collections import Counter
 
 import pytest
 
-from node.network.inbox import STRANGERS_MESSAGES, TURN_MESSAGES, Inbox, Rotation
+from node.network.inbox import (
+    STRANGERS_BYTES,
+    STRANGERS_MESSAGES,
+    TURN_MESSAGES,
+    Inbox,
+    Rotation,
+)
 from p2p.interface import Delivery
 from p2p.scores import Verdict
 from p2p.topics import LIMITS, Topic
@@ -117,3 +123,48 @@ def test_in_a_rotation_everybody_has_one_turn_after_the_other() -> None:
     rotation.drop(b"1" * 32)
     assert not rotation
     assert given == [Verdict.USELESS] * (limit - 2), "what is dropped holds no place"
+
+
+def long(name: str, size: int = 5_000) -> Delivery:
+    return Delivery(name.encode(), Topic.CONSENSUS, bytes(size), lambda _: None)
+
+
+def test_strangers_share_what_a_turn_looks_at_of_them_and_none_is_passed_over() -> None:
+    inbox = Inbox()
+    strangers = [f"s{at}" for at in range(20)]
+    for _ in range(3):
+        for name in [*strangers, "v"]:
+            assert inbox.add(long(name))
+    counts: Counter[bytes] = Counter()
+    turns = 0
+    while inbox:
+        taken = turn(inbox)
+        counts.update(taken)
+        turns += 1
+        assert sum([count for name, count in taken.items() if name != b"v"]) * 5_000 < (
+            STRANGERS_BYTES + 5_000
+        )
+        if turns == 1:
+            assert taken[b"v"] == 3, "a validator waits for none of them"
+        if turns * (STRANGERS_BYTES // 5_000) >= 20:
+            assert all(counts[name.encode()] for name in strangers)
+    assert set(counts.values()) == {3}
+
+
+def test_a_long_message_of_a_stranger_is_taken_by_itself() -> None:
+    inbox = Inbox()
+    for _ in range(2):
+        assert inbox.add(long("s", 2 * STRANGERS_BYTES))
+    assert turn(inbox) == {b"s": 1}
+    assert turn(inbox) == {b"s": 1}
+    assert not inbox
+
+
+def test_who_is_dropped_has_nothing_waiting_on_any_topic() -> None:
+    inbox, verdicts = Inbox(), list[Verdict]()
+    for topic in TURN_MESSAGES:
+        assert inbox.add(Delivery(b"s", topic, b"", verdicts.append))
+    assert inbox.add(Delivery(b"v", Topic.CONSENSUS, b"", verdicts.append))
+    inbox.drop(b"s")
+    assert verdicts == [Verdict.DUPLICATE] * len(TURN_MESSAGES), "who is gone may be honest"
+    assert turn(inbox) == {b"v": 1}

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from consensus.messages import Block, BlockReply
+from consensus.messages import Block, BlockReply, Status
 from node.mempool import MempoolLimits
 from node.network.identity import announcement
+from node.network.inbox import STRANGERS_MESSAGES
 from node.network.sketches import Sketch
 from p2p.addresses import Address
 from p2p.handshake import NodeKey
@@ -24,6 +25,7 @@ from state.finality import (
     Finalization,
     Header,
     Justify,
+    Notarization,
     Notarize,
     Proposal,
     Vote,
@@ -154,3 +156,34 @@ async def test_a_body_that_is_not_the_headers(scene: Scene) -> None:
     assert scene.is_banned(liar)
     assert engine.catchup.wants(head.id), "others may have it"
     assert not scene.is_banned(honest)
+
+
+def forged(number: int, votes: int = COUNT) -> Notarization:
+    subject = Proposal(0, 2, 1, number.to_bytes(32, "big"), b"y" * 32)
+    return Notarization(subject, tuple([Vote(at, NOBODYS) for at in range(votes)]))
+
+
+async def test_what_a_liar_has_left_in_the_inbox_is_not_looked_at(scene: Scene) -> None:
+    """Behind many cheap messages, forged certificates: a turn of them is enough."""
+    liar = await scene.node(b"e")
+    status = Status(0, 1, 0, 0, 0, scene.me.application.tip().block_id)
+    await scene.hears(liar, *[status] * MANY, *[forged(at) for at in range(10 * MANY)])
+    assert scene.is_banned(liar)
+    assert scene.verified <= STRANGERS_MESSAGES, "one vote of each"
+
+
+@pytest.mark.parametrize("runs", [None, 1])
+async def test_who_is_gone_is_heard_to_the_end_if_it_is_a_validator(
+    scene: Scene, runs: int | None
+) -> None:
+    peer = await scene.node(b"p", runs)
+    for _ in range(MANY):
+        status = Status(0, 1, 0, 0, 0, scene.me.application.tip().block_id)
+        peer.send(scene.me.node_key.node_id, Topic.CONSENSUS, encode(status))
+    scene.hub.run()
+    assert scene.me.overlay._inbox
+    await peer.stop()
+    assert bool(scene.me.overlay._inbox) == (runs is not None)
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
+    assert scene.me.network.scores.score(peer.node_id, 0) == 0
