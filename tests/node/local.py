@@ -226,6 +226,11 @@ class LocalNode:
     def height(self) -> int:
         return self.application.head.header.height
 
+    async def has_committed(self, seconds: float = 10.0) -> None:
+        """Let the loop turn until the first block since the start is final."""
+        async with asyncio.timeout(seconds):
+            await self.host.has_committed.wait()
+
     async def until(self, condition: Callable[[], bool], seconds: float = 10.0) -> None:
         """Let the loop turn until the condition holds."""
         async with asyncio.timeout(seconds):

@@ -78,7 +78,7 @@ async def test_proofs_lead_to_a_final_header(local_node: Make) -> None:
         backend.prove_state(KEY)
     await backend.submit(node.chain.wire(0, 1, Transfer(RECIPIENT, 5)))
     node.host.start()
-    await node.host.has_committed.wait()
+    await node.has_committed()
     assert verify_state_proof(backend.prove_state(KEY), trusted) is None
     with pytest.raises(NotFound):
         backend.prove_outcome(1, 0)
@@ -156,7 +156,7 @@ async def test_simulation_is_what_will_happen(local_node: Make) -> None:
     expected = node.backend.simulate(wire)
     tx_id = await node.backend.submit(wire)
     node.host.start()
-    await node.host.has_committed.wait()
+    await node.has_committed()
     assert node.backend.transaction_status(tx_id).outcome == expected
 
 
@@ -166,9 +166,10 @@ async def test_the_feed_has_every_block_once(local_node: Make) -> None:
     following = asyncio.ensure_future(anext(feed))
     await asyncio.sleep(0)
     node.host.start()
-    heights = [(await following).header.height]
-    while len(heights) < 5:
-        heights.append((await anext(feed)).header.height)
+    async with asyncio.timeout(10):
+        heights = [(await following).header.height]
+        while len(heights) < 5:
+            heights.append((await anext(feed)).header.height)
     assert heights == [1, 2, 3, 4, 5]
     await feed.aclose()
 
@@ -182,12 +183,12 @@ async def test_a_feed_that_nobody_reads_is_cut_off(
     following = asyncio.ensure_future(anext(feed))
     await asyncio.sleep(0)
     node.host.start()
-    assert (await following).header.height == 1
+    assert (await asyncio.wait_for(following, 10)).header.height == 1
     await node.until(lambda: node.height >= 10)
     seen = 1
     with pytest.raises(FeedBroken):
-        while True:
-            assert (await anext(feed)).header.height == seen + 1
+        while seen < 10:
+            assert (await asyncio.wait_for(anext(feed), 10)).header.height == seen + 1
             seen += 1
     assert seen <= 4
 

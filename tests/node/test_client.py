@@ -253,7 +253,7 @@ async def test_the_feed_starts_with_a_snapshot(memory_node: Any, serve: Any) -> 
     ):
         height = feed.snapshot.height
         tx_id = await client.send(alice, Transfer(bob.address, 5))
-        delta = await anext(feed)
+        delta = await asyncio.wait_for(anext(feed), 10)
     assert delta.sequence == 1 and delta.height == height + 1
     assert delta.result["tx_ids"] == [tx_id.hex()]
 

@@ -164,7 +164,8 @@ def test_steps_at_the_same_time_all_count(file: Path) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(30)
+        assert not thread.is_alive()
     held = read_draft(file).allocations
     assert {entry.address[0] for entry in held} == {*range(1, 9)}
 

@@ -48,7 +48,7 @@ async def test_blocks_come_by_themselves_and_light_clients_accept_them(local_nod
 async def test_a_transaction_does_not_wait_for_the_idle_interval(local_node: Make) -> None:
     node = local_node(idle_ms=HOUR_MS)
     node.host.start()
-    await node.host.has_committed.wait()
+    await node.has_committed()
     tx_id = await node.backend.submit(node.chain.wire(0, 1))
     await node.until(lambda: node.height == 3)
     assert node.backend.transaction_status(tx_id).height == 2
@@ -84,7 +84,7 @@ async def test_a_restart_goes_on_above_every_view(local_node: Make) -> None:
     again = local_node(store=store)
     assert again.application.head == node.application.head
     again.host.start()
-    await again.host.has_committed.wait()
+    await again.has_committed()
     head = again.application.head.header
     assert (head.height, head.parent_id) == (node.height + 1, node.application.head.block_id)
     assert head.view > node.application.head.header.view

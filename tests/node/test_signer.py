@@ -198,7 +198,8 @@ def test_two_processes_cannot_share_a_guard(path: Path) -> None:
         other = context.Process(target=_try, args=(path, answers))
         other.start()
         assert answers.get(timeout=60) == expected
-        other.join()
+        other.join(30)
+        assert other.exitcode == 0
         guard.close()
 
 

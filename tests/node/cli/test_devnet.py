@@ -102,7 +102,7 @@ def test_nothing_is_left_when_the_supervisor_is_killed(tmp_path: Path) -> None:
         state = read_state(home)
         handles = [os.pidfd_open(each.pid) for each in state.processes]
         process.kill()
-        process.wait()
+        process.wait(30)
         for handle in handles:
             assert select.select([handle], [], [], STOP_SECONDS_MAX)[0]
             os.close(handle)

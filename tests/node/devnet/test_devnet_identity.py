@@ -29,7 +29,7 @@ def test_a_process_is_known_while_it_lives_and_not_once_it_waits_to_be_reaped(
     assert found.signal(signal.SIGKILL)
     assert found.wait(5.0)
     assert (found.lives, found.rss_mb, found.signal(signal.SIGTERM)) == (False, None, False)
-    assert sleeper.wait() == -signal.SIGKILL
+    assert sleeper.wait(30) == -signal.SIGKILL
     assert identity_of(sleeper.pid) is None
 
 

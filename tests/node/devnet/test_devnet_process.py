@@ -104,7 +104,7 @@ def test_a_node_ends_when_its_starter_is_killed(tmp_path: Path) -> None:
         try:
             assert select.select([node], [], [], 0.3)[0] == [], "it serves while its starter lives"
             starter.kill()
-            starter.wait()
+            starter.wait(30)
             ended = select.select([node], [], [], ORPHAN_SECONDS_MAX)[0] == [node]
             if not ended:
                 os.kill(pid, signal.SIGKILL)

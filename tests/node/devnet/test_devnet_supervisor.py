@@ -45,7 +45,7 @@ async def running(
         yield supervisor, said, ended
     finally:
         ended.set()
-        await task
+        await asyncio.wait_for(task, 30)
 
 
 def all_up(supervisor: Supervisor) -> bool:

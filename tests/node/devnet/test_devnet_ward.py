@@ -35,7 +35,8 @@ async def kept(folder: Path, script: str) -> AsyncIterator[tuple[Ward, list[str]
     finally:
         await ward.stop(0.0)
         task.cancel()
-        await asyncio.wait((task,))
+        await asyncio.wait((task,), timeout=30)
+        assert task.done()
 
 
 async def until(holds: object, seconds: float = 10.0) -> None:

@@ -120,7 +120,7 @@ async def sold(homes: Sequence[Path]) -> AsyncIterator[tuple[Victim, Traitor]]:
         members = await victim.call("chain.validators", epoch=0)
         keys = [one["public_key"] for one in members]
         os.kill(fallen.pid, signal.SIGKILL)
-        await fallen._process.wait()
+        await asyncio.wait_for(fallen._process.wait(), 30)
         index = keys.index(key_info(fallen.home, VALIDATOR_KEY).public_key.hex())
         yield victim, Traitor(fallen.home, group.genesis_hash, index)
 

@@ -48,7 +48,7 @@ async def running(home: Path) -> AsyncIterator[tuple[Process, SaharaClient]]:
     finally:
         with suppress(ProcessLookupError):
             process.kill()
-        await process.wait()
+        await asyncio.wait_for(process.wait(), WAIT_S)
 
 
 async def until_height(client: SaharaClient, height: int) -> None:

@@ -49,6 +49,7 @@ def test_a_seed_gives_one_trace_in_this_process_and_in_any_other() -> None:
             env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
+            timeout=120,
             check=True,
         )
         assert said.stdout.strip() == here

@@ -93,11 +93,14 @@ def test_other_threads_read_while_one_writes(store: KeyValueStore) -> None:
 
     reader = threading.Thread(target=read)
     reader.start()
-    for number in range(300):
-        value = b"%d" % number
-        store.write([(b"left", value), (b"right", value)], [], sync=False)
-    done.set()
-    reader.join()
+    try:
+        for number in range(300):
+            value = b"%d" % number
+            store.write([(b"left", value), (b"right", value)], [], sync=False)
+    finally:
+        done.set()
+        reader.join(30)
+    assert not reader.is_alive()
     assert torn == []
 
 
@@ -136,7 +139,7 @@ def test_a_killed_writer_leaves_whole_batches(tmp_path: Path) -> None:
     told = [int(writer.stdout.readline()) for _ in range(40)][-1]
     writer.kill()
     told = max([told, *map(int, writer.stdout.read().split())])
-    writer.wait()
+    writer.wait(30)
     writer.stdout.close()
     store = LevelDb(tmp_path / "db", create=False)
     values = {value for _, value in store.scan(b"", None)}

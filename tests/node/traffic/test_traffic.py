@@ -46,14 +46,16 @@ async def test_transfers_keep_their_pace_and_outlive_refusals(memory_node: Any, 
         task = asyncio.create_task(transfers.run())
         await reached(lambda: transfers.sent >= 3 * SENDERS)
         task.cancel()
-        await asyncio.wait((task,))
+        await asyncio.wait((task,), timeout=30)
+        assert task.done()
         assert transfers.refused == 0
         poor = Transfers(client, senders_of(2), per_s=400.0)
         task = asyncio.create_task(poor.run())
         await reached(lambda: poor.refused >= SENDERS)
         assert not task.done()
         task.cancel()
-        await asyncio.wait((task,))
+        await asyncio.wait((task,), timeout=30)
+        assert task.done()
 
 
 async def test_heights_are_followed_from_node_to_node(make_node: Any, serve: Any) -> None:
@@ -149,7 +151,7 @@ def test_traffic_goes_on_while_a_node_is_killed(tmp_path: Path) -> None:
         [*line, *options], cwd=ROOMS_FOLDER, env=environment(), stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
-        listener = Thread(target=listen, args=(process.stdout,))
+        listener = Thread(target=listen, args=(process.stdout,), daemon=True)
         listener.start()
         try:
             until(lambda: height() > 30)  # the first round has begun
