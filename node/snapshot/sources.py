@@ -237,10 +237,13 @@ class Sources:
         `seconds` bounds it all.
         """
         asks = [(peer_id, partial(self.ask, peer_id, request, read)) for peer_id in peers]
-        return await self.first_of(asks, HEDGE_SECONDS, seconds)
+        return await self.first_of(asks, seconds=seconds)
 
     async def first_of(
-        self, asks: Iterable[Ask[T]], pause_seconds: float, seconds: float | None = None
+        self,
+        asks: Iterable[Ask[T]],
+        pause_seconds: float | None = None,
+        seconds: float | None = None,
     ) -> T:
         """Return what comes first of asking several peers; raises NoSource.
 
@@ -248,6 +251,8 @@ class Sources:
         pause the next is asked beside it, and who was overtaken comes later the next time.
         """
         loop = asyncio.get_running_loop()
+        if pause_seconds is None:
+            pause_seconds = HEDGE_SECONDS
         end = None if seconds is None else loop.time() + seconds
         waiting, reason = deque(asks), "Nobody is connected who has it."
         asked: dict[asyncio.Task[T], bytes] = {}

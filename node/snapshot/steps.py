@@ -36,6 +36,12 @@ class ChainSteps:
         self._draft = SnapshotFolder(folder / f"steps{DRAFT}")
         self._pages = 0
         self._lock = threading.Lock()
+        self._brought: dict[bytes, int] = {}
+        """Steps in the last answer of each who gave some."""
+        self._tried: set[bytes] = set()
+        """Who was asked first for once, as others brought less than they were asked for."""
+        self._is_brief = False
+        """Whether the last answer was such a one."""
 
     async def reach(self, epoch: int) -> bool:
         """Walk until an epoch is reached; tell whether peers lead there."""
@@ -60,17 +66,42 @@ class ChainSteps:
         while not is_there():
             before = self.walk.epoch
             request = StepsRequest(before, STEPS_MAX)
-            read = partial(self._take, request)
+            asks = [(peer_id, partial(self._ask, peer_id, request)) for peer_id in self._ranked()]
             try:
-                await self._sources.ask_first(self._sources.usable(), request, read, seconds)
+                await self._sources.first_of(asks, seconds=seconds)
             except NoSource as error:
                 self.reason = error.sentence
             if self.walk.epoch == before:  # else what was true of a false answer was taken
                 return False
         return True
 
-    def _take(self, request: StepsRequest, data: bytes) -> None:
-        """Take the steps of an answer, one by one; an error leaves those before it taken."""
+    def _ranked(self) -> list[bytes]:
+        """Return whom to ask: those who bring half of what another does come last, however quick.
+
+        After an answer that was short somebody comes first of whom is not known what it brings.
+        """
+        usable, brought = self._sources.usable(), self._brought
+        most = max(brought.values(), default=0)
+        usable.sort(key=lambda peer_id: 2 * brought.get(peer_id, most) <= most)
+        if self._is_brief:
+            unknown = [one for one in usable if one not in brought and one not in self._tried]
+            for peer_id in unknown[:1]:
+                self._tried.add(peer_id)
+                usable.remove(peer_id)
+                usable.insert(0, peer_id)
+        return usable
+
+    async def _ask(self, peer_id: bytes, request: StepsRequest) -> None:
+        count = await self._sources.ask(peer_id, request, partial(self._take, request))
+        self._is_brief = count < request.count
+        if count:
+            self._brought[peer_id] = count
+
+    def _take(self, request: StepsRequest, data: bytes) -> int:
+        """Take the steps of an answer, one by one, and return how many it has.
+
+        An error leaves those before it taken.
+        """
         steps = steps_answers.decode(data, bytes_max=STEPS_BYTES_MAX + ROOM_BYTES).steps
         if len(steps) > request.count:
             raise Malformed("The answer has more steps than were asked for; ask another peer.")
@@ -85,6 +116,7 @@ class ChainSteps:
                 self._keep(taken)
         if not taken and not known:
             raise NoSource(f"Nobody tells how epoch {request.epoch} ended.")
+        return len(steps)
 
     def _keep(self, taken: list[Step]) -> None:
         if not taken:

@@ -282,6 +282,9 @@ class BlockSync:
             case (Header(), *_):
                 assert isinstance(found, tuple), "headers"
                 self.sources.proved(asked.peer, found[0].height)
+                assert isinstance(asked.request, HeadersRequest), "headers were asked for"
+                if len(found) < asked.request.count:
+                    leg.brief.add(asked.peer)
                 descend = leg.take_headers(found)
                 if descend is not None:
                     self._say(leg, descend)
@@ -462,7 +465,10 @@ class BlockSync:
         is_checked = self._waiting(leg) > len(mine)
         if is_checked or any(one.at_ms + LATE_MS > self._now_ms for one in mine):
             return
-        peer = self.sources.choose(self._now_ms, height - 1, [one.peer for one in mine])
+        besides = {one.peer for one in mine}
+        peer = self.sources.choose(self._now_ms, height - 1, besides | leg.brief)
+        if peer is None:
+            peer = self.sources.choose(self._now_ms, height - 1, besides)
         if peer is not None:
             self._ask(peer, request, leg)
 

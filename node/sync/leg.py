@@ -59,6 +59,8 @@ class Leg:
         self.stage = Stage.FINAL
         self.search = Search()
         self.link: Proposal | None = None
+        self.brief: set[bytes] = set()
+        """Who gave fewer headers than it was asked for: others come first, however quick it is."""
         self.ranges = Ranges(1, ())
         self.kept: list[KeepLink | Descend] = []
         """What is to be done once it is this leg's turn."""

@@ -282,6 +282,27 @@ async def test_steps_of_an_earlier_attempt_are_not_left(world: World) -> None:
     world.holds(await world.begin())
 
 
+@pytest.mark.parametrize("strangers", STRANGERS)
+async def test_who_brings_few_steps_is_asked_seldom(world: World, strangers: int) -> None:
+    """It is the first to answer each time, and others bring more in one answer."""
+    honest = world.honest()[StepsRequest]
+    names = [
+        world.add(StepsRequest=lambda asked: StepsAnswer(honest(asked).steps[:1]))
+        for _ in range(strangers)
+    ]
+    for _ in range(3):
+        world.add()
+    world.chain.grow(20 * EPOCH_BLOCKS)
+    while world.chain.application.head.finalization is None:
+        world.chain.grow(1)
+    taken(world.chain.rows, world.shelf)
+    world.holds(await world.begin())
+    epochs = world.chain.application.head.header.epoch
+    asked = [world.asked_of(name, StepsRequest) for name in names]
+    assert epochs > 20 and sum(asked) <= 4 * strangers
+    assert not world.network._banned
+
+
 def steps_of(world: World) -> tuple[Step, ...]:
     return tuple(steps_from(FinalityView(world.chain.rows), 0, 3))
 

@@ -11,7 +11,8 @@ import pytest
 
 from node.sync import core as cores
 from node.sync.finals import CLOSE_MS
-from node.sync.messages import BlocksRequest, FinalAnswer, FinalRequest
+from node.sync.messages import BlocksRequest, FinalAnswer, FinalRequest, HeadersRequest
+from state.codec import replace
 from state.genesis import Genesis
 from tests.node.sync.chains import GENESIS, LONG, Chain, same
 from tests.node.sync.lab import Change, Lab, Peer
@@ -173,6 +174,39 @@ def test_who_has_proven_much_and_falls_silent_holds_a_sync_no_longer_than_its_de
     lab.run(lambda: lab.ended > 0)
     assert CLOSE_MS // 2 < lab.now_ms - since_ms <= CLOSE_MS + 200
     assert not lab.accused
+
+
+def test_who_gives_one_header_at_a_time_is_asked_once_where_others_give_more(
+    still: Chain,
+) -> None:
+    """However quick it is."""
+
+    def one(_: Any, answer: Any) -> Any:
+        return replace(answer, headers=answer.headers[:1]) if hasattr(answer, "headers") else answer
+
+    brief = Peer(b"brief", still, delay_ms=1, change=one)
+    lab = Lab(brief, *honest(still, 3, delay_ms=100), genesis=LONG)
+    lab.run(lambda: lab.height >= HEIGHTS - 1, 20_000)
+    asked = [len(headers_asked(peer)) for peer in lab.peers.values()]
+    assert asked[0] == 1 and sum(asked) <= 3
+    assert not lab.accused
+
+
+def test_who_alone_has_headers_may_give_one_at_a_time(still: Chain) -> None:
+    brief = Peer(
+        b"brief",
+        still,
+        change=lambda _, answer: (
+            replace(answer, headers=answer.headers[:1]) if hasattr(answer, "headers") else answer
+        ),
+    )
+    lab = Lab(brief, genesis=LONG)
+    lab.run(lambda: lab.height >= HEIGHTS - 1, 60_000)
+    assert len(headers_asked(brief)) > 10
+
+
+def headers_asked(peer: Peer) -> list[HeadersRequest]:
+    return [one for one in peer.asked if isinstance(one, HeadersRequest)]
 
 
 def test_low_finalizations_shown_quickly_do_not_shorten_the_way(still: Chain) -> None:
