@@ -253,6 +253,11 @@ class Host:
         return epoch.me is not None and len(epoch.validators) == 1
 
     @property
+    def is_running(self) -> bool:
+        """Whether the engine runs, and is of the epoch that this host says it is in."""
+        return self._is_running
+
+    @property
     def engine(self) -> Core | None:
         """What the engine knows, to be looked at; None while it does not run."""
         return self._driver.core if self._is_running else None

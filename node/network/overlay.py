@@ -288,9 +288,11 @@ class Overlay:
             if isinstance(message, Sketch | PartsWanted | Parts):
                 if self._proposals is None:
                     delivery.settle(Verdict.USELESS)
-                else:
-                    self._proposals.on_piece(delivery, message)
-                continue
+                    continue
+                vote = self._proposals.on_piece(delivery, message)
+                if vote is None:
+                    continue
+                message = vote
             if isinstance(message, Notarize | Finalize) and self._proposals is not None:
                 self._proposals.on_vote(delivery.peer_id, message.subject.block_id)
             peer = network.validator_of(delivery.peer_id) or delivery.peer_id

@@ -51,6 +51,11 @@ class Receiver(Protocol):
     """The host, as compact proposals see it."""
 
     @property
+    def is_running(self) -> bool:
+        """Whether an engine runs: else the rest may be of different epochs."""
+        ...
+
+    @property
     def round(self) -> tuple[int, int]:
         """The epoch and the view that the node is in."""
         ...
@@ -153,13 +158,16 @@ class Proposals:
 
     # --- in --------------------------------------------------------------------------------------
 
-    def on_piece(self, delivery: Delivery, piece: Piece) -> None:
+    def on_piece(self, delivery: Delivery, piece: Piece) -> Notarize | None:
         """Take in a sketch, a question or an answer, and settle it.
 
+        Of a sketch that is not taken the vote is returned, and not settled: nobody has verified it.
         What brings transactions is settled once they are verified: until then it holds its place in
         its sender's window, and so bounds what waits for that.
         """
         try:
+            if isinstance(piece, Sketch) and (vote := self._only_vote(delivery.peer_id, piece)):
+                return vote
             brought = self._take(delivery.peer_id, piece)
         except Malformed as error:
             log.warning(
@@ -174,6 +182,7 @@ class Proposals:
                 delivery.settle(Verdict.DUPLICATE)
         finally:
             self._poll()
+        return None
 
     def on_admitted(self, tx_id: Hash) -> None:
         """A transaction was admitted: a body may have waited for it."""
@@ -216,6 +225,8 @@ class Proposals:
     def _on_sketch(self, peer_id: bytes, sketch: Sketch, now_ms: int) -> tuple[bytes, ...]:
         """Take in a sketch; return what was sent along, unless it was sent before."""
         host, network = self._joined
+        if not host.is_running:
+            return ()
         self._forget_past(host)
         proposal = sketch.proposal
         peer = network.validator_of(peer_id) or peer_id
@@ -226,18 +237,27 @@ class Proposals:
             host.receive(peer, Propose(proposal, sketch.vote, header, justify, b""))
             return ()
         key = self._key_of(proposal, sketch.vote.validator)
-        brought: tuple[bytes, ...] = ()
+        assert key is not None, "of others there is the vote alone"
+        if self.rebuilds.was_handed(sketch, now_ms):
+            return ()
+        self._verify(key, sketch)
+        is_known = proposal.block_id in self.rebuilds
+        rebuilt = self.rebuilds.on_sketch(peer_id, sketch, now_ms)
+        self._hand_over(rebuilt)
+        if rebuilt is None and proposal.block_id not in self.rebuilds:
+            host.receive(peer, Notarize(proposal, sketch.vote))
+        return sketch.outline.wires if sketch.outline is not None and not is_known else ()
+
+    def _only_vote(self, peer_id: bytes, sketch: Sketch) -> Notarize | None:
+        """Return the vote if no more is taken of a sketch, whoever signed it."""
+        host, network = self._joined
+        proposal, epoch = sketch.proposal, host.round[0]
+        if not host.is_running or proposal.epoch not in (epoch, epoch + 1):
+            return None
+        key = self._key_of(proposal, sketch.vote.validator)
         if key is not None and network.node_of(key) in (None, peer_id):
-            self._verify(key, sketch)
-            is_known = proposal.block_id in self.rebuilds
-            rebuilt = self.rebuilds.on_sketch(peer_id, sketch, now_ms)
-            self._hand_over(rebuilt)
-            if sketch.outline is not None and not is_known:
-                brought = sketch.outline.wires
-            if rebuilt is not None or proposal.block_id in self.rebuilds:
-                return brought
-        host.receive(peer, Notarize(proposal, sketch.vote))
-        return brought
+            return None
+        return Notarize(proposal, sketch.vote)
 
     def _key_of(self, proposal: Proposal, validator: int) -> PublicKey | None:
         """Return whose proposal this must be, None if it is of no use whoever sent it."""
@@ -271,12 +291,13 @@ class Proposals:
 
     def _forget_past(self, host: Receiver) -> None:
         """Drop what has passed, and what turns out to be of no leader once its epoch begins."""
+        if not host.is_running:
+            return
         epoch, view = host.round
         if epoch != self._epoch:
             self._epoch = epoch
             self.shelf.forget_ahead()
-            if len(self.rebuilds):
-                self.rebuilds.keep_leaders(epoch, host.validators.leader)
+            self.rebuilds.begin_epoch(epoch, host.validators.leader)
         self.shelf.come_to(view)
         self.rebuilds.forget(host.round)
 

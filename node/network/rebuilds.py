@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from consensus.messages import Propose
+from node.network.handed import Handed, place_of
 from node.network.sketches import (
     Contradictory,
     Outline,
@@ -31,7 +32,6 @@ from node.network.sketches import (
 from state.block import TRANSACTIONS_MAX, Body
 from state.codec import encode
 from state.errors import Malformed
-from state.finality import Proposal
 from state.types import Hash
 
 PER_VIEW_MAX: Final = 2
@@ -46,15 +46,12 @@ SHOWN_MAX: Final = 64
 """Blocks without a sketch of which it is remembered who has them."""
 PULL_MS: Final = 300
 """So long a peer that was asked has time before another one is."""
-AGAIN_MS: Final = 1_200
+ASK_AGAIN_MS: Final = 1_200
 """So long it has before it is asked once more, where there is no other."""
-ROUNDS_MAX: Final = 4
+ASK_ROUNDS_MAX: Final = 4
 """The time doubles so often with every round of questions that nobody answered."""
 PATIENCE_MS: Final = 150
 """So long transactions that gossip has asked for are not asked for again."""
-
-Place = tuple[int, int, int]
-"""An epoch, a view, and the index of the validator that proposes in it."""
 
 
 @dataclass(slots=True)
@@ -110,8 +107,8 @@ class Rebuilds:
         self._is_coming = is_coming
         self._id_of = id_of
         self._open: dict[Hash, _Rebuild] = {}
-        self._handed: dict[Place, set[Proposal]] = {}
-        """What was whole, also at once, until its view has passed."""
+        self._handed = Handed()
+        """What was whole, also at once."""
         self._shown: OrderedDict[Hash, list[bytes]] = OrderedDict()
         self.wholes = 0
         """Bodies that had to be asked for as they are."""
@@ -128,6 +125,10 @@ class Rebuilds:
         """Tell whether a peer was asked for what is missing of a block, and has not answered."""
         rebuild = self._open.get(block_id)
         return rebuild is not None and peer in rebuild.asked
+
+    def was_handed(self, sketch: Sketch, now_ms: int) -> bool:
+        """Tell whether a proposal was handed over, and it is too soon to do that again."""
+        return self._handed.has(sketch, now_ms)
 
     @property
     def names_held(self) -> int:
@@ -151,10 +152,10 @@ class Rebuilds:
             return None
         outline = sketch.outline
         if outline is None:
-            return self._hand(peer, sketch, b"", ())
+            return self._hand(peer, sketch, b"", (), now_ms)
         rebuild = self._begin(peer, sketch, outline, now_ms)
         if not rebuild.missing:
-            whole = self._finish(rebuild, rebuild.wires)
+            whole = self._finish(rebuild, rebuild.wires, now_ms)
             if whole is not None:
                 return whole
             if not rebuild.names:
@@ -177,7 +178,7 @@ class Rebuilds:
         if not parts.wires:  # it has nothing of this block
             return None
         if not parts.indices:
-            whole = self._finish(rebuild, parts.wires)
+            whole = self._finish(rebuild, parts.wires, now_ms)
             if whole is None:
                 raise Contradictory("A whole body has another root than its header.")
             return whole
@@ -226,13 +227,13 @@ class Rebuilds:
         """Drop whatever is of an earlier epoch or view: its time has passed."""
         for block_id in [at for at, one in self._open.items() if one.round < below]:
             del self._open[block_id]
-        for place in [at for at in self._handed if at[:2] < below]:
-            del self._handed[place]
+        self._handed.forget(below)
 
-    def keep_leaders(self, epoch: int, leader: Callable[[int], int]) -> None:
+    def begin_epoch(self, epoch: int, leader: Callable[[int], int]) -> None:
         """An epoch has begun: drop what is of it and not of its view's leader."""
+        self._handed.renew()
         for block_id, one in [*self._open.items()]:
-            at_epoch, view, validator = _place(one.sketch)
+            at_epoch, view, validator = place_of(one.sketch)
             if at_epoch == epoch and validator != leader(view):
                 del self._open[block_id]
 
@@ -287,9 +288,11 @@ class Rebuilds:
 
     def _is_full(self, sketch: Sketch) -> bool:
         """Tell whether its validator has shown other blocks of this view, as many as are taken."""
-        place = _place(sketch)
-        taken = {one.sketch.proposal for one in self._open.values() if _place(one.sketch) == place}
-        taken |= self._handed.get(place, set())
+        place = place_of(sketch)
+        taken = {
+            one.sketch.proposal for one in self._open.values() if place_of(one.sketch) == place
+        }
+        taken |= self._handed.at(place)
         return sketch.proposal not in taken and len(taken) >= PER_VIEW_MAX
 
     def _make_room(self, peer: bytes, newcomer: _Rebuild) -> bool:
@@ -341,26 +344,26 @@ class Rebuilds:
 
     def _settle(self, rebuild: _Rebuild, now_ms: int) -> Rebuilt | None:
         """Nothing is missing: return the proposal, or ask for the body as it is."""
-        whole = self._finish(rebuild, rebuild.wires)
+        whole = self._finish(rebuild, rebuild.wires, now_ms)
         if whole is None:
             self._ask_whole(rebuild)
             rebuild.due_ms = now_ms
         return whole
 
-    def _finish(self, rebuild: _Rebuild, wires: Sequence[bytes]) -> Rebuilt | None:
+    def _finish(self, rebuild: _Rebuild, wires: Sequence[bytes], now_ms: int) -> Rebuilt | None:
         """Return the proposal if the header commits to this body, and hold it no longer."""
         outline, header = rebuild.outline, rebuild.sketch.header
         body = Body(tuple(wires), outline.late, outline.evidence)
         if body.root != header.tx_root:
             return None
         self._open.pop(rebuild.sketch.proposal.block_id, None)
-        return self._hand(rebuild.source, rebuild.sketch, encode(body), body.transactions)
+        return self._hand(rebuild.source, rebuild.sketch, encode(body), body.transactions, now_ms)
 
     def _hand(
-        self, source: bytes, sketch: Sketch, body: bytes, wires: tuple[bytes, ...]
+        self, source: bytes, sketch: Sketch, body: bytes, wires: tuple[bytes, ...], now_ms: int
     ) -> Rebuilt:
         """Return a proposal whole, and note that it was."""
-        self._handed.setdefault(_place(sketch), set()).add(sketch.proposal)
+        self._handed.add(sketch, now_ms)
         propose = Propose(sketch.proposal, sketch.vote, sketch.header, sketch.justify, body)
         return Rebuilt(source, propose, wires)
 
@@ -388,7 +391,7 @@ class Rebuilds:
         rebuild.tried.add(peer)
         rebuild.asked.add(peer)
         has_other = any(one not in rebuild.tried for one in rebuild.holders)
-        rebuild.due_ms = now_ms + (PULL_MS if has_other else AGAIN_MS << rebuild.rounds)
+        rebuild.due_ms = now_ms + (PULL_MS if has_other else ASK_AGAIN_MS << rebuild.rounds)
         if rebuild.is_whole:
             self.wholes += 1
             return peer, PartsWanted(block_id, ())
@@ -405,14 +408,10 @@ class Rebuilds:
             return untried[0]
         silent = [one for one in rebuild.holders if one in rebuild.asked]
         if silent:
-            rebuild.rounds = min(rebuild.rounds + 1, ROUNDS_MAX)
+            rebuild.rounds = min(rebuild.rounds + 1, ASK_ROUNDS_MAX)
             rebuild.tried.difference_update(silent)
             return silent[0]
         if rebuild.is_whole:
             return None
         self._ask_whole(rebuild)
         return next(iter(rebuild.holders), None)
-
-
-def _place(sketch: Sketch) -> Place:
-    return sketch.proposal.epoch, sketch.proposal.view, sketch.vote.validator

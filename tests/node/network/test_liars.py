@@ -187,3 +187,19 @@ async def test_who_is_gone_is_heard_to_the_end_if_it_is_a_validator(
     for _ in range(TURNS):
         await asyncio.sleep(0)
     assert scene.me.network.scores.score(peer.node_id, 0) == 0
+
+
+async def test_a_false_vote_dressed_as_a_sketch(scene: Scene) -> None:
+    leads = scene.me.host.validators.leader(1)
+    leader = next(at for at in range(COUNT) if scene.index(at) == leads)
+    await scene.node(b"l", runs=leader)
+    honest, liar = await scene.node(b"h"), await scene.node(b"e")
+    head = header()
+    true = Proposal(0, 1, 0, head.id, bytes(32))
+    await scene.hears(honest, Sketch(true, signed(leader, leads, true), head, None, None))
+    false = [Proposal(0, 1, 0, bytes([at]) * 32, bytes(32)) for at in range(MANY)]
+    before = scene.verified
+    await scene.hears(liar, *[Sketch(one, Vote(leads, NOBODYS), head, None, None) for one in false])
+    assert scene.is_banned(liar)
+    assert scene.verified - before <= STRANGERS_MESSAGES
+    assert not scene.is_banned(honest), "whoever brings it, a true vote counts"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from consensus.messages import Propose
 from node.network.rebuilds import (
-    AGAIN_MS,
+    ASK_AGAIN_MS,
     NAMES_MAX,
     PATIENCE_MS,
     PER_PEER_MAX,
@@ -166,7 +166,7 @@ def test_others_who_voted_are_asked_when_the_sender_is_silent_or_gone() -> None:
     node.rebuilds.on_peer_down(HELPER, PULL_MS + 2)
     assert node.asks(PULL_MS + 2) == [(OTHER, wanted)]
     # nobody else: whoever gave no answer is asked once more, more and more slowly
-    late = PULL_MS + 2 + AGAIN_MS
+    late = PULL_MS + 2 + ASK_AGAIN_MS
     assert node.asks(late - 1) == []
     assert node.asks(late) == [(LEADER, wanted)]
     assert whole(node.rebuilds.on_parts(OTHER, answer(sketch, numbers, (0, 1)), late)) == propose
@@ -259,7 +259,7 @@ def test_any_loss_and_order_ends_with_equal_bytes(data: st.DataObject) -> None:
             node.pool.setdefault(id_of(wire(number)), wire(number))
             found = node.rebuilds.on_transaction(id_of(wire(number)), now_ms)
             done = found[0] if found else None
-        now_ms += data.draw(st.integers(0, 400)) if is_lossy else AGAIN_MS << 4
+        now_ms += data.draw(st.integers(0, 400)) if is_lossy else ASK_AGAIN_MS << 4
     assert whole(done) == propose
     assert len(node.rebuilds) == 0
 
@@ -446,9 +446,9 @@ def test_each_validator_has_places_of_its_own_until_one_of_them_leads() -> None:
             node.rebuilds.on_sketch(bytes([at]), sketch, 0)
             blocks[subject.block_id] = at
     assert len(node.rebuilds) == 8 * PER_VIEW_MAX
-    node.rebuilds.keep_leaders(2, lambda view: 0)
+    node.rebuilds.begin_epoch(2, lambda view: 0)
     assert len(node.rebuilds) == 8 * PER_VIEW_MAX
-    node.rebuilds.keep_leaders(1, lambda view: view - 2)
+    node.rebuilds.begin_epoch(1, lambda view: view - 2)
     assert {blocks[block_id] for block_id in node.rebuilds._open} == {3}
     assert len(node.rebuilds) == PER_VIEW_MAX
 
