@@ -161,9 +161,9 @@ class Load:
             await self._wait_for(opened, until)
             if not opened.is_set():
                 raise NoBlocks(f"{self.urls[0]} gives no blocks after {OPEN_SECONDS_MAX} s.")
-        except BaseException:
-            await self.__aexit__()
-            raise
+        finally:
+            if not opened.is_set():
+                await self.__aexit__()
         return self
 
     async def __aexit__(self, *_: object) -> None:

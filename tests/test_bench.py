@@ -92,13 +92,14 @@ async def test_what_the_warm_up_lost_is_lost(monkeypatch: pytest.MonkeyPatch) ->
     assert (await measured._sustained())["lost"] == 3
 
 
-class Feed:
+class Fed(load.Load):
     """A load whose feed of blocks opens or not, and ends by itself or tells of no block."""
 
     def __init__(self, *, is_open: bool = True, is_over: bool = False) -> None:
+        super().__init__(["http://127.0.0.1:9"])
         self.is_open, self.is_over = is_open, is_over
 
-    async def __call__(self, opened: asyncio.Event) -> None:
+    async def _follow(self, opened: asyncio.Event) -> None:
         if self.is_open:
             opened.set()
         if self.is_over:
@@ -107,9 +108,7 @@ class Feed:
         await asyncio.sleep(60)
 
 
-async def run_load(feed: Feed, seconds: float, wait: Callable[[load.Load], Any]) -> None:
-    one = load.Load(["http://127.0.0.1:9"])
-    one._follow = feed  # type: ignore[method-assign]
+async def run_load(one: Fed, seconds: float, wait: Callable[[load.Load], Any]) -> None:
     async with asyncio.timeout(seconds), one:
         one._waiting = [10_000]
         one._sent["a"] = (0.0, 0)
@@ -122,13 +121,13 @@ def full(one: load.Load) -> Any:
 
 
 async def test_a_load_ends_in_time_though_no_block_comes() -> None:
-    await run_load(Feed(), 5, full)
+    await run_load(Fed(), 5, full)
 
 
 @pytest.mark.parametrize("wait", [full, load.Load.drained])
 async def test_a_load_fails_with_its_feed_of_blocks(wait: Callable[[load.Load], Any]) -> None:
     with pytest.raises(ConnectionError):
-        await run_load(Feed(is_over=True), 5, wait)
+        await run_load(Fed(is_over=True), 5, wait)
 
 
 @pytest.mark.parametrize("is_over", [False, True])
@@ -137,7 +136,7 @@ async def test_a_load_whose_feed_does_not_open_fails(
 ) -> None:
     monkeypatch.setattr(load, "OPEN_SECONDS_MAX", 0.3, raising=False)
     with pytest.raises(ConnectionError if is_over else load.NoBlocks):
-        await run_load(Feed(is_open=False, is_over=is_over), 5, full)
+        await run_load(Fed(is_open=False, is_over=is_over), 5, full)
 
 
 def test_transfers_of_one_request_have_a_sender_each_and_nonces_leave_no_gap() -> None:
