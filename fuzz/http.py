@@ -103,9 +103,10 @@ class Servers:
         node = MemoryNode()
         node.automatic = False
         self.node = node
-        # whoever is gone is not listened to any longer
         self.rpc = RpcServer(node, RpcLimits(body_bytes_max=2**14, close_seconds=0.01))
         await self.rpc.start()
+        assert self.rpc._server is not None
+        self.rpc._server._options["lingering_time"] = 0.0  # who is gone is listened to no longer
         key, counters = NodeKey(b"\x01" * 32), Counters()
         self.peers = Transport(
             key, GENESIS, Gate(4), self._clock, counters, lambda n: b"\x02" * n, self._welcome

@@ -63,11 +63,12 @@ class Handler(web.RequestHandler):
     def hear_messages(self, unheard_bytes_max: int) -> None:
         """From now on it is a WebSocket; so many bytes may come before a message is taken."""
         self._unheard_bytes_max = unheard_bytes_max
-        if self.transport is not None and not self.transport.is_closing():
+        if self.transport is None or self.transport.is_closing():
+            return
+        raw: Any = self.transport.get_extra_info("socket")
+        if raw is not None:
             # What is read at once is parsed at once, and may be tens of thousands of frames.
-            self.transport.get_extra_info("socket").setsockopt(
-                socket.SOL_SOCKET, socket.SO_RCVBUF, WEBSOCKET_RECEIVE_BYTES
-            )
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WEBSOCKET_RECEIVE_BYTES)
 
     def data_received(self, data: bytes) -> None:
         """Let go of a WebSocket whose frames, however short, make no message, or too many."""
