@@ -4,8 +4,9 @@ A stranger is known by its address alone until the handshake ends, so the limits
 address: connections at once, handshakes at once, and new ones a second. Hosts of the operator's own
 list are held to handshakes at once and nothing else, lest who shares such a host take all handles;
 a peer that turns out to be exempt stops counting once the handshake says so. Each validator has
-places for handshakes from the hosts it announces, so that strangers at the door keep none out.
-Sans-I/O.
+places for handshakes from the hosts it announces, so that strangers at the door keep none out. When
+all the strangers' places are taken, the subnet that holds the most loses its oldest one to a subnet
+that holds fewer, so that nobody who has one subnet keeps out the rest of the world. Sans-I/O.
 """
 
 from collections import OrderedDict
@@ -13,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from p2p.addresses import holder_of
+from p2p.addresses import group_of, holder_of
 from p2p.limits import TokenBucket
 
 PENDING_MAX: Final = 64
@@ -42,6 +43,8 @@ class Place:
     is_trusted: bool = False
     validator: bytes | None = None
     """Whose place for a handshake it takes, if it is no stranger's."""
+    group: str | None = None
+    """The subnet in which it counts as a stranger's handshake."""
 
 
 class Gate:
@@ -54,6 +57,9 @@ class Gate:
         self._counted: dict[str, int] = {}
         self._pending: dict[str, int] = {}
         self._pending_total = 0
+        self._groups: dict[str, OrderedDict[Place, None]] = {}
+        """Handshakes of strangers by subnet, the oldest first."""
+        self._displaced: list[Place] = []
         self._validators: dict[str, list[bytes]] = {}
         self._pending_validators: dict[bytes, int] = {}
 
@@ -78,16 +84,24 @@ class Gate:
             or self._pending.get(holder, 0) >= PENDING_PER_HOLDER_MAX
         ):
             return None
-        validator = self._validator_with_room(holder)
-        if validator is not None:
-            _add(self._pending_validators, validator, 1)
-        elif self._pending_total < PENDING_MAX:
+        place = Place(holder, is_pending=True, is_counted=True)
+        place.validator = self._validator_with_room(holder)
+        if place.validator is not None:
+            _add(self._pending_validators, place.validator, 1)
+        elif self._has_room(group_of(host)):
+            place.group = group_of(host)
+            self._groups.setdefault(place.group, OrderedDict())[place] = None
             self._pending_total += 1
         else:
             return None
         _add(self._counted, holder, 1)
         _add(self._pending, holder, 1)
-        return Place(holder, is_pending=True, is_counted=True, validator=validator)
+        return place
+
+    def take_displaced(self) -> list[Place]:
+        """Return whose places went to others since the last time; they are to be dropped."""
+        displaced, self._displaced = self._displaced, []
+        return displaced
 
     def introduce(self, place: Place, *, is_exempt: bool) -> None:
         """The handshake is over: the peer has a name, and may be exempt by it."""
@@ -96,8 +110,12 @@ class Gate:
             _add(self._pending, place.holder, -1)
             if place.validator is not None:
                 _add(self._pending_validators, place.validator, -1)
-            elif not place.is_trusted:
+            elif place.group is not None:
                 self._pending_total -= 1
+                group = self._groups[place.group]
+                del group[place]
+                if not group:
+                    del self._groups[place.group]
         if is_exempt and place.is_counted:
             place.is_counted = False
             _add(self._counted, place.holder, -1)
@@ -105,6 +123,18 @@ class Gate:
     def leave(self, place: Place) -> None:
         """The connection is closed."""
         self.introduce(place, is_exempt=True)
+
+    def _has_room(self, group: str) -> bool:
+        """Whether a stranger of this subnet has a place, if need be that of a larger one."""
+        if self._pending_total < PENDING_MAX:
+            return True
+        most = max(self._groups.values(), key=len)
+        if len(most) <= len(self._groups.get(group, ())) + 1:
+            return False
+        oldest = next(iter(most))
+        self.leave(oldest)
+        self._displaced.append(oldest)
+        return True
 
     def _validator_with_room(self, holder: str) -> bytes | None:
         """Return one that announces this host and has a place left; several may announce it."""

@@ -92,11 +92,15 @@ class _Gatekeeper(web.Server):
         self._clock = clock
         self._counters = counters
         self.places: dict[RequestHandler, tuple[Place, asyncio.TimerHandle]] = {}
+        self._open: dict[Place, asyncio.Transport] = {}
 
     def admit(self, transport: asyncio.Transport) -> RequestHandler | None:
         """Give a connection its place and a handler, or drop it unread."""
         peer = transport.get_extra_info("peername")
         place = self._gate.enter(peer[0], self._clock()) if peer else None
+        for displaced in self._gate.take_displaced():
+            count(self._counters.refused, "p2p.gate")
+            self._open[displaced].abort()
         if place is None:
             count(self._counters.refused, "p2p.gate")
             transport.abort()
@@ -104,6 +108,7 @@ class _Gatekeeper(web.Server):
         handler = _Handler(self, loop=asyncio.get_running_loop(), **self._options)
         timer = asyncio.get_running_loop().call_later(OPENING_S, transport.abort)
         self.places[handler] = (place, timer)
+        self._open[place] = transport
         return handler
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
@@ -113,6 +118,7 @@ class _Gatekeeper(web.Server):
         if place is not None and timer is not None:
             timer.cancel()
             self._gate.leave(place)
+            del self._open[place]
 
 
 class _Doorman(asyncio.Protocol):

@@ -61,10 +61,10 @@ def test_the_operators_hosts_pass_freely_but_cannot_take_all_handles() -> None:
 
 
 def fill(gate: Gate) -> None:
-    """Let strangers take all places that they have for handshakes."""
+    """Let strangers of as many subnets take all places that they have for handshakes."""
     for at in range(PENDING_MAX):
-        assert gate.enter(f"6.6.{at}.1", 0)
-    assert not gate.enter("6.7.0.1", 0)
+        assert gate.enter(f"6.{at}.6.1", 0)
+    assert not gate.enter("7.7.0.1", 0)
 
 
 def test_strangers_that_take_all_places_keep_no_validator_out() -> None:
@@ -105,6 +105,21 @@ def test_who_is_announced_no_more_is_a_stranger_again() -> None:
     assert gate._pending_total == PENDING_MAX and not gate._pending_validators
 
 
+def test_one_subnet_that_takes_all_places_keeps_no_other_out() -> None:
+    gate = Gate(8)
+    crowd = [gate.enter(f"6.6.{at}.1", 0) for at in range(PENDING_MAX)]
+    assert gate.enter("6.7.0.1", 0) and gate.enter("2001:db8::1", 0)
+    assert gate.take_displaced() == crowd[:2] and gate.take_displaced() == []
+    assert not gate.enter("6.6.200.1", 0), "it has enough"
+    others = [gate.enter(f"7.7.{at}.1", 0) for at in range(PENDING_MAX)]
+    assert sum(place is not None for place in others) == PENDING_MAX // 2 - 1, "they share alike"
+    assert gate._pending_total == PENDING_MAX
+    for place in [*crowd, *others]:
+        if place:
+            gate.leave(place)  # also those that were displaced: their connections end now
+    assert gate._pending_total == 2
+
+
 def test_one_ipv6_subscriber_is_one_stranger() -> None:
     gate = Gate(2)
     assert sum(gate.enter(f"2001:db8::{at:x}", 0) is not None for at in range(10)) == 2
@@ -120,9 +135,13 @@ def test_an_exempt_peer_stops_counting() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_counts_come_back_to_nothing(seed: int) -> None:
-    chance, gate = random.Random(seed), Gate(3, frozenset({"1.1.1.8"}))
-    gate.expect([(b"A", "1.1.1.0"), (b"B", "1.1.1.1"), (b"A", "1.1.1.1")])
     inside: list[Place] = []
+    chance, gate = random.Random(seed), Gate(3, frozenset({"1.1.1.8"}))
+    for at in range(PENDING_MAX - 6):
+        place = gate.enter(f"{2 + at % 7}.1.1.{at}", 0)
+        assert place
+        inside.append(place)
+    gate.expect([(b"A", "1.1.1.0"), (b"B", "1.1.1.1"), (b"A", "1.1.1.1")])
     for now in range(2_000):
         place = gate.enter(f"1.1.1.{chance.randrange(9)}", now * 300)
         if place:
@@ -136,4 +155,4 @@ def test_counts_come_back_to_nothing(seed: int) -> None:
     for one in inside:
         gate.leave(one)
     assert not gate._counted and not gate._pending and not gate._pending_total
-    assert not gate._pending_validators
+    assert not gate._pending_validators and not gate._groups

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from p2p import transport
+from p2p import gate, transport
 from p2p.addresses import Address, Target
 from p2p.counters import Counters
 from p2p.errors import NetworkError
@@ -312,3 +312,21 @@ async def test_a_node_that_meets_itself_goes_on(nodes: Any, until: Any) -> None:
     await one.fresh(listen_port=port, persistent=(wrong,)).start()
     await until(lambda: one.network.counters.refused.get("p2p.self_dial"))
     assert not one.peers
+
+
+async def test_a_subnet_that_takes_all_places_loses_its_oldest_to_another(
+    victim: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "PENDING_MAX", 4)
+    opened = []
+    for host in (*[f"127.20.0.{at}" for at in range(1, 5)], "127.21.0.1"):
+        opened.append(
+            await asyncio.open_connection(victim.host, victim.network.port, local_addr=(host, 0))
+        )
+        await asyncio.sleep(0.05)
+    assert await is_dropped(opened[0][0], 1.0)
+    for reader, writer in opened[1:]:
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"404" in await reader.read(2**16), "these have their places"
+        writer.transport.abort()
+    opened[0][1].transport.abort()
