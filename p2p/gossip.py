@@ -27,6 +27,8 @@ ASKED_PER_PEER_MAX: Final = 1_024
 """Things that one peer is asked for at once: as much as it can send before it seems silent."""
 FORGOTTEN_AT_ONCE_MAX: Final = 1_024
 """Ids of a peer that is gone that are forgotten in one go: it may have told many."""
+UNKEPT_PER_VERDICT: Final = 256
+"""A peer that was asked for so many things, and brought none of them, is named once."""
 SEEN_SLOTS: Final = 262_144
 
 
@@ -98,6 +100,8 @@ class Puller:
         self._asking: Counter[bytes] = Counter()  # how many things each peer is asked for
         self._by_peer: dict[bytes, set[bytes]] = {}
         self._leaving: dict[bytes, set[bytes]] = {}  # what is still to be forgotten of who is gone
+        self._unkept: Counter[bytes] = Counter()  # what each peer told and did not bring
+        self._unreliable: list[bytes] = []
         self.failed = 0
 
     def __len__(self) -> int:
@@ -123,7 +127,7 @@ class Puller:
                         most = max(self._by_peer.values(), key=len, default=set())
                     if len(most) <= len(told) + 1:
                         return
-                    self._forget(next(iter(most)))  # of the most talkative peer
+                    self._forget(most.pop())  # of the most talkative peer
                     self.failed += 1
                 want = self._wanted[thing] = _Want()
             if thing not in told and len(want.tellers) < TELLERS_MAX:
@@ -156,6 +160,7 @@ class Puller:
 
     def forget(self, peer: bytes) -> None:
         """A peer is gone: what it was asked for is asked of others, what it told is forgotten."""
+        self._unkept.pop(peer, None)
         if peer in self._by_peer:
             self._leaving[peer] = self._by_peer.pop(peer)
             self._forget_some(peer)
@@ -174,6 +179,11 @@ class Puller:
         if not things:
             self._leaving.pop(peer, None)
         self._due.pop(peer, None)
+
+    def take_unreliable(self) -> list[bytes]:
+        """Return peers once for each UNKEPT_PER_VERDICT things that they told and did not bring."""
+        found, self._unreliable = self._unreliable, []
+        return found
 
     def poll(self, now_ms: int) -> list[Pull]:
         """Return whom to ask for what now, and move on from those who did not answer.
@@ -260,6 +270,11 @@ class Puller:
         if may_be_slow and not want.tellers and peer in self._by_peer:
             want.tellers.append(peer)
         else:
+            if peer in self._by_peer:
+                self._unkept[peer] += 1
+                if self._unkept[peer] == UNKEPT_PER_VERDICT:
+                    del self._unkept[peer]
+                    self._unreliable.append(peer)
             self._untell(peer, thing)
         self._queue(thing, want)
 

@@ -137,3 +137,6 @@ class Network(Protocol):
 
     def validator_of(self, node_id: bytes) -> bytes | None:
         """Return the validator of a node, if it has one."""
+
+    def is_exempt(self, peer_id: bytes) -> bool:
+        """Tell whether a peer is a validator's or on the operator's list, and so no stranger."""

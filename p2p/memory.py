@@ -193,6 +193,10 @@ class MemoryNetwork:
         """Return the validator of a node, if it has one."""
         return self._announcements.validator_of(node_id)
 
+    def is_exempt(self, peer_id: bytes) -> bool:
+        """Tell whether a peer is a validator's, and so no stranger."""
+        return self.validator_of(peer_id) is not None
+
     # --- inside -----------------------------------------------------------------------------------
 
     def _peer(self, peer_id: bytes) -> "MemoryNetwork | None":

@@ -65,6 +65,7 @@ class SocketNetwork:
         self.scores = Scores()
         self.port: int | None = None
         self._settings = settings
+        self._trusted = settings.trusted
         self._key = key
         self._handler = handler
         self._clock = clock
@@ -195,6 +196,10 @@ class SocketNetwork:
         """Return the validator of a node, if it has one."""
         return self._announcements.validator_of(node_id)
 
+    def is_exempt(self, peer_id: bytes) -> bool:
+        """Tell whether a peer is a validator's or on the operator's list, and so no stranger."""
+        return peer_id in self._trusted or self.validator_of(peer_id) is not None
+
     # --- connections ------------------------------------------------------------------------------
 
     async def _welcome(
@@ -208,9 +213,7 @@ class SocketNetwork:
         await asyncio.wait([task])
 
     def _seat(self, peer_id: bytes, host: str, *, is_outbound: bool) -> Seat:
-        is_trusted = peer_id in self._settings.trusted
-        is_exempt = is_trusted or self._announcements.validator_of(peer_id) is not None
-        return Seat(peer_id, host, is_outbound, is_exempt, self._clock())
+        return Seat(peer_id, host, is_outbound, self.is_exempt(peer_id), self._clock())
 
     async def _run(self, line: Line, established: Established, seat: Seat) -> None:
         """Seat a connection, run it, and clear up behind it."""
@@ -234,15 +237,13 @@ class SocketNetwork:
             code = await session.run()
         finally:
             self._leave(session, code)
-        if session.error is not None and seat.peer_id not in self._settings.trusted:
+        if session.error is not None and seat.peer_id not in self._trusted:
             self.scores.blame(seat.peer_id, session.error, self._clock())
 
     def _admit(self, session: Session) -> str | None:
         """Give a session its seat, or return why it gets none."""
         seat, now_ms = session.seat, self._clock()
-        if seat.peer_id not in self._settings.trusted and self.scores.is_banned(
-            seat.peer_id, now_ms
-        ):
+        if seat.peer_id not in self._trusted and self.scores.is_banned(seat.peer_id, now_ms):
             return BANNED
         admission = self._roster.admit(seat, lambda one: self.scores.score(one, now_ms))
         if admission.removed is not None:
@@ -309,7 +310,7 @@ class SocketNetwork:
         if verdict is not Verdict.INVALID:
             self.scores.judge(peer_id, verdict, self._clock())
         else:
-            if peer_id not in self._settings.trusted:
+            if peer_id not in self._trusted:
                 self.scores.judge(peer_id, verdict, self._clock())
             session.close(INVALID)
 

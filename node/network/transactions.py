@@ -7,6 +7,7 @@ an id twice in one message, so that one word of many copies has no way in.
 
 So much is heard in one turn of the event loop as takes a few milliseconds, of one peer after the
 other, and what is due is asked for once a turn: no flood holds up what else the node has to do.
+What strangers say of ids is bounded a second, too; who does not bring what it told loses score.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from typing import Annotated, Any, Final, Protocol
 from msgspec import Meta
 
 from node.network.inbox import Rotation
+from node.network.strangers import Strangers
 from p2p.gossip import TELLERS_MAX, Puller, Seen
 from p2p.interface import Delivery, Network
 from p2p.limits import TokenBucket
@@ -38,6 +40,8 @@ TOLD_AT_ONCE_MAX: Final = 16_384
 NEWS_SECONDS: Final = 0.01
 """So long ids gather before they are told, so that a burst takes few messages."""
 POLL_SECONDS: Final = 0.25
+STRANGERS_SECONDS: Final = 0.02
+"""How often it is looked whether strangers that wait have tokens again."""
 TURN_BYTES_MAX: Final = 2**17
 """Messages are heard until they were so long, then the event loop turns; the last may be longer."""
 MESSAGE_BYTES: Final = 2**8
@@ -88,6 +92,8 @@ class GossipCounts:
 
 
 _messages: Decoder[Told | Wanted | Brought | Lacking] = Decoder(Told | Wanted | Brought | Lacking)
+_BRINGS: Final = encode(Brought((b"",)))[:2]
+"""How a message begins that brings transactions: as an array of two, the tag first."""
 _LIMITS: Final = LIMITS[Topic.TRANSACTIONS]
 _BYTES_MAX: Final = _LIMITS.message_bytes_max
 
@@ -127,6 +133,7 @@ class TransactionGossip:
         """What was brought and is being admitted, and who tells of it meanwhile."""
         self._waiting = Rotation(_LIMITS.window_messages)
         """What came beyond what may be heard in this turn of the event loop."""
+        self._strangers = Strangers()
         self._turn_bytes = 0
         self._turn_handle: asyncio.Handle | None = None
         self._news: dict[Hash, None] = {}
@@ -136,6 +143,7 @@ class TransactionGossip:
         """The bytes that each peer may still be brought."""
         self._news_timer: asyncio.TimerHandle | None = None
         self._poll_timer: asyncio.TimerHandle | None = None
+        self._strangers_timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     def admitted(self, tx_id: Hash) -> None:
@@ -165,7 +173,8 @@ class TransactionGossip:
 
     def stop(self) -> None:
         """Tell and ask nothing any more."""
-        for timer in (self._news_timer, self._poll_timer, self._turn_handle):
+        timers = (self._news_timer, self._poll_timer, self._strangers_timer, self._turn_handle)
+        for timer in timers:
             if timer is not None:
                 timer.cancel()
         for task in self._tasks:
@@ -180,6 +189,7 @@ class TransactionGossip:
     def on_peer_down(self, peer_id: bytes) -> None:
         """Ask others for what this peer was asked for."""
         self._waiting.drop(peer_id)
+        self._strangers.drop(peer_id)
         self._serving.pop(peer_id, None)
         for tellers in self._entering.values():
             tellers.pop(peer_id, None)
@@ -188,11 +198,21 @@ class TransactionGossip:
 
     def on_message(self, delivery: Delivery) -> None:
         """Take in what a peer tells, asks or brings, at once while the turn has room."""
-        if not self._waiting and self._turn_bytes < TURN_BYTES_MAX:
+        if self._is_bounded(delivery):
+            is_kept = self._strangers.add(delivery)
+            self._hear_strangers(TURN_BYTES_MAX)
+        elif not self._waiting and self._turn_bytes < TURN_BYTES_MAX:
+            is_kept = True
             self._hear(delivery)
-        elif not self._waiting.add(delivery):
+        else:
+            is_kept = self._waiting.add(delivery)
+        if not is_kept:
             delivery.settle(Verdict.USELESS)
         self._plan_turn()
+
+    def _is_bounded(self, delivery: Delivery) -> bool:
+        """Whether a message costs tokens: a stranger's does, but not what it was asked for."""
+        return not (delivery.data.startswith(_BRINGS) or self._network.is_exempt(delivery.peer_id))
 
     # --- turns -----------------------------------------------------------------------------------
 
@@ -204,11 +224,27 @@ class TransactionGossip:
         """Begin a turn of the event loop: hear what waits, and ask for what is due."""
         self._turn_handle = None
         self._turn_bytes = 0
+        self._hear_strangers(TURN_BYTES_MAX // 2 if self._waiting else TURN_BYTES_MAX)
         while self._waiting and self._turn_bytes < TURN_BYTES_MAX:
             self._hear(self._waiting.pop())
         self._poll()
         if self._turn_bytes or self._puller.is_forgetting:
             self._plan_turn()
+        elif self._strangers and self._strangers_timer is None:
+            loop = asyncio.get_running_loop()
+            self._strangers_timer = loop.call_later(STRANGERS_SECONDS, self._look_at_strangers)
+
+    def _hear_strangers(self, bytes_max: int) -> None:
+        """Hear strangers who have tokens, until the turn has come so far."""
+        while self._turn_bytes < bytes_max:
+            delivery = self._strangers.pop(self._now_ms())
+            if delivery is None:
+                break
+            self._hear(delivery)
+
+    def _look_at_strangers(self) -> None:
+        self._strangers_timer = None
+        self._plan_turn()
 
     # --- in --------------------------------------------------------------------------------------
 
@@ -220,27 +256,33 @@ class TransactionGossip:
         except Malformed:
             delivery.settle(Verdict.INVALID)
             return
-        peer_id = delivery.peer_id
+        peer_id, is_bounded = delivery.peer_id, self._is_bounded(delivery)
         things = message.wires if isinstance(message, Brought) else message.ids
         if not isinstance(message, Brought) and len(set(things)) < len(things):
             delivery.settle(Verdict.INVALID)
             return
         self.counts.received[_KINDS[type(message)]] += len(things)
+        unknown = 0
         match message:
             case Told(ids):
-                self._told(peer_id, ids)
+                unknown = self._told(peer_id, ids)
                 delivery.settle(Verdict.DUPLICATE)  # telling is worth nothing, bringing is
             case Wanted(ids):
-                self._answer(peer_id, ids)
+                unknown = self._answer(peer_id, ids)
                 delivery.settle(Verdict.DUPLICATE)
             case Lacking(ids):
                 self._puller.on_refused(peer_id, ids)
                 delivery.settle(Verdict.DUPLICATE)
             case Brought(wires):
                 self._spawn(self._admit(delivery, wires))
+        if is_bounded:
+            self._strangers.charge(peer_id, len(things), unknown, self._now_ms())
 
-    def _told(self, peer_id: bytes, ids: tuple[Hash, ...]) -> None:
-        """Note what a peer has; what is due of it is asked for when the turn ends."""
+    def _told(self, peer_id: bytes, ids: tuple[Hash, ...]) -> int:
+        """Note what a peer has, and return how much of it nobody has here.
+
+        What is due of it is asked for when the turn ends.
+        """
         lacking = []
         for tx_id in ids:
             if tx_id in self._news:
@@ -253,6 +295,7 @@ class TransactionGossip:
                 lacking.append(tx_id)
         self._puller.on_told(peer_id, lacking)
         self._plan_turn()
+        return len(lacking)
 
     async def _admit(self, delivery: Delivery, wires: tuple[bytes, ...]) -> None:
         """Admit what was brought; verified together, as all that waits is."""
@@ -296,13 +339,16 @@ class TransactionGossip:
 
     # --- out -------------------------------------------------------------------------------------
 
-    def _answer(self, peer_id: bytes, ids: tuple[Hash, ...]) -> None:
+    def _answer(self, peer_id: bytes, ids: tuple[Hash, ...]) -> int:
         """Bring what is pending of these, until the peer has its share or its queue is full.
+
+        Returns how many nobody has here.
 
         A question is short and its answer long: what is left is asked for again, or of others.
         """
         found = [(tx_id, self._pool.pending(tx_id)) for tx_id in ids]
-        self._send_ids(peer_id, Lacking, [tx_id for tx_id, wire in found if wire is None])
+        lacking = [tx_id for tx_id, wire in found if wire is None]
+        self._send_ids(peer_id, Lacking, lacking)
         now_ms = self._now_ms()
         share = self._serving.get(peer_id)
         if share is None:
@@ -310,12 +356,13 @@ class TransactionGossip:
             self._serving[peer_id] = share
         for part in _parts([wire for _, wire in found if wire is not None]):
             if share.available(now_ms) <= 0:
-                return
+                break
             data = encode(Brought(tuple(part)))
             share.spend(len(data), now_ms)
             if not self._network.send(peer_id, Topic.TRANSACTIONS, data):
-                return
+                break
             self.counts.sent[_KINDS[Brought]] += len(part)
+        return len(lacking)
 
     def _tell_news(self) -> None:
         self._news_timer = None
@@ -329,6 +376,8 @@ class TransactionGossip:
         """Ask for what is due, and look again while anything is wanted."""
         for pull in self._puller.poll(self._now_ms()):
             self._send_ids(pull.peer, Wanted, list(pull.things))
+        for peer_id in self._puller.take_unreliable():
+            self._network.judge(peer_id, Verdict.USELESS)
         if self._poll_timer is not None:
             self._poll_timer.cancel()
             self._poll_timer = None

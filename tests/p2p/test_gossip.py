@@ -1,6 +1,7 @@
 """Gossip: each thing is asked for once at a time, nobody is waited for for ever, memory ends."""
 
 from collections import Counter
+from collections.abc import Iterator
 from hashlib import blake2b
 
 import pytest
@@ -13,6 +14,7 @@ from p2p.gossip import (
     FORGOTTEN_AT_ONCE_MAX,
     PULL_BATCH_MAX,
     PULL_TIMEOUT_MS,
+    UNKEPT_PER_VERDICT,
     WANTED_MAX,
     WANTED_PER_PEER_MAX,
     Pull,
@@ -307,3 +309,47 @@ def test_nobody_who_is_gone_is_asked_however_slowly_it_is_forgotten(
         while puller.is_forgetting:
             puller.poll(now)
         assert not (puller._by_peer or puller._ready or puller._asking or puller._wanted)
+
+
+def test_who_brings_nothing_of_what_it_told_is_named_by_the_number() -> None:
+    puller, things = Puller(), ids(3 * UNKEPT_PER_VERDICT)
+    puller.on_told(A, things)
+    puller.on_told(B, things[: UNKEPT_PER_VERDICT // 2])
+    now = 0
+    while len(puller):
+        for pull in puller.poll(now):
+            if pull.peer == B:
+                puller.on_received(pull.things)
+        now += PULL_TIMEOUT_MS
+    assert set(named := puller.take_unreliable()) == {A} and len(named) in (2, 3)
+    assert puller.take_unreliable() == []
+
+
+def test_who_says_that_it_has_them_no_more_is_named_and_who_is_gone_is_not() -> None:
+    puller, things = Puller(), ids(UNKEPT_PER_VERDICT)
+    for peer in (A, B):
+        puller.on_told(peer, things)
+    for pull in puller.poll(0):
+        if pull.peer == A:
+            puller.on_refused(A, pull.things)
+    puller.forget(B)
+    for pull in puller.poll(1):
+        puller.on_refused(A, pull.things)
+    assert puller.take_unreliable() == [A]
+
+
+def test_giving_way_takes_as_long_however_many_gave_way_before() -> None:
+    puller = Puller()
+    for at, peer in enumerate((A, B)):
+        puller.on_told(peer, ids(WANTED_PER_PEER_MAX, at * WANTED_PER_PEER_MAX))
+
+    class Looks(set[bytes]):
+        """To look for its first one again and again is to pass all that are gone before."""
+
+        def __iter__(self) -> Iterator[bytes]:
+            raise AssertionError("nothing is looked for from the start")
+
+    for peer in (A, B):
+        puller._by_peer[peer] = Looks(puller._by_peer[peer])
+    puller.on_told(C, ids(1_000, WANTED_MAX))
+    assert len(puller) == WANTED_MAX and len(puller._by_peer[C]) == 1_000

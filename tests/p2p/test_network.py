@@ -302,6 +302,18 @@ async def test_what_waits_for_strangers_is_bounded_and_for_friends_is_not(
     await until(lambda: strangers[3].messages)
 
 
+async def test_who_is_no_stranger(nodes: Any, until: Any) -> None:
+    key = NodeKey(b"\x98" * 32)
+    nodes.validators.add(key.node_id)
+    friend = await nodes.start()
+    one = await nodes.start([friend])
+    stranger, validator = await nodes.start([one]), await nodes.start([one])
+    validator.network.announce(record(validator, key))
+    await until(lambda: one.network.node_of(key.node_id) == validator.id)
+    found = [one.network.is_exempt(node.id) for node in (friend, validator, stranger)]
+    assert found == [True, True, False]
+
+
 async def test_strangers_at_the_door_keep_no_validator_out(nodes: Any, until: Any) -> None:
     """They open as many connections as the gate takes, and say nothing."""
     key = NodeKey(b"\x97" * 32)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from node.network.transactions import (
     TransactionGossip,
     Wanted,
 )
-from p2p.gossip import TELLERS_MAX, Pull
+from p2p.gossip import PULL_TIMEOUT_MS, TELLERS_MAX, Pull
 from p2p.interface import Delivery, Request
 from p2p.memory import Hub, MemoryNetwork
 from p2p.scores import Verdict
@@ -311,8 +312,11 @@ async def test_what_is_due_is_asked_for_once_a_turn(
     assert len(polls) == 1
 
 
-async def test_a_flood_is_heard_in_turns_and_others_are_between(nodes: Nodes) -> None:
+async def test_a_flood_is_heard_in_turns_and_others_are_between(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     node = nodes[0]
+    monkeypatch.setattr(node.network, "is_exempt", lambda _: True)
     flooder, other = (nodes[at].network.node_id for at in (1, 2))
     flood = [hears(node, flooder, Told((b"w" * 32,))) for _ in range(4_000)]
     size = len(encode(Told((b"w" * 32,)))) + MESSAGE_BYTES
@@ -395,3 +399,62 @@ async def test_what_is_told_asked_and_brought_is_counted(nodes: Nodes) -> None:
     assert (asked.received["brought"], asked.sent["wanted"]) == (5, 6)
     assert asked.received["lacking"] == 1
     assert nodes[1].gossip.wanted == 0
+
+
+def random_ids(count: int, start: int) -> tuple[bytes, ...]:
+    numbers = range(start, start + count)
+    return tuple([blake2b(at.to_bytes(8), digest_size=32).digest() for at in numbers])
+
+
+async def test_ids_of_strangers_are_bounded_and_those_of_validators_are_not(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, validator = nodes[0], bytes([200]) * 32
+    monkeypatch.setattr(node.network, "is_exempt", validator.__eq__)
+    strangers = [bytes([at]) * 32 for at in range(100, 138)]
+    flood = [
+        hears(node, stranger, Told(random_ids(IDS_MAX, IDS_MAX * (38 * at + which))))
+        for at in range(5)
+        for which, stranger in enumerate(strangers)
+    ]
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert sum(map(len, flood)) * IDS_MAX <= 6_000, "the rest holds its place in the windows"
+    quiet = hears(node, nodes[1].network.node_id, Told((b"q" * 32,)))
+    honest = [
+        hears(node, validator, Told(random_ids(IDS_MAX, 10**6 + IDS_MAX * at))) for at in range(20)
+    ]
+    nodes.hub.now_ms += 200
+    for _ in range(50):
+        await asyncio.sleep(0.005)
+    assert quiet == [Verdict.DUPLICATE], "who says little is heard next"
+    assert honest == [[Verdict.DUPLICATE]] * 20
+    nodes.hub.now_ms += 1_000
+    for _ in range(50):
+        await asyncio.sleep(0.005)
+    assert 10_000 <= sum(map(len, flood)) * IDS_MAX <= 25_000
+    node.gossip.stop()
+
+
+async def test_what_a_stranger_was_asked_for_waits_for_no_token(nodes: Nodes) -> None:
+    node, sender = nodes[0], nodes[1].network.node_id
+    for at in range(20):
+        hears(node, sender, Told(random_ids(IDS_MAX, IDS_MAX * at)))
+    given = hears(node, sender, Brought((b"valid" + b"w" * 32,)))
+    for _ in range(5):
+        await asyncio.sleep(0.005)
+    assert given == [Verdict.USEFUL]
+    node.gossip.stop()
+
+
+async def test_ids_that_nobody_brings_lower_the_score_and_never_ban(nodes: Nodes) -> None:
+    node, sender = nodes[0], nodes[1].network.node_id
+    nodes[1].network.send = lambda *_: True
+    hears(node, sender, Told(random_ids(IDS_MAX, 0)))
+    for _ in range(4):
+        await asyncio.sleep(0)
+        nodes.hub.now_ms += PULL_TIMEOUT_MS
+        node.gossip._poll()
+    scores, now_ms = node.network.scores, nodes.hub.now_ms
+    assert -20 <= scores.score(sender, now_ms) < 0 and not scores.is_banned(sender, now_ms)
+    node.gossip.stop()
