@@ -206,6 +206,8 @@ class Connection:
 
     def data_to_send(self, now_ms: int) -> bytes | None:
         """Return the next sealed frame, or None when there is nothing to send."""
+        if self._is_closed:
+            return None
         items: list[Item] = []
         for topic, window in self._windows.items():
             add_bytes, add_messages = window.grant(now_ms)
@@ -226,7 +228,12 @@ class Connection:
     # --- receiving --------------------------------------------------------------------------------
 
     def receive_data(self, sealed: bytes, now_ms: int) -> None:
-        """Take a frame as it came; raises a RemoteError that ends the connection."""
+        """Take a frame as it came; raises a RemoteError that ends the connection.
+
+        What comes once it is closed is not looked at.
+        """
+        if self._is_closed:
+            return
         items = decode_frame(self._channel.open(sealed))
         self._counters.frames_received += 1
         self._heard_ms = now_ms
@@ -333,7 +340,7 @@ class Connection:
 
     def _see_that_it_takes(self, now_ms: int) -> None:
         """Hold the peer to giving leave for what waits, else it could keep our memory for ever."""
-        for topic in TAKEN_TOPICS:
+        for topic in LIMITS:
             head = self._scheduler.head(topic)
             if head is None:
                 self._next_since.pop(topic, None)
@@ -343,7 +350,7 @@ class Connection:
             allowed_ms = PARTIAL_MS + size // PARTIAL_BYTES_PER_MS
             if known != finished:
                 self._next_since[topic] = (finished, now_ms)
-            elif now_ms - since_ms > allowed_ms:
+            elif topic in TAKEN_TOPICS and now_ms - since_ms > allowed_ms:
                 raise Stalled(f"A {topic.name} message was not taken within {allowed_ms} ms.")
 
     def ping(self, now_ms: int) -> None:
@@ -359,6 +366,7 @@ class Connection:
             for window in self._windows.values():
                 window.close()
             self._scheduler.clear()
+            self._assembler = Assembler()
             for number, (topic, _) in self._asked.items():
                 self._events.append(Failed(topic, number, "p2p.disconnected"))
             self._asked.clear()
@@ -368,6 +376,17 @@ class Connection:
     def held_bytes(self) -> int:
         """Bytes of the peer's messages that are held now."""
         return sum(window.held_bytes for window in self._windows.values())
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes that wait to be sent, of a message that is partly sent all of it."""
+        return self._scheduler.held_bytes
+
+    @property
+    def unfinished_since_ms(self) -> int | None:
+        """When the oldest message that has not come, or was not taken, to its end was begun."""
+        taken_since_ms = [since_ms for _, since_ms in self._next_since.values()]
+        return min([*self._begun_ms.values(), *taken_since_ms], default=None)
 
     def queued(self, topic: Topic) -> tuple[int, int]:
         """Bytes and messages of a topic that wait to be sent."""

@@ -20,7 +20,12 @@ from p2p.exchange import QUESTION, Exchange
 from p2p.gate import Gate, Place
 from p2p.handshake import Established, NodeKey
 from p2p.interface import INVALID, Delivery, Handler, PeerInfo, Request
-from p2p.limits import STRANGERS_POOL_BYTES, STRANGERS_QUEUE_POOL_BYTES, Pool
+from p2p.limits import (
+    STRANGERS_HELD_BYTES_MAX,
+    STRANGERS_POOL_BYTES,
+    STRANGERS_QUEUE_POOL_BYTES,
+    Pool,
+)
 from p2p.peerbook import ANCHORS_MAX, PeerBook
 from p2p.roster import Roster, Seat
 from p2p.scores import Scores, Verdict
@@ -37,6 +42,7 @@ EXPECT_EVERY: Final = 10
 ASK_TIMEOUT_MS: Final = 10_000
 STOP_S: Final = 1.0
 BANNED: Final = "p2p.banned"
+HOARDING: Final = "p2p.hoarding"
 
 
 class SocketNetwork:
@@ -339,6 +345,7 @@ class SocketNetwork:
     async def _look_after_peers(self) -> None:
         rounds = 0
         while not self._is_stopping:
+            self._hold_strangers_down()
             self._dial_who_is_due()
             self._ask_for_addresses()
             if rounds % PRUNE_EVERY == 0:
@@ -351,6 +358,33 @@ class SocketNetwork:
                 )
             rounds += 1
             await asyncio.sleep(UPKEEP_S)
+
+    def _hold_strangers_down(self) -> None:
+        """While strangers leave more unfinished than they may, drop who has done so the longest.
+
+        Who holds less than an even share is not looked at. Slow is no offence: nobody is banned.
+        """
+        held = {
+            session: session.connection.held_bytes + session.connection.queued_bytes
+            for session in self._sessions.values()
+            if not session.seat.is_exempt
+        }
+        total = sum(held.values())
+        if total <= STRANGERS_HELD_BYTES_MAX:
+            return
+        share = total // len(held)
+        begun = [
+            (since_ms, session)
+            for session, size in held.items()
+            if size >= share and (since_ms := session.connection.unfinished_since_ms) is not None
+        ]
+        for _, session in sorted(begun, key=lambda one: one[0]):
+            session.close(HOARDING)
+            session.connection.close(HOARDING)  # its memory is free now, and not after a goodbye
+            self._leave(session, HOARDING)
+            total -= held[session]
+            if total <= STRANGERS_HELD_BYTES_MAX:
+                return
 
     def _dial_who_is_due(self) -> None:
         now_ms = self._clock()

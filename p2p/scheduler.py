@@ -122,6 +122,11 @@ class Scheduler:
         queue = self._queues[topic]
         return queue.queued_bytes, len(queue.messages)
 
+    @property
+    def held_bytes(self) -> int:
+        """What is in memory, of a message that is partly sent all of it."""
+        return sum(queue.held_bytes for queue in self._queues.values())
+
     def head(self, topic: Topic) -> tuple[int, int] | None:
         """Messages of a topic that were sent to their end, and the length of the one that is next.
 

@@ -292,3 +292,31 @@ def test_closing_gives_everything_back(pair: Any) -> None:
     pair.ends[1].close("p2p.silent")
     assert pair.pools[1].held_bytes == 0
     assert pair.counters[1].endings == {"p2p.silent": 1}
+
+
+def test_what_is_unfinished_in_either_direction_has_its_age(pair: Any) -> None:
+    node, peer = pair.ends
+    began_ms = pair.now_ms
+    assert node.unfinished_since_ms is None and node.queued_bytes == 0
+    size = LIMITS[Topic.CONSENSUS].window_bytes
+    for _ in range(3):
+        node.notice(Topic.CONSENSUS, bytes(size))
+    pair.run()
+    assert node.queued_bytes == 2 * size, "the first is not settled there"
+    pair.wait(1_000)
+    assert node.unfinished_since_ms == began_ms + 1_000, "since it was seen first"
+    pair.pools[0].reserve(LIMITS[Topic.BLOCKS].message_bytes_max * 4)
+    peer.notice(Topic.BLOCKS, bytes(LIMITS[Topic.BLOCKS].window_bytes + 1))
+    pair.now_ms += 1_000
+    pair.run()
+    assert node.held_bytes > LIMITS[Topic.BLOCKS].window_bytes - 2**16
+    peer.settle(Topic.CONSENSUS, size)
+    pair.run()
+    pair.wait(100)
+    assert node.queued_bytes == size
+    assert node.unfinished_since_ms == began_ms + 2_000, "the message that has no end"
+    node.close("over")
+    assert node.queued_bytes == 0 and not list(node._assembler.partial())
+    node.receive_data(b"no frame", pair.now_ms)
+    pair.pools[0].release(pair.pools[0].held_bytes)
+    assert node.data_to_send(pair.now_ms) is None and not pair.pools[0].held_bytes

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import uvloop
 
+from p2p import network
 from p2p.addresses import Address
 from p2p.announce import Announce, Announcement, sign_announce
 from p2p.errors import LocalError, NotConnected, RequestFailed
@@ -285,6 +286,47 @@ async def test_strangers_that_fill_their_pool_keep_no_friend_out(nodes: Any, unt
     await until(lambda: friend.id in [delivery.peer_id for delivery in one.held])
     assert len(one.held) == 2, "the other strangers wait for the first"
     assert sum(pool.held_bytes for pool in one.network._pools.values()) == 2 * len(long)
+
+
+async def test_strangers_that_leave_much_unfinished_are_dropped_the_oldest_first(
+    nodes: Any, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    friend = await nodes.start()
+    one = await nodes.start([friend])
+    one.network._pools[False] = full = Pool(1)
+    assert full.reserve(1)
+    strangers = [await nodes.start([one]) for _ in range(3)]
+    await until(lambda: {friend.id, *[other.id for other in strangers]} <= one.peers)
+    one.hold = True
+    window = LIMITS[Topic.BLOCKS].window_bytes
+    for at, other in enumerate([friend, *strangers]):
+        assert other.network.send(one.id, Topic.BLOCKS, bytes(window + 1))
+        await until(lambda held=(at + 1) * (window - 2**16): one.network.held_bytes >= held)
+    await asyncio.sleep(0.3)
+    assert one.downs == []
+    monkeypatch.setattr(network, "STRANGERS_HELD_BYTES_MAX", 5 * MIB)
+    await until(lambda: one.downs)
+    assert one.downs == [(strangers[0].id, "p2p.hoarding")]
+    assert one.network.held_bytes <= 7 * MIB
+    assert not one.network.scores.is_banned(strangers[0].id, one.network._clock())
+
+
+async def test_what_strangers_do_not_take_counts_too(
+    nodes: Any, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    friend = await nodes.start()
+    one = await nodes.start([friend])
+    strangers = [await nodes.start([one]) for _ in range(2)]
+    await until(lambda: {friend.id, *[other.id for other in strangers]} <= one.peers)
+    for other in (friend, *strangers):
+        other.hold = True
+        for _ in range(4):  # the window is full after the first, and is never given back
+            one.network.send(other.id, Topic.SYNC, bytes(2 * MIB))
+        await asyncio.sleep(0.2)
+    assert one.downs == []
+    monkeypatch.setattr(network, "STRANGERS_HELD_BYTES_MAX", 9 * MIB)
+    await until(lambda: one.downs)
+    assert one.downs == [(strangers[0].id, "p2p.hoarding")]
 
 
 async def test_what_waits_for_strangers_is_bounded_and_for_friends_is_not(

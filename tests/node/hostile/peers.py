@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import os
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from consensus.messages import (
     MESSAGE_BYTES_MAX,
@@ -254,22 +254,22 @@ async def requests_without_end(victim: Victim, seconds: float) -> None:
 
 
 async def hoarders(victim: Victim, seconds: float) -> None:
-    """Twelve peers who begin messages of thirty megabytes, send what they may, and end none."""
+    """As many peers as have seats, who begin the longest message of every topic and end none."""
     async with contextlib.AsyncExitStack() as stack:
         crowd = [
             await stack.enter_async_context(meeting(victim, f"127.0.3.{1 + at}"))
-            for at in range(12)
+            for at in range(38)
         ]
-        await asyncio.gather(*[_hoard(peer, seconds) for peer in crowd])
+        longest = {topic: bytes(limits.message_bytes_max - 1) for topic, limits in LIMITS.items()}
+        await asyncio.gather(*[_hoard(peer, longest, seconds) for peer in crowd])
 
 
-async def _hoard(peer: Peer, seconds: float) -> None:
-    data = bytes(LIMITS[Topic.BLOCKS].message_bytes_max - 1)
+async def _hoard(peer: Peer, longest: Mapping[Topic, bytes], seconds: float) -> None:
     sending = [
         asyncio.create_task(peer.tell(topic, data, short_bytes=1))
-        for topic in (Topic.BLOCKS, Topic.SYNC)
+        for topic, data in longest.items()
     ]
-    await asyncio.wait(sending, timeout=max(seconds, 2.0))
+    await asyncio.wait(sending, timeout=max(seconds, 4.0))
     for task in sending:
         task.cancel()
     await asyncio.gather(*sending, return_exceptions=True)
