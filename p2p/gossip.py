@@ -25,6 +25,9 @@ WANTED_PER_PEER_MAX: Final = 65_536
 """Ids of one peer that may be waiting; what it tells beyond them is not heard."""
 ASKED_PER_PEER_MAX: Final = 1_024
 """Things that one peer is asked for at once: as much as it can send before it seems silent."""
+ASKED_OF_SILENT_MAX: Final = 256
+"""The same for one that let the last question pass, until it brings something: a crowd that tells
+what nobody has would be asked for thirty thousand things a second."""
 FORGOTTEN_AT_ONCE_MAX: Final = 1_024
 """Ids of a peer that is gone that are forgotten in one go: it may have told many."""
 UNKEPT_PER_VERDICT: Final = 256
@@ -100,6 +103,7 @@ class Puller:
         self._asking: Counter[bytes] = Counter()  # how many things each peer is asked for
         self._by_peer: dict[bytes, set[bytes]] = {}
         self._leaving: dict[bytes, set[bytes]] = {}  # what is still to be forgotten of who is gone
+        self._silent: set[bytes] = set()  # who did not answer in time, and brought nothing since
         self._unkept: Counter[bytes] = Counter()  # what each peer told and did not bring
         self._unreliable: list[bytes] = []
         self.failed = 0
@@ -143,7 +147,10 @@ class Puller:
     def on_received(self, things: Iterable[bytes]) -> None:
         """These things are here, whoever brought them."""
         for thing in things:
-            if thing in self._wanted:
+            want = self._wanted.get(thing)
+            if want is not None:
+                if want.asked is not None:
+                    self._silent.discard(want.asked)
                 self._forget(thing)
 
     def on_refused(self, peer: bytes, things: Iterable[bytes]) -> None:
@@ -161,6 +168,7 @@ class Puller:
     def forget(self, peer: bytes) -> None:
         """A peer is gone: what it was asked for is asked of others, what it told is forgotten."""
         self._unkept.pop(peer, None)
+        self._silent.discard(peer)
         if peer in self._by_peer:
             self._leaving[peer] = self._by_peer.pop(peer)
             self._forget_some(peer)
@@ -198,11 +206,13 @@ class Puller:
             if now_ms - want.asked_ms < PULL_TIMEOUT_MS:
                 break
             want.attempts += 1
+            if want.asked is not None and want.asked in self._by_peer:
+                self._silent.add(want.asked)
             self._give_up(thing, want, may_be_slow=want.attempts < ATTEMPTS_MAX)
         pulls: list[Pull] = []
         for peer in self._due:
-            room = ASKED_PER_PEER_MAX - self._asking[peer]
-            due = tuple(islice(self._ready.get(peer, ()), room))
+            most = ASKED_OF_SILENT_MAX if peer in self._silent else ASKED_PER_PEER_MAX
+            due = tuple(islice(self._ready.get(peer, ()), max(0, most - self._asking[peer])))
             for thing in due:
                 self._unqueue(peer, thing)
                 want = self._wanted[thing]
@@ -256,9 +266,10 @@ class Puller:
                 if not told:
                     del table[peer]
 
-    def _load(self, peer: bytes) -> tuple[bool, int]:
+    def _load(self, peer: bytes) -> tuple[bool, bool, int]:
         """Return what makes a teller the better one to wait for the less it is."""
-        return peer in self._leaving, len(self._ready.get(peer, ())) + self._asking[peer]
+        is_silent = peer in self._silent
+        return peer in self._leaving, is_silent, len(self._ready.get(peer, ())) + self._asking[peer]
 
     def _give_up(self, thing: bytes, want: _Want, *, may_be_slow: bool = False) -> None:
         """Whoever was asked does not deliver: another may, or the thing is wanted no more."""

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from p2p.gossip import (
+    ASKED_OF_SILENT_MAX,
     ASKED_PER_PEER_MAX,
     ATTEMPTS_MAX,
     FORGOTTEN_AT_ONCE_MAX,
@@ -353,3 +354,19 @@ def test_giving_way_takes_as_long_however_many_gave_way_before() -> None:
         puller._by_peer[peer] = Looks(puller._by_peer[peer])
     puller.on_told(C, ids(1_000, WANTED_MAX))
     assert len(puller) == WANTED_MAX and len(puller._by_peer[C]) == 1_000
+
+
+def test_who_is_silent_is_asked_for_less_until_it_brings_something() -> None:
+    puller, asked = Puller(), 0
+    puller.on_told(A, ids(10 * ASKED_PER_PEER_MAX))
+    assert sum(len(pull.things) for pull in puller.poll(0)) == ASKED_PER_PEER_MAX
+    for at in range(1, 6):
+        pulls = puller.poll(at * PULL_TIMEOUT_MS)
+        asked += sum(len(pull.things) for pull in pulls)
+    assert 0 < asked <= 5 * ASKED_OF_SILENT_MAX
+    puller.on_told(B, ids(2, 10**6))
+    puller.on_told(A, ids(2, 10**6))
+    assert Pull(B, tuple(ids(2, 10**6))) in puller.poll(5 * PULL_TIMEOUT_MS), "it answers"
+    puller.on_received(pulls[0].things[:1])
+    asked = sum(len(pull.things) for pull in puller.poll(5 * PULL_TIMEOUT_MS + 1))
+    assert asked == ASKED_PER_PEER_MAX - ASKED_OF_SILENT_MAX + 1

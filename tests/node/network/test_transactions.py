@@ -451,7 +451,7 @@ async def test_ids_that_nobody_brings_lower_the_score_and_never_ban(nodes: Nodes
     node, sender = nodes[0], nodes[1].network.node_id
     nodes[1].network.send = lambda *_: True
     hears(node, sender, Told(random_ids(IDS_MAX, 0)))
-    for _ in range(4):
+    for _ in range(14):
         await asyncio.sleep(0)
         nodes.hub.now_ms += PULL_TIMEOUT_MS
         node.gossip._poll()
