@@ -4,6 +4,8 @@ The database holds rows in the order of keys, and the tree in that of their hash
 sorted into bins by the first byte of their path, in memory or, when that grows, in a file for each;
 then each subtree that is small enough becomes a chunk. Which subtrees those are follows from the
 rows alone, so every node cuts one state alike.
+
+A running node does this beside its blocks, so memory is a few chunks, however large the state is.
 """
 
 import struct
@@ -18,13 +20,13 @@ from state.codec import encode
 
 BIN_LEVEL: Final = 8
 BINS: Final = 2**BIN_LEVEL
-BINS_BYTES_MAX: Final = 2**25
+BINS_BYTES_MAX: Final = 2**20
 """Rows that wait in memory; then they go to files."""
 PATH_BYTES: Final = 32
 
 _lengths = struct.Struct(">II")
-Placed = tuple[bytes, bytes, bytes]
-"""A row behind its path."""
+Placed = bytes
+"""A row behind its path, as it waits in its bin: one object where path, key and value were four."""
 
 
 class Bins:
@@ -87,11 +89,15 @@ def row_bytes(key: bytes, value: bytes) -> int:
 def _rows_in(data: bytes) -> Iterator[Placed]:
     at = 0
     while at < len(data):
-        start = at + PATH_BYTES + _lengths.size
-        key_size, value_size = _lengths.unpack_from(data, at + PATH_BYTES)
-        end = start + key_size
-        yield data[at : at + PATH_BYTES], data[start:end], data[end : end + value_size]
-        at = end + value_size
+        end = at + PATH_BYTES + _lengths.size + sum(_lengths.unpack_from(data, at + PATH_BYTES))
+        yield data[at:end]
+        at = end
+
+
+def _row_of(placed: Placed) -> Row:
+    key_size, _ = _lengths.unpack_from(placed, PATH_BYTES)
+    start = PATH_BYTES + _lengths.size
+    return placed[start : start + key_size], placed[start + key_size :]
 
 
 def cut(bins: Bins) -> Iterator[tuple[Mark, bytes]]:
@@ -111,17 +117,25 @@ def _cut_bins(bins: Bins, level: int, prefix: int) -> Iterator[tuple[Mark, bytes
 
 
 def _cut_rows(rows: list[Placed], level: int, prefix: int) -> Iterator[tuple[Mark, bytes]]:
-    size = sum([row_bytes(key, value) for _, key, value in rows])
+    """Cut a subtree by its rows, which are forgotten as they become chunks."""
+    size = sum([len(row) - PATH_BYTES for row in rows])
     if size <= CHUNK_BYTES or len(rows) < 2:
-        yield _chunk([(key, value) for _, key, value in rows], level, prefix)
+        yield _chunk(rows, level, prefix)
         return
-    middle = sum([not path[level >> 3] >> (7 - (level & 7)) & 1 for path, _, _ in rows])
-    yield from _cut_rows(rows[:middle], level + 1, 2 * prefix)
-    yield from _cut_rows(rows[middle:], level + 1, 2 * prefix + 1)
+    middle = sum([not row[level >> 3] >> (7 - (level & 7)) & 1 for row in rows])
+    lower, upper = rows[:middle], rows[middle:]
+    rows.clear()
+    yield from _cut_rows(lower, level + 1, 2 * prefix)
+    yield from _cut_rows(upper, level + 1, 2 * prefix + 1)
 
 
-def _chunk(rows: list[Row], level: int, prefix: int) -> tuple[Mark, bytes]:
+def _chunk(placed: list[Placed], level: int, prefix: int) -> tuple[Mark, bytes]:
+    """Make the chunk of a subtree; its rows are taken from the list one by one."""
     length = (level + 7) >> 3
     bits = (prefix << (8 * length - level)).to_bytes(length, "big")
+    rows: list[Row] = []
+    while placed:
+        rows.append(_row_of(placed.pop()))
     digest = kernel.root_of(rows, level, bits)
-    return Mark(level, bits, digest), encode(Chunk(tuple(sorted(rows))))
+    rows.sort()
+    return Mark(level, bits, digest), encode(Chunk(tuple(rows)))

@@ -1,5 +1,6 @@
 """Chunks: marks that tile the tree fold to its root, and a chunk is all rows of its subtree."""
 
+import tracemalloc
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -102,6 +103,32 @@ def test_bins_that_grow_go_to_files(
     assert any(tmp_path.iterdir())
     assert list(cut(bins)) == expected
     assert not any(tmp_path.iterdir())
+
+
+def test_the_memory_that_cutting_takes_does_not_follow_the_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tenth of the bounds, and then of the memory, and of the time that watching it takes."""
+    monkeypatch.setattr(cutting, "CHUNK_BYTES", chunks.CHUNK_BYTES // 10)
+    monkeypatch.setattr(cutting, "BINS_BYTES_MAX", cutting.BINS_BYTES_MAX // 10)
+
+    def sort_and_cut() -> int:
+        bins = Bins(tmp_path)
+        for number in range(20_000):
+            bins.add(b"row %d" % number, bytes(150))
+        for _ in cut(bins):
+            pass
+        return sum(bins.sizes)
+
+    state_bytes = sort_and_cut()  # names of files and the like are made once
+    tracemalloc.start()
+    try:
+        sort_and_cut()
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert state_bytes > 3 * 2**20
+    assert peak_bytes < 6 * (chunks.CHUNK_BYTES // 10)
 
 
 Rows = list[tuple[bytes, bytes]]
