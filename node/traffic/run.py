@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from node import heap
 from node.client import Account, ClientError, RoamingClient
 from node.demo.errors import DemoError
 from node.devnet.layout import faucet_of
@@ -18,6 +19,7 @@ PAUSE_SECONDS = 1.0
 """Between two attempts at what did not work out."""
 
 REPORT_SECONDS = 10.0
+TRIM_SECONDS = 30.0
 
 Say = Callable[[str], None]
 
@@ -29,6 +31,7 @@ def urls_of(state: DevnetState) -> list[str]:
 
 async def make_traffic(folder: Path, transfers_per_s: float, say: Say) -> None:
     """Make demand, trading and transfers until cancelled, whatever becomes of single nodes."""
+    heap.settle()  # before calls are signed in threads, each of which would have a heap of its own
     genesis_hash = bytes.fromhex(read_state(folder).genesis_hash)
     faucet = faucet_of(folder)
     seed = secrets.randbits(SEED_BITS)
@@ -41,6 +44,7 @@ async def make_traffic(folder: Path, transfers_per_s: float, say: Say) -> None:
             group.create_task(for_ever("rounds", lambda: rounds(client, faucet, played, say), say))
             group.create_task(for_ever("transfers", lambda: sending(transfers, faucet), say))
             group.create_task(reporting(transfers, played, say))
+            group.create_task(trimming())
 
 
 async def for_ever(name: str, work: Callable[[], Awaitable[None]], say: Say) -> None:
@@ -87,3 +91,10 @@ async def reporting(transfers: Transfers, played: Played, say: Say) -> None:
             f"{transfers.sent} transfers sent, {rate:.1f} a second, {transfers.refused} refused; "
             f"{played.rounds} rounds with {played.calls} paid calls"
         )
+
+
+async def trimming() -> None:
+    """Give back now and then what signed calls and answers leave unused between what stays."""
+    while True:
+        await asyncio.sleep(TRIM_SECONDS)
+        await asyncio.to_thread(heap.trim)
