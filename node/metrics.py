@@ -118,6 +118,15 @@ class NodeMetrics:
         for part, prefixes in STORAGE_PARTS.items():
             parts.labels(part).set_function(partial(_sum_of, size_of, prefixes))
 
+    def watch_tree(self, cached_bytes: Callable[[], int]) -> None:
+        """Measure what of the state's tree is in memory whenever somebody looks."""
+        memory = Gauge(
+            "sahara_storage_tree_memory_bytes",
+            "Memory of the cached pages of the state's tree.",
+            registry=self.registry,
+        )
+        memory.set_function(lambda: float(cached_bytes()))
+
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         """Time the block under `with` as one run of a stage."""

@@ -93,6 +93,7 @@ class Service:
         self._metrics.watch_storage(
             config.home / DATABASE_FOLDER, database.size_of, database.memory_bytes
         )
+        self._metrics.watch_tree(lambda: self._store.tree.cached_bytes)
         mempool = _make_mempool(config)
         known = VerifiedWires(mempool.wires)
         self._application = Application(

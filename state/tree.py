@@ -10,6 +10,7 @@ the one before it: old versions need no pruning, and only the stored one survive
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from sys import getsizeof
 from typing import Annotated, ClassVar, Protocol
 
 from msgspec import Meta
@@ -114,6 +115,15 @@ class _Cache:
         if len(self.young) > self.lower_max:
             self.old, self.young = self.young, {}
 
+    def taken_bytes(self) -> int:
+        """Return about how much memory the pages take, with their places."""
+        found = 0
+        for pages in (self.upper, self.young, self.old):
+            found += (
+                getsizeof(pages) + sum(map(getsizeof, pages)) + sum(map(getsizeof, pages.values()))
+            )
+        return found
+
 
 class Tree:
     """The stored version and the layers over it. Not safe to share between threads.
@@ -137,6 +147,11 @@ class Tree:
         self._prefix = prefix
         self._layers: dict[bytes, _Layer] = {}
         self._cache = _Cache(cached_pages_max)
+
+    @property
+    def cached_bytes(self) -> int:
+        """About how much memory the cached pages take: it grows with the state, up to a bound."""
+        return self._cache.taken_bytes()
 
     def root_of(self, version: bytes) -> bytes:
         """Return the root of the stored version or of a layer; KeyError for any other."""

@@ -29,6 +29,7 @@ NODE = Sample(
     10**5,
     500,
     5 * 10**6,
+    2 * 10**6,
     {"state": 9 * 10**6},
 )
 PROCESS = Footprint(0.0, 60 * 10**6, 50 * 10**6, 12, (100,))
@@ -42,6 +43,7 @@ def run_of(
     unexplained: int = 0,
     log: int = 0,
     cached: int = 0,
+    tree: int = 0,
     last_block_at: int = 600,
     last_transaction_at: int = 600,
     dies_at: int = 600,
@@ -54,7 +56,8 @@ def run_of(
             # a cache fills in the first minutes, which is nobody's leak
             rss_bytes=NODE.rss_bytes + mapped_per_s * second,
             anonymous_bytes=NODE.anonymous_bytes
-            + int((mb_per_s * second + min(second, 120) / 4) * MB),
+            + int((mb_per_s * second + min(second, 120) / 4) * MB)
+            + (cached + tree) * second,
             handles=NODE.handles + int(handles_per_s * second) + second // 5 % 2,
             pids=(101 + (second >= dies_at),),
             height=5 * min(second, last_block_at),
@@ -62,6 +65,7 @@ def run_of(
             data_bytes=NODE.data_bytes + 10_000 * second + unexplained,
             log_bytes=NODE.log_bytes + log * second,
             database_memory_bytes=NODE.database_memory_bytes + cached * second,
+            tree_memory_bytes=NODE.tree_memory_bytes + tree * second,
             parts={"state": 9 * 10**6 + 10_000 * second},
         )
         for second in range(0, 600, 5)
@@ -96,6 +100,7 @@ def test_a_steady_run_holds_and_its_disk_is_told_by_transaction() -> None:
         ({"unexplained": 10**8}, "database_explained"),
         ({"log": 1_000}, "log_quiet"),
         ({"cached": 10**5}, "database_memory_bounded"),
+        ({"tree": 2 * 10**5}, "tree_memory_bounded"),
         ({"last_block_at": 0}, "blocks_go_on"),
         ({"last_block_at": 500}, "blocks_go_on"),
         ({"last_transaction_at": 0}, "transactions_go_on"),
@@ -111,6 +116,18 @@ def test_what_grows_without_a_reason_is_found(leak: dict[str, Any], broken: str)
     assert all(report["processes"]["node_0"]["held"].values())
     assert report["held"] == {"handles_flat": True, "answered": True}
     assert not report["bar_met"]
+
+
+def test_what_has_a_bound_of_its_own_is_no_leak_and_hides_none() -> None:
+    """The database and the tree grow by 9 MB and 24 MB here, either far below its bound."""
+    explained = soak.reported(taken(cached=15_000, tree=40_000), 600)
+    assert explained["bar_met"]
+    node = explained["processes"]["node_1"]
+    assert (node["anonymous_mb_per_hour"], node["own_mb_per_hour"]) == (198.0, 0.0)
+    assert (node["database_memory_mb"], node["tree_memory_mb"]) == (13.9, 25.8)
+    leaking = soak.reported(taken(cached=15_000, tree=40_000, mb_per_s=0.02), 600)
+    held = leaking["processes"]["node_1"]["held"]
+    assert [name for name, holds in held.items() if not holds] == ["memory_flat"]
 
 
 def test_handles_are_counted_over_all_processes() -> None:

@@ -38,6 +38,7 @@ class StepClock:
 def test_what_is_counted_and_timed(tmp_path: Path) -> None:
     metrics = NodeMetrics(StepClock())
     metrics.watch_storage(tmp_path, lambda prefix: 10 if prefix == b"b" else 0, lambda: 5)
+    metrics.watch_tree(lambda: 6)
     metrics.block_final(1, [])
     metrics.block_final(2, [Status.OK, Status.OK, Status.FAILED])
     with metrics.timed("execute"):
@@ -58,6 +59,7 @@ def test_what_is_counted_and_timed(tmp_path: Path) -> None:
         'sahara_storage_write_seconds_sum{file="database"} 0.25',
         "sahara_storage_bytes 77.0",
         "sahara_storage_memory_bytes 5.0",
+        "sahara_storage_tree_memory_bytes 6.0",
         'sahara_storage_part_bytes{part="bodies"} 10.0',
         'sahara_storage_part_bytes{part="state"} 0.0',
     }

@@ -1,5 +1,6 @@
 """Versions of the state tree, over both kernels and against plain dicts."""
 
+import tracemalloc
 from types import ModuleType
 
 import pytest
@@ -211,6 +212,20 @@ def test_the_cache_is_bounded_and_never_stale(kernels: ModuleType) -> None:
         assert len(cache.upper) <= 10
         assert len(cache.old) + len(cache.young) <= len(rows) + 16
     assert len(rows) > 32
+
+
+def test_what_the_cache_takes_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tree_module, "kernel", _tree)
+    tracemalloc.start()
+    try:
+        tree = Tree({}, EMPTY_ROOT, b"0")
+        tree.update(b"0", b"1", numbered(0, 5_000, b"value"))
+        tree.commit(b"1")
+        held_bytes = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert held_bytes > 2**20
+    assert 0.8 * held_bytes < tree.cached_bytes < 1.1 * held_bytes
 
 
 def test_a_proof_travels_canonically_and_is_small(kernels: ModuleType) -> None:
