@@ -7,10 +7,10 @@ a measurement with a verdict, not something that a user of the node needs, so it
 Flat is what, over all samples but the first third, grows by no more than a twentieth of itself for
 memory, and by no more than a few handles, all processes together: a client that changes its node
 takes its connections with it. Memory is what the process has made itself: pages of the database's
-files come on top, as many as the system has room for. Two parts of it have a known size and bounds
-of their own, so they are held to these, and the rest has to be flat: what the database keeps of its
-newest writes, which fills and goes every few seconds, and the cached pages of the state's tree,
-which grow with the state until the cache is full. Neither may hide a leak of the rest. Disk is
+files come on top, as many as the system has room for. One part of it has a known size, grows for a
+known reason and has a bound of its own, so it is held to that, and the rest has to be flat: cached
+pages of the state's tree, as many as the state has until the cache is full. What the database keeps
+of its newest writes stays in: it fills and goes every few seconds within room that stays. Disk is
 explained when the files of the database are what their parts add up to, and journal, guard and log
 are within bounds of their own: what is left after that would grow for a reason that nobody knows.
 
@@ -114,8 +114,8 @@ class Sample(Footprint):
 
     @property
     def own_bytes(self) -> int:
-        """Memory without the two parts that have bounds of their own."""
-        return self.anonymous_bytes - self.database_memory_bytes - self.tree_memory_bytes
+        """Memory without the cached pages of the state's tree."""
+        return self.anonymous_bytes - self.tree_memory_bytes
 
     @property
     def stored_bytes(self) -> int:
