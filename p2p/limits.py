@@ -18,9 +18,9 @@ STRANGERS_POOL_BYTES: Final = 64 * MIB
 STRANGERS_QUEUE_POOL_BYTES: Final = 64 * MIB
 """What may wait to be sent to all of those together, beyond a window for each topic of each."""
 
-STRANGERS_HELD_BYTES_MAX: Final = 128 * MIB
+STRANGERS_HELD_BYTES_MAX: Final = 112 * MIB
 """What all of those together may leave unfinished, in both directions: sent to us and not to its
-end, or not taken. The one pool, and as much again in windows."""
+end, or not taken. The one pool, and most of as much again in windows."""
 
 
 class TokenBucket:
