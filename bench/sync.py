@@ -45,6 +45,7 @@ from node.storage.chain_store import ChainStore
 from node.storage.journal import Journal, create_journal
 from node.storage.kv import LevelDb
 from node.sync.archive import chain_handlers
+from node.sync.leg import CLOSE_HEIGHTS
 from node.sync.server import SyncServer
 from node.sync.syncer import Syncer
 from p2p import NetworkSettings, NodeKey, PeerBook, SocketNetwork, Target
@@ -316,6 +317,8 @@ def main() -> None:
     parser.add_argument("--epoch", type=int, default=StakingParams().epoch_blocks)
     parser.add_argument("--round-trip-ms", type=int, default=0)
     given = parser.parse_args()
+    if given.blocks <= CLOSE_HEIGHTS:
+        parser.error(f"--blocks is {given.blocks}; a sync needs more than {CLOSE_HEIGHTS}")
     keys = [SigningKey(number.to_bytes(32, "big")) for number in range(1, given.accounts + 1)]
     genesis = with_epochs(genesis_of(keys), given.epoch)
     batches = transfers(genesis, keys, given.block, given.blocks)

@@ -216,4 +216,5 @@ def _setting(name: str, value: object, where: str, *, strict: bool) -> Any:
     try:
         return msgspec.convert(value, _KINDS[name], strict=strict)
     except msgspec.ValidationError as error:
-        raise ConfigInvalid(f"'{name}' in {where} does not fit: {error}.") from error
+        wrong = meaning_of(name) if "regex" in str(error) else f"{error}."
+        raise ConfigInvalid(f"'{name}' in {where} does not fit: {wrong}") from error

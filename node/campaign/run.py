@@ -172,7 +172,8 @@ class Campaign:
             find_evidence(member, findings)
         warnings = read_logs(members, findings)
         strikes = self._striker.strikes
-        find_emptiness(findings, kinds_of(self._wishes), strikes, self._ledger)
+        wished = self._wishes.rate_per_second * self._wishes.seconds
+        find_emptiness(findings, kinds_of(self._wishes), strikes, self._ledger, wished)
         return self._report(seconds, compared, warnings, joined)
 
     def _report(

@@ -49,7 +49,7 @@ def test_each_source_wins_over_those_before_it(tmp_path: Path) -> None:
         ("rpc_unsafe = 1", "'rpc_unsafe'"),
         ("log_level = 'loud'", "'log_level'"),
         ("passphrase_file = 3", "'passphrase_file'"),
-        ("vote_after_loss = '1-2'", "'vote_after_loss'"),
+        ("vote_after_loss = '1-2'", "'vote_after_loss' in .* does not fit: EPOCH:VIEW above"),
         ("rpc_port = ", "no TOML"),
         ("rpc_port = 1\nrpc_port = 2", "no TOML"),
     ],

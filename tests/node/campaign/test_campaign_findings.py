@@ -230,15 +230,17 @@ def test_a_campaign_in_which_nothing_happened_is_no_pass() -> None:
     ledger = Ledger(findings, 2)
     ledger.refuse("mempool.full")
     struck: Any = [SimpleNamespace(kind="kill")]
-    find_emptiness(findings, [Kind.KILL], [], ledger)
+    find_emptiness(findings, [Kind.KILL], [], ledger, 1)
     assert codes(findings) == ["campaign.nothing_done", "campaign.nothing_final"]
     assert "mempool.full 1 times" in findings.found[1].sentence
     ledger.admitted(IDS[1], b"wire", 0)
     ledger.told(0, final(IDS[1]))
     quiet = Findings()
-    find_emptiness(quiet, [], [], ledger)
-    find_emptiness(quiet, [Kind.KILL], struck, ledger)
+    find_emptiness(quiet, [], [], ledger, 2)
+    find_emptiness(quiet, [Kind.KILL], struck, ledger, 100)
     assert codes(quiet) == []
+    find_emptiness(quiet, [], [], ledger, 3)
+    assert codes(quiet) == ["campaign.little_load"]
 
 
 def many(count: int) -> list[bytes]:
