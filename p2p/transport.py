@@ -267,9 +267,10 @@ class Transport:
         socket.headers.update(ANONYMOUS)
         try:
             await socket.prepare(request)
-        except web.HTTPException as refusal:
+        except (web.HTTPException, ValueError):
+            # aiohttp would repeat what was asked for, and chokes on what is no text
             count(self._counters.refused, "p2p.not_a_node")
-            return web.Response(status=refusal.status, headers=ANONYMOUS)
+            return web.Response(status=400, headers=ANONYMOUS)
         transport, host = request.transport, request.remote
         if transport is None or host is None:
             return socket

@@ -35,6 +35,7 @@ from node.rpc.dispatch import Answer, Dispatcher, failure
 from node.rpc.errors import (
     EncodingNotAllowed,
     Forbidden,
+    InvalidRequest,
     LimitExceeded,
     PathNotFound,
     RpcError,
@@ -56,6 +57,7 @@ LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 _TRUSTED = Caller(trusted=True)
 _CODED = EncodingNotAllowed("A body is sent as it is, without a Content-Encoding.")
+_NO_WEBSOCKET = InvalidRequest("This path is a WebSocket's: ask for an upgrade (RFC 6455, 4.1).")
 _TAKEN = LimitExceeded("All WebSockets, or all of this address, are taken; come back later.")
 
 
@@ -354,7 +356,11 @@ class RpcServer:
         )
         watching = asyncio.create_task(_cut_off_when_slow(socket, outbox, request, sending))
         try:
-            await socket.prepare(request)
+            try:
+                await socket.prepare(request)
+            except (web.HTTPException, ValueError):
+                # aiohttp would repeat what was asked for, and chokes on what is no text
+                return failed(HTTPStatus.BAD_REQUEST, _NO_WEBSOCKET)
             await self._listen(socket, request, subscriber)
         finally:
             self._sockets.dec()

@@ -86,15 +86,30 @@ async def test_garbage(connect: Connect, seed: int, caplog: pytest.LogCaptureFix
         b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET /p2p HTTP/1.1\r\nHost: x\r\n\r\n",
         UPGRADE + b"Origin: https://example.org\r\n\r\n",
+        UPGRADE.replace(b"websocket", b"\xdb") + b"\r\n",
+        UPGRADE.replace(b"AAAA==", b"\xdb==") + b"\r\n",
         UPGRADE + b"X: " + b"x" * 100_000 + b"\r\n\r\n",
         UPGRADE + b"".join(b"X%d: x\r\n" % at for at in range(1_000)) + b"\r\n",
         b"GET /" + b"p" * 100_000,
         b"POST /p2p HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n",
     ],
-    ids=["root", "no-upgrade", "origin", "long-header", "many-headers", "long-path", "body"],
+    ids=[
+        "root",
+        "no-upgrade",
+        "origin",
+        "no-text",
+        "no-key",
+        "long-header",
+        "many-headers",
+        "long-path",
+        "body",
+    ],
 )
 async def test_what_no_node_asks_for(
-    connect: Connect, request_bytes: bytes, monkeypatch: pytest.MonkeyPatch
+    connect: Connect,
+    request_bytes: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(transport, "OPENING_S", 0.5)
     reader, writer = await connect()
@@ -102,6 +117,7 @@ async def test_what_no_node_asks_for(
     head = await reader.read(2**16)
     assert b" 101 " not in head
     assert await is_dropped(reader)
+    assert not caplog.records, "or strangers could fill the disk"
 
 
 @pytest.mark.parametrize(

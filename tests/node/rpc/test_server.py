@@ -228,7 +228,7 @@ def test_every_status_stands_on_the_page() -> None:
 async def test_answers_name_no_library(memory_node: Any, serve: Any) -> None:
     """Names and versions of libraries tell an attacker where to begin."""
     async with serve(memory_node) as url, aiohttp.ClientSession() as session:
-        for path in ("/", "/health", "/ready", "/metrics", "/none"):
+        for path in ("/", "/health", "/ready", "/metrics", "/none", "/ws"):
             async with session.get(f"{url}{path}") as response:
                 assert response.headers["Server"] == "sahara", path
         async with session.ws_connect(f"{url}/ws") as socket:
@@ -311,11 +311,29 @@ async def until(is_so: Callable[[], object]) -> None:
             413,
             "rpc.limit_exceeded",
         ),
+        (
+            b"GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+            b"Upgrade: secret\xdb\r\n\r\n",
+            400,
+            "rpc.invalid_request",
+        ),
+        (
+            b"GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: close, Upgrade\r\n"
+            b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Key: secret\xdb\r\n\r\n",
+            400,
+            "rpc.invalid_request",
+        ),
     ],
-    ids=["header", "garbage", "length"],
+    ids=["header", "garbage", "length", "no-websocket", "no-key"],
 )
 async def test_what_is_no_request_is_refused_at_once_and_not_repeated(
-    memory_node: Any, serve: Any, sent: bytes, status: int, code: str
+    memory_node: Any,
+    serve: Any,
+    sent: bytes,
+    status: int,
+    code: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with serve(memory_node) as url:
         reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
@@ -328,3 +346,4 @@ async def test_what_is_no_request_is_refused_at_once_and_not_repeated(
     assert json.loads(body)["error"]["data"]["code"] == code
     assert b"secret" not in said
     assert len(said) < 600
+    assert not caplog.records, "or callers could fill the disk"
