@@ -1,11 +1,11 @@
 """HTTP: whatever comes over a connection, to the RPC server or to the port of the peers.
 
 The bytes reach the real protocols over a transport in memory, cut in pieces by their first byte.
-Nothing may reach the event loop's exception handler, for it ends the node; a connection that is
-gone leaves nothing behind; and the lean path says word for word what aiohttp's path says.
+Nothing may reach the event loop's exception handler, for it ends the node, and nothing but what
+callers did wrong may be logged as an error; a connection that is gone leaves nothing behind; and
+the lean path says word for word what aiohttp's path says.
 """
 
-import asyncio
 import atexit
 import random
 from collections.abc import Iterator
@@ -13,18 +13,19 @@ from typing import Any, Final
 
 from fuzz.mutation import mutated
 from fuzz.rpc import METHODS
+from fuzz.wires import Loop, Wire, faults_of
 from node.rpc.limits import RpcLimits
 from node.rpc.server import RpcServer
 from p2p.counters import Counters
 from p2p.gate import Gate
 from p2p.handshake import Initiator, NodeKey
-from p2p.transport import Transport
+from p2p.transport import Transport, _Doorman
 from tests.node.conftest import MemoryNode
 
 GENESIS: Final = b"\x07" * 32
 PIECES: Final = (0, 1, 7, 64, 500)
-TURNS: Final = 12
-TURNS_MAX: Final = 50
+LINGER_S: Final = 0.5
+"""Longer than the server waits for whoever does not close."""
 BODY: Final = b'{"jsonrpc":"2.0","id":1,"method":"chain.genesis"}'
 PLAIN: Final = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
 UPGRADE: Final = (
@@ -34,68 +35,14 @@ UPGRADE: Final = (
 DEFLATE: Final = b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n"
 
 
-class Wire(asyncio.Transport):
-    """A transport in memory: what is written to it is kept."""
-
-    def __init__(self) -> None:
-        super().__init__({"peername": ("127.0.0.1", 9), "sockname": ("127.0.0.1", 8)})
-        self.said = bytearray()
-        self.protocol: Any = None
-        self._is_closing = False
-
-    def write(self, data: Any) -> None:
-        """Keep what is said."""
-        if not self._is_closing:
-            self.said += data
-
-    def writelines(self, list_of_data: Any) -> None:
-        """Keep what is said."""
-        for data in list_of_data:
-            self.write(data)
-
-    def is_closing(self) -> bool:
-        """Whether it was closed from this side."""
-        return self._is_closing
-
-    def close(self) -> None:
-        """Close it from this side."""
-        self._is_closing = True
-
-    abort = close
-
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Let another protocol go on."""
-        self.protocol = protocol
-
-    def get_protocol(self) -> Any:
-        """Who reads now."""
-        return self.protocol
-
-    def pause_reading(self) -> None:
-        """Nothing waits here."""
-
-    def resume_reading(self) -> None:
-        """Nothing waits here."""
-
-    def is_reading(self) -> bool:
-        """Always."""
-        return True
-
-    def get_write_buffer_size(self) -> int:
-        """Nothing waits here."""
-        return 0
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Nothing waits here."""
-
-
 class Servers:
     """An RPC server and a listener for peers, in a loop that reports what goes wrong."""
 
     def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
+        self.loop = Loop()
         self.broken: list[Any] = []
         self.loop.set_exception_handler(lambda _, context: self.broken.append(context))
+        self.faults = faults_of("node.rpc.http", "p2p.http", "aiohttp")
         self.now_ms = 0
         self.loop.run_until_complete(self._start())
 
@@ -115,6 +62,7 @@ class Servers:
 
     def stop(self) -> None:
         """Close both listeners and the loop."""
+        self.loop.is_real = True
         self.loop.run_until_complete(self.rpc.stop())
         self.loop.run_until_complete(self.peers.stop())
         self.loop.close()
@@ -134,19 +82,18 @@ class Servers:
         wire = Wire()
         wire.protocol = protocol()
         wire.protocol.connection_made(wire)
-        await self._turn()  # loops read only after they have said that a connection is there
+        await self.loop.turn()  # loops read only after they have said that a connection is there
         for piece in pieces:
             if wire.is_closing():
                 break
             wire.protocol.data_received(piece)
-            await self._turn()
+            await self.loop.turn()
         answer = bytes(wire.said)
         wire.close()
         wire.protocol.connection_lost(None)
-        for _ in range(TURNS_MAX):
-            if not self._is_served:
-                break
-            await self._turn()
+        await self.loop.turn()
+        if self._is_served:
+            await self.loop.wait(LINGER_S)
         self.node._pending.clear()
         return answer
 
@@ -155,19 +102,10 @@ class Servers:
         assert self.rpc._server is not None and self.peers._keeper is not None
         return bool(self.rpc._server.connections or self.peers._keeper.connections)
 
-    async def _turn(self) -> None:
-        for _ in range(TURNS):
-            await asyncio.sleep(0)
-
     def peers_protocol(self) -> Any:
         """Return the protocol that a new connection of a peer meets."""
-        keeper = self.peers._keeper
-        assert keeper is not None
-        handler = keeper()
-        place = self.peers._gate.enter("203.0.113.9", self._clock())
-        assert place is not None, "whoever left before has given its place back"
-        keeper.places[handler] = (place, self.loop.call_later(60, lambda: None))
-        return handler
+        assert self.peers._keeper is not None
+        return _Doorman(self.peers._keeper)
 
 
 SERVERS: Final = Servers()
@@ -238,10 +176,10 @@ def check(data: bytes) -> None:
     pieces = list(_pieces(data[1:], size))
     lean = SERVERS.say(SERVERS.rpc._protocol, pieces)
     full = SERVERS.say(SERVERS.rpc._server, pieces)
-    assert not SERVERS.broken, SERVERS.broken
+    _nothing_broke()
     assert _answers(lean) == _answers(full)
     SERVERS.say(SERVERS.peers_protocol, pieces)
-    assert not SERVERS.broken, SERVERS.broken
+    _nothing_broke()
     _nothing_is_left()
 
 
@@ -269,6 +207,14 @@ def _answers(said: bytes) -> list[tuple[bytes, bytes]]:
 def _steady(body: bytes) -> bytes:
     """An answer without what differs from one moment to the next."""
     return b"" if b"sahara_rpc" in body or b"memory_bytes" in body else body
+
+
+def _nothing_broke() -> None:
+    broken, faults = SERVERS.broken[:], SERVERS.faults.found[:]
+    SERVERS.broken.clear()
+    SERVERS.faults.found.clear()
+    assert not broken, broken
+    assert not faults, faults[0]
 
 
 def _nothing_is_left() -> None:

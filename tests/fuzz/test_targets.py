@@ -26,7 +26,7 @@ def target(request: pytest.FixtureRequest) -> Any:
 
 def test_there_are_targets() -> None:
     assert len(TARGETS) >= 9
-    helpers = {"__main__", "mutation", "seeds"}
+    helpers = {"__main__", "ledger", "mutation", "rows", "seeds", "stranger", "wires"}
     assert {path.stem for path in (ROOT / "fuzz").glob("*.py")} == {*TARGETS, *helpers}
 
 
