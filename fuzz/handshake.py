@@ -238,7 +238,8 @@ class Server:
 
     def listens(self, stranger: Stranger, _: bytes | None) -> Said:
         """The stranger connects, upgrades, and speaks when it likes."""
-        self.welcomed.clear()
+        for heard in (self.welcomed, self.broken, self.faults.found):
+            heard.clear()
         found = self.loop.run_until_complete(self._listens(stranger))
         assert not self.broken and not self.faults.found, (self.broken, self.faults.found)
         assert not self.gate._counted and not self.gate._pending, "the place is given back"
@@ -246,9 +247,18 @@ class Server:
 
     async def _listens(self, stranger: Stranger) -> Said:
         assert self.transport._keeper is not None
-        wire, plan = Wire(), stranger.plan
+        wire = Wire()
         wire.protocol = _Doorman(self.transport._keeper)
         wire.protocol.connection_made(wire)
+        try:
+            return await self._talks(stranger, wire)
+        finally:
+            wire.close()
+            wire.protocol.connection_lost(None)
+            await self.loop.turn()
+
+    async def _talks(self, stranger: Stranger, wire: Wire) -> Said:
+        plan = stranger.plan
         await self.loop.turn()
         wire.protocol.data_received(UPGRADE)
         await self.loop.turn()
@@ -258,15 +268,10 @@ class Server:
         await self.loop.wait(plan.later_ms / 1_000)
         if (answer := _last_of(wire)) and not wire.is_closing():
             await self._hears(wire, _reply(stranger, own, answer))
-        else:
-            stranger.is_honest = False
         taken_ms = plan.wait_ms + plan.later_ms
         established = self.welcomed[0][1] if self.welcomed else None
         await self.loop.wait(max(0, OPENING_MS - taken_ms) / 1_000)
         assert wire.is_closing() is (established is None), "who has no name is not cut off"
-        wire.close()
-        wire.protocol.connection_lost(None)
-        await self.loop.turn()
         return established, taken_ms >= OPENING_MS
 
     async def _hears(self, wire: Wire, said: bytes) -> None:
@@ -293,7 +298,8 @@ class Server:
             socket.heard.set_result(_answer(stranger, socket.said[0]))
         await self.loop.turn()
         is_late = stranger.plan.wait_ms >= OPENING_MS
-        assert dialling.done(), "a dial ends when its time is over"
+        is_over = dialling.done() or not dialling.cancel()
+        assert is_over, "a dial ends when its time is over"
         try:
             _, established = dialling.result()
         except RemoteError as error:

@@ -15,6 +15,9 @@ class Loop(asyncio.SelectorEventLoop):
     Nobody may wait for a timer in it; it says `is_real` before the last things are closed.
     """
 
+    _ready: Any
+    """What is to be called in the next turn: asyncio's own."""
+
     def __init__(self) -> None:
         super().__init__()
         self.now_s = 1_000.0
@@ -28,7 +31,7 @@ class Loop(asyncio.SelectorEventLoop):
         """Let everybody who can go on do so."""
         for _ in range(TURNS):
             await asyncio.sleep(0)
-            if not self._ready:  # type: ignore[attr-defined]
+            if not self._ready:
                 return  # more turns of an idle loop cost much, and tell nothing
 
     async def wait(self, seconds: float) -> None:

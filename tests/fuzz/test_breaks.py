@@ -238,6 +238,11 @@ def stranger_may_take_for_ever(patch: Patch) -> None:
     patch.setattr(transport, "OPENING_S", 3_600.0)
 
 
+def whoever_is_let_in_is_cut_off(patch: Patch) -> None:
+    """Its deadline is not lifted."""
+    patch.setattr(transport.Transport, "_keeper_places", {})
+
+
 def name_is_told_to_whom_it_did_not_mean(patch: Patch) -> None:
     introduce = transport.Transport._introduce
 
@@ -260,6 +265,7 @@ HANDSHAKE: tuple[Break, ...] = (
     weak_key_is_taken,
     anybody_may_answer,
     stranger_may_take_for_ever,
+    whoever_is_let_in_is_cut_off,
     name_is_told_to_whom_it_did_not_mean,
 )
 
@@ -268,12 +274,18 @@ HANDSHAKE: tuple[Break, ...] = (
 def test_a_broken_rule_of_frames_is_found(broken: Break, monkeypatch: Patch) -> None:
     broken(monkeypatch)
     assert is_found(frames)
+    monkeypatch.undo()
+    for seed in frames.seeds()[:4]:
+        frames.check(seed)  # and what was found is that, not something that was left behind
 
 
 @pytest.mark.parametrize("broken", HANDSHAKE, ids=lambda one: one.__name__)
 def test_a_broken_rule_of_the_handshake_is_found(broken: Break, monkeypatch: Patch) -> None:
     broken(monkeypatch)
     assert is_found(handshake)
+    monkeypatch.undo()
+    for seed in handshake.seeds()[:4]:
+        handshake.check(seed)  # and what was found is that, not something that was left behind
 
 
 def test_a_websocket_that_fails_inside_is_found(monkeypatch: Patch) -> None:
