@@ -368,8 +368,10 @@ def seeds() -> list[bytes]:
 def mutate(data: bytes, size_max: int, chance: random.Random) -> bytes:
     """Tell another lie, take one back, or change bytes."""
     values = _values(data)
-    if len(values) != len(CHOICES) or chance.randrange(8) == 0:
+    if chance.randrange(16) == 0:
         return mutated(data, size_max, chance)
+    truth = [choices[0] for choices in CHOICES.values()]
+    values = [*values, *truth[len(values) :]][: len(truth)]
     at = chance.randrange(len(values))
     choices = list(CHOICES.values())[at]
     match chance.randrange(8):

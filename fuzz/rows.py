@@ -138,6 +138,12 @@ def _any_steps(chance: random.Random) -> list[Any]:
             start = _start(topic, 0, 0, size, chance.choice((WHOLE, 1_024, PIECE_BYTES)))
             more = [1, topic, chance.choice((WHOLE, WHOLE, LONGER, SHORTER))]
             return [[FRAME, 1, [start]], [FRAME, chance.choice((1, 36, 40)), [more]]]
+        case 7:
+            small = [FRAME, 64, [_start(topic, 0, 0, 1)]]
+            begun = [FRAME, 1, [_start(topic, 0, 0, 2_048, 1_024)]]
+            flood = [FRAME, 5, [[2, topic, 1, 1]] * 1_000]
+            rows = ([[HOW, HOLD, 0], small, small], [begun, *PATIENCE, 1_000], [flood])
+            return chance.choice(rows)
     items = [_any_item(chance) for _ in range(chance.choice((1, 1, 2, 4)))]
     return [[FRAME, chance.choice((1, 1, 1, 2, REPEATS_MAX)), items]]
 
