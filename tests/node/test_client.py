@@ -5,7 +5,6 @@ import dataclasses
 from typing import Any
 
 import pytest
-from aiohttp import web
 from msgspec.structs import replace
 
 from node.client import (
@@ -23,6 +22,7 @@ from node.client import (
     verify_outcome_proof,
     verify_state_proof,
 )
+from node.rpc import server
 from node.rpc.backend import Stage
 from state.block import Status
 from state.codec import encode
@@ -210,12 +210,8 @@ async def test_a_feed_of_a_node_that_hangs_ends(
     memory_node: Any, serve: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As one that was suspended, or cut off: nothing comes any more, and no end of it either."""
-
-    async def hang(*_: object) -> None:
-        pass
-
     monkeypatch.setattr(asynchronous, "HEARTBEAT_SECONDS", 0.2)
-    monkeypatch.setattr(web.WebSocketResponse, "pong", hang)
+    monkeypatch.setattr(server, "_pong", lambda *_: None)
     async with (
         asyncio.timeout(10),
         serve(memory_node) as url,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from consensus import driver, intake
+from consensus import driver, helping, intake
 from consensus.core import Core
 from consensus.driver import Driver
 from consensus.effects import Effect, Journal, StoreBlock
@@ -123,7 +123,8 @@ def resend_no_entry(patch: pytest.MonkeyPatch) -> None:
         core.epoch.entry = held
 
     patch.setattr(driver, "_resend", without_entry)
-    patch.setattr(intake, "_help_forward", lambda *_: None)
+    for module in (intake, helping):
+        patch.setattr(module, "help_forward", lambda *_: None)
 
 
 def votes_at_once(patch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from consensus import epoch, intake, links
+from consensus import epoch, helping, intake, links
 from consensus.core import Core
 from consensus.inputs import Peer
 from consensus.view import Occurrence, View
@@ -92,7 +92,7 @@ def switch_on_notarization(patch: pytest.MonkeyPatch) -> None:
 
 def count_future_epochs(patch: pytest.MonkeyPatch) -> None:
     """Certificates of an epoch to come are taken for those of the present one (settled 7)."""
-    is_of_epoch, claims_of = intake._is_of_epoch, epoch.Epoch.claims_of
+    is_of_epoch, claims_of = helping.is_of_epoch, epoch.Epoch.claims_of
 
     def is_ours(core: Core, peer: Peer, number: int) -> bool:
         return number > core.epoch.number or is_of_epoch(core, peer, number)
@@ -108,7 +108,8 @@ def count_future_epochs(patch: pytest.MonkeyPatch) -> None:
         if subject.epoch >= core.epoch.number and subject.view >= core.epoch.floor:
             core.learn(certificate)
 
-    patch.setattr(intake, "_is_of_epoch", is_ours)
+    for module in (intake, helping):
+        patch.setattr(module, "is_of_epoch", is_ours)
     patch.setattr(epoch.Epoch, "claims_of", claims)
     patch.setattr(Core, "take_in", take_in)
 
