@@ -343,7 +343,7 @@ class RpcServer:
             max_msg_size=min(limits.message_bytes_max, limits.body_bytes_max),
             compress=False,
             autoping=False,
-            timeout=CLOSE_SECONDS,
+            timeout=limits.close_seconds,
         )
         socket.headers.update(NAMED)
         outbox, untaken = self._outboxes.open(), handler_of(request).untaken
