@@ -2,7 +2,7 @@
 
 What can be answered at once is; what has to wait comes back as a coroutine. The requests of a batch
 are begun in their order, and those that wait do so side by side. A batch that takes long lets the
-event loop go on in between.
+event loop go on in between; while it goes on, other batches stand in line, and the line has an end.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from time import perf_counter
 from typing import Any
+from weakref import WeakSet
 
 import msgspec
 from prometheus_client import CollectorRegistry
@@ -38,6 +39,12 @@ _decode = msgspec.json.Decoder().decode
 _MISSING: Any = object()
 
 
+class _Place:
+    """A place in the line of the batches that wait; whoever is gone stands there no more."""
+
+    __slots__ = ("__weakref__",)
+
+
 class Dispatcher:
     """Answers requests and batches by calling the methods of one node."""
 
@@ -61,6 +68,7 @@ class Dispatcher:
         self._document = document([bound.method for bound in self._methods.values()])
         self._add(Method("rpc.discover", _DISCOVER, (), Any, self._discover), self._discover)
         self._long_batch = asyncio.Lock()
+        self._line: WeakSet[_Place] = WeakSet()
         self._counts = RequestCounts(self._methods)
         registry.register(self._counts)
 
@@ -124,9 +132,14 @@ class Dispatcher:
                     "are allowed; split it."
                 )
             )
+        if len(self._line) >= self._limits.batches_waiting_max:
+            return failure(_LINE_FULL)
         answers: list[Answer] = []
-        if not self._go_on(batch, answers, caller):
-            return self._rest(batch, answers, caller)
+        # First slices of many batches would again be one long piece, and be kept while they wait.
+        if self._line or not self._go_on(batch, answers, caller):
+            place = _Place()
+            self._line.add(place)
+            return self._rest(batch, answers, caller, place)
         if any(inspect.iscoroutine(answer) for answer in answers):
             return _gather(answers)
         return _joined(answers)
@@ -147,8 +160,10 @@ class Dispatcher:
                 break
         return len(answers) == len(batch)
 
-    async def _rest(self, batch: list[Any], answers: list[Answer], caller: Caller) -> bytes | None:
-        """Begin what a first slice left over, and let others have their turn between slices.
+    async def _rest(
+        self, batch: list[Any], answers: list[Answer], caller: Caller, place: _Place
+    ) -> bytes | None:
+        """Begin what is left of a batch, and let others have their turn between slices.
 
         One long batch goes on at a time: many side by side would again be one long piece.
         """
@@ -161,6 +176,7 @@ class Dispatcher:
                     is_done = self._go_on(batch, answers, caller)
                     self._counts.seconds += perf_counter() - started
         finally:
+            self._line.discard(place)
             if not is_done:  # nobody waits for the answer any more
                 for answer in answers:
                     if inspect.iscoroutine(answer):
@@ -261,4 +277,5 @@ def _id_of(request: Any) -> Any:
 
 _NO_PARAMS: dict[str, Any] = {}
 _TOO_LARGE = LimitExceeded("The responses of this batch are too large; ask for less at once.")
+_LINE_FULL = LimitExceeded("Too many batches wait for their turn; send this one later.")
 _DISCOVER = "Return this interface as an OpenRPC document."

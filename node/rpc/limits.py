@@ -34,6 +34,9 @@ class RpcLimits:
     """A batch stops executing once its responses are this large."""
 
     batch_requests_max: int = 256
+    batches_waiting_max: int = 64
+    """Batches that stand in line behind one that takes long, of all callers together."""
+
     connections_max: int = CONNECTIONS_MAX
     connections_per_address_max: int = 100
     """Connections of one remote address, or /64 of IPv6, at once; loopback is not limited."""

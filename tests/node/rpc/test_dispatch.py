@@ -1,6 +1,7 @@
 """The dispatcher against any JSON: one well-formed response for each request, and never a raise."""
 
 import asyncio
+import inspect
 import json
 from typing import Any
 
@@ -201,6 +202,38 @@ async def test_a_long_batch_lets_others_have_their_turn(
         assert [each["id"] for each in json.loads(answer or b"")] == [0, 1, 2, 3]
     assert len(asked) == 6
     assert len(set(asked[2:])) == 4, "no turn has begun two requests"
+
+
+async def test_batches_stand_in_line_behind_a_long_one_and_the_line_has_an_end(
+    memory_node: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of those in line is executed, or kept, before their turn; single requests pass."""
+    monkeypatch.setattr("node.rpc.dispatch.SLICE_SECONDS", 0.0)
+    server = Dispatcher(memory_node, RpcLimits(batches_waiting_max=3), CollectorRegistry(), openrpc)
+    status, asked = memory_node.status, []
+
+    def counted() -> Any:
+        asked.append(True)
+        return status()
+
+    memory_node.status = counted
+    one = {"jsonrpc": "2.0", "id": 1, "method": "chain.status"}
+    body = json.dumps([one] * 4).encode()
+    first, second, gone = (server.begin(body, Caller(True)) for _ in range(3))
+    assert len(asked) == 1, "the first has had its slice, the others stand in line"
+    assert inspect.iscoroutine(first) and inspect.iscoroutine(second) and inspect.iscoroutine(gone)
+    refused = server.begin(body, Caller(True))
+    assert isinstance(refused, bytes)
+    assert json.loads(refused)["error"]["data"]["code"] == "rpc.limit_exceeded"
+    assert isinstance(server.begin(json.dumps(one).encode(), Caller(True)), bytes)
+    gone.close()
+    del gone
+    third = server.begin(body, Caller(True))
+    assert inspect.iscoroutine(third), "who left before its turn has left its place"
+    for answer in await asyncio.gather(first, second, third):
+        assert [each["id"] for each in json.loads(answer or b"")] == [1] * 4
+    monkeypatch.undo()
+    assert isinstance(server.begin(body, Caller(True)), bytes), "the line is empty again"
 
 
 async def test_a_long_batch_that_nobody_waits_for_ends(
