@@ -23,6 +23,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import ClassVar
 
 from node.config import CONFIG_FILE
@@ -157,7 +158,8 @@ def open_home(path: Path) -> Home:
     home = Home(path)
     if not home.genesis_file.is_file():
         raise HomeMissing(
-            f"There is no home at {path} (no {GENESIS_FILE}); make one: sahara init --home {path}"
+            f"There is no home at {path} (no {GENESIS_FILE}); make one: "
+            f"sahara init --home {quote(str(path))}"
         )
     return home
 

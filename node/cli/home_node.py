@@ -5,6 +5,7 @@ network the node must be.
 """
 
 from pathlib import Path
+from shlex import quote
 
 import click
 from click.core import ParameterSource
@@ -42,8 +43,8 @@ def address_of(home: Path, *, as_json: bool) -> str:
         if found is not None:
             return str(found["rpc"])
         sentence = (
-            f"No node runs in {home}; start it with: sahara run --home {home}, or name another "
-            "node of its network with --node"
+            f"No node runs in {home}; start it with: sahara run --home {quote(str(home))}, "
+            "or name another node of its network with --node"
         )
         fail("node.not_running", sentence, as_json=as_json, exit_code=EXIT_UNREACHABLE)
     raise AssertionError("fail ends the command")

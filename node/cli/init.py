@@ -1,6 +1,7 @@
 """`sahara init`: make a home."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import click
@@ -88,7 +89,7 @@ def init(
         "profile": profile,
         "is_validator": own in [validator.public_key for validator in network.validators],
         "validators": [format_address(validator.account) for validator in network.validators],
-        "next": f"sahara run --home {made.path}{again}",
+        "next": f"sahara run --home {quote(str(made.path))}{again}",
     }
 
 

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from shlex import quote
 
 import msgspec
 
@@ -98,7 +99,7 @@ def ask(folder: Path, request: Request) -> Answer:
         except (OSError, msgspec.MsgspecError) as error:
             raise DevnetSilent(
                 f"The devnet in {folder} did not answer; look at its terminal, or end it with: "
-                f"sahara devnet stop --home {folder}"
+                f"sahara devnet stop --home {quote(str(folder))}"
             ) from error
     if answer.code:
         raise RequestRefused(answer.code, answer.sentence)
@@ -108,5 +109,5 @@ def ask(folder: Path, request: Request) -> Answer:
 def not_running(folder: Path) -> DevnetNotRunning:
     """The error for a devnet that nobody runs."""
     return DevnetNotRunning(
-        f"No devnet runs in {folder}; start it with: sahara devnet --home {folder}"
+        f"No devnet runs in {folder}; start it with: sahara devnet --home {quote(str(folder))}"
     )

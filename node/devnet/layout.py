@@ -17,6 +17,7 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from node.client import Account
 from node.devnet.errors import DevnetExists, DevnetMissing
@@ -83,7 +84,8 @@ def homes_in(folder: Path) -> list[Path]:
         homes.append(home)
     if not homes or not (folder / FAUCET_FILE).is_file():
         raise DevnetMissing(
-            f"There is no devnet in {folder}; found and run one with: sahara devnet --home {folder}"
+            f"There is no devnet in {folder}; found and run one with: "
+            f"sahara devnet --home {quote(str(folder))}"
         )
     return homes
 

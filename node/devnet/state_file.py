@@ -5,6 +5,7 @@ what of it still runs.
 """
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import msgspec
@@ -58,5 +59,6 @@ def read_state(folder: Path) -> DevnetState:
         return msgspec.json.decode((folder / STATE_FILE).read_bytes(), type=DevnetState)
     except (OSError, msgspec.MsgspecError) as error:
         raise DevnetMissing(
-            f"No devnet was run in {folder}; run one with: sahara devnet --home {folder}"
+            f"No devnet was run in {folder}; run one with: "
+            f"sahara devnet --home {quote(str(folder))}"
         ) from error

@@ -21,7 +21,7 @@ from node.devnet.state_file import DevnetState, NodeEntry, read_state, write_sta
 from node.devnet.ward import Ward
 from node.devnet.watch import Sight, Watch
 from node.genesis_file import read_genesis
-from node.home import GENESIS_FILE, VALIDATOR_KEY
+from node.home import GENESIS_FILE, VALIDATOR_KEY, HomeMissing
 from node.keystore import key_path
 
 LOCK_FILE = "devnet.lock"
@@ -234,6 +234,7 @@ class Supervisor:
                 return Answer(f"Node {request.node} was killed.", node=request.node)
             case "restart":
                 node = self._node(request.node)
+                _check_genesis(node.seat.home)
                 await node.ward.restart()
                 return self._started(f"Node {request.node} was started again.", node)
             case "add":
@@ -262,3 +263,11 @@ class Supervisor:
         self._start(node)
         self._say(f"node {node.seat.index} was added.")
         return node
+
+
+def _check_genesis(home: Path) -> None:
+    if not (home / GENESIS_FILE).is_file():
+        raise HomeMissing(
+            f"{home} has no {GENESIS_FILE}, without which its node cannot start; copy the one in "
+            "another node's home there."
+        )

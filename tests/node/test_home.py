@@ -124,8 +124,8 @@ def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
         create_home(tmp_path / "file", wishes())
     with pytest.raises(HomeFailed):
         create_home(tmp_path / "file" / "home", wishes())
-    with pytest.raises(HomeMissing, match="sahara init"):
-        open_home(tmp_path / "none")
+    with pytest.raises(HomeMissing, match=r"sahara init --home '.*/one of none'$"):
+        open_home(tmp_path / "one of none")
 
 
 def folder_of_keys(path: Path) -> Path:

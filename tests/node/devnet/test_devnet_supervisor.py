@@ -25,6 +25,7 @@ from node.devnet.layout import found
 from node.devnet.state_file import DevnetState, read_state, write_state
 from node.devnet.status import overview, running_state
 from node.devnet.supervisor import Supervisor, Wishes, end_leftovers, locked
+from node.home import GENESIS_FILE
 
 PLAIN = Wishes()
 FAKE = [sys.executable, "-S", "-E", "-c", "import sys; sys.stdin.read()"]
@@ -99,6 +100,13 @@ async def test_kill_restart_and_add_from_another_terminal(tmp_path: Path) -> Non
         answer = await asyncio.to_thread(ask, folder, Request("add"))
         assert answer.node == 2
         assert len(supervisor.nodes) == 3
+        genesis = supervisor.nodes[1].seat.home / GENESIS_FILE
+        genesis.rename(folder / "away")
+        with pytest.raises(RequestRefused, match=r"no genesis") as refused:
+            await asyncio.to_thread(ask, folder, Request("restart", 1))
+        assert refused.value.reason == "home.missing"
+        assert read_state(folder).nodes[1].phase == "running", "what runs is left alone"
+        (folder / "away").rename(genesis)
         for request in (Request("kill", 3), Request("kill"), Request("fly", 0)):
             with pytest.raises(RequestRefused):
                 await asyncio.to_thread(ask, folder, request)
