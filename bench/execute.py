@@ -81,12 +81,12 @@ def transfers(
     addresses = [entry.address for entry in genesis.allocations]
     nonces = [0] * len(keys)
     found = []
-    for _ in range(blocks):
+    for number in range(blocks):
         wires = []
         for sender in chance.choices(range(len(keys)), k=block):
             nonces[sender] += 1
             message = Transfer(chance.choice(addresses), chance.randrange(1, 10**6))
-            body = Body(addresses[sender], nonces[sender], 1_000, 10**6, (message,))
+            body = Body(addresses[sender], nonces[sender], number + 1_000, 10**6, (message,))
             signature = keys[sender].sign(transaction_id(genesis.hash, encode(body))).signature
             wires.append(assemble(body, (KeySignature(bytes(keys[sender].verify_key), signature),)))
         found.append(wires)
