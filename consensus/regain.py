@@ -31,11 +31,13 @@ def regain(core: Core) -> None:
 
     The first view that a validator proves is kept: later ones would run ahead of finality for
     ever. What it proved in the epoch before still holds for it. The finalization that ends an epoch
-    does not count, for a lost vote may lie in the first view of the next.
+    does not count, for a lost vote may lie in the first view of the next; nor does any before its
+    block is committed here, for it may be such a one.
     """
     if not core.is_lost or core.awaits_epoch or core.is_halted:
         return
-    number, final_view = core.epoch.number, core.epoch.final_view
+    number, final, final_view = core.epoch.number, core.epoch.final, core.epoch.final_view
+    is_committed = final is not None and final.subject.block_id == core.blocks.tip_id
     for peer, view in list(core.claimed.items()):
         if _is_proved(core, view):
             core.proved[peer] = (number, view)
@@ -43,7 +45,7 @@ def regain(core: Core) -> None:
     others = core.others()
     if not others or any(peer not in core.proved for peer in others):
         return  # alone, or not answered by all: only the operator knows (vote_after)
-    if final_view > 0 and (number, final_view) > max([core.proved[peer] for peer in others]):
+    if is_committed and (number, final_view) > max([core.proved[peer] for peer in others]):
         core.is_lost = False
         core.votes_above = (number, final_view)
         start_clocks(core)  # what was due in this view while it could not vote is due again

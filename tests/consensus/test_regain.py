@@ -6,9 +6,9 @@ import pytest
 
 from consensus.effects import SignVote
 from consensus.inputs import TimerFired
-from consensus.messages import CertificateRequest, Status
+from consensus.messages import Block, BlockReply, CertificateRequest, JustifyReply, Status
 from state.crypto import Tag
-from state.finality import Proposal
+from state.finality import Justify, Proposal, justify_hash
 
 
 @pytest.fixture
@@ -27,8 +27,17 @@ def claim(rig: Any, view: int, *peers: int) -> None:
 
 
 def finalize(rig: Any, view: int) -> None:
-    subject = Proposal(0, view, view - 1, b"%032d" % view, b"j" * 32)
-    rig.send(1, rig.certificate(Tag.FINALIZE, subject, 1, 2, 3))
+    """Make a block of this view final: its finalization comes, and then what it stands on."""
+    final, tip = rig.node.core.epoch.final, rig.node.disk.chain[-1]
+    parent_view = 0 if final is None else final.subject.view
+    parent = None if final is None else rig.certificate(Tag.NOTARIZE, final.subject, 1, 2, 3)
+    skipped = [rig.nullified(each, 1, 2, 3) for each in range(parent_view + 1, view)]
+    justify = Justify(parent, tuple(skipped))
+    block = rig.propose(view, tip, justify)
+    rig.send(1, rig.certificate(Tag.FINALIZE, block.proposal, 1, 2, 3))
+    rig.send(2, BlockReply((Block(block.header, justify, block.body),)))
+    rig.net.run(100)
+    assert rig.node.core.blocks.tip_id == block.proposal.block_id
 
 
 def test_certificates_show_no_current_view_however_many_come(lost: Any) -> None:
@@ -144,3 +153,26 @@ def test_it_regains_across_epochs_and_contradicts_nobody(
     assert node.disk.votes, "it votes again"
     assert not {at[:2] for at in before} & {at[:2] for at in node.disk.votes}
     net.honest()
+
+
+def test_the_end_of_an_epoch_does_not_count_before_its_block_has_come_either(forge: Any) -> None:
+    """The node may have seen that end in its first life, and have voted in the epoch after it."""
+    rig = forge(epoch_blocks=1)
+    rig.node.crash()
+    rig.node.start(lost=True)
+    justify = Justify(None, ())
+    block = rig.propose(1, rig.net.genesis, justify)
+    notarized = rig.certificate(Tag.NOTARIZE, block.proposal, 1, 2, 3)
+    claim(rig, 2)
+    rig.send(1, notarized)
+    assert set(rig.node.core.proved.values()) == {(0, 2)}
+    link = Justify(notarized, (rig.nullified(2, 1, 2, 3),))
+    again = Proposal(0, 3, 1, block.proposal.block_id, justify_hash(link))
+    rig.send(1, rig.certificate(Tag.FINALIZE, again, 1, 2, 3))
+    assert rig.node.core.is_lost
+    rig.send(2, BlockReply((Block(block.header, justify, block.body),)))
+    rig.net.run(1_000)
+    rig.send(2, JustifyReply(link))
+    rig.net.run(1_000)
+    assert rig.node.core.epoch.number == 1
+    assert rig.node.core.is_lost, "a lost vote may lie in view 1 of the epoch that has begun"
