@@ -45,6 +45,8 @@ class Catchup:
         self._delta_ms = delta_ms
         self._retry_ms = retry_ms
         self._wants: dict[Hash | int, _Want] = {}
+        self._put_off: dict[Hash | int, _Want] = {}
+        """What finality left unasked; if it is missed still, it has waited already."""
         self._relays: list[tuple[int, Certificate]] = []
         self._helped: dict[tuple[Peer, int], tuple[int, int]] = {}
         """When, and for which epoch, a peer was told or asked something last."""
@@ -56,6 +58,7 @@ class Catchup:
     def begin(self) -> None:
         """Forget everything about the epoch before."""
         self._wants.clear()
+        self._put_off.clear()
         self._relays.clear()
         self.seen.clear()
 
@@ -82,22 +85,32 @@ class Catchup:
         has, and the older for the newer: else leaders who name nothing would stop all asking.
         """
         known = self._wants.get(key)
-        if known is not None:
-            # Whoever voted since may hold it, when those that were known first answer no more.
-            new = [one for one in sources if one not in known.sources]
-            known.sources = (*known.sources, *new)
-            known.is_certified |= is_certified
-            if _count(request) > _count(known.request):
-                known.request, known.due_ms = request, min(due_ms, known.due_ms)
-            return
-        if not sources:
-            return
-        if len(self._wants) >= WANTS_MAX:
-            worst = min(self._wants, key=self._rank)
-            if self._rank(worst) >= (is_certified, view):
+        if known is None:
+            if not sources or not self._make_room(is_certified, view):
                 return
-            del self._wants[worst]
-        self._wants[key] = _Want(request, sources, view, is_certified, due_ms)
+            # What was put off is not asked for anew: blocks that come faster than a question waits
+            # would put it off for ever.
+            known = self._put_off.pop(key, None)
+            if known is None:
+                known = _Want(request, sources, view, is_certified, due_ms)
+            known.view = view
+            self._wants[key] = known
+        # Whoever voted since may hold it, when those that were known first answer no more.
+        new = [one for one in sources if one not in known.sources]
+        known.sources = (*known.sources, *new)
+        known.is_certified |= is_certified
+        if _count(request) > _count(known.request):
+            known.request, known.due_ms = request, min(due_ms, known.due_ms)
+
+    def _make_room(self, is_certified: bool, view: int) -> bool:
+        """Tell whether there is room for one more, and forget what is worth less."""
+        if len(self._wants) < WANTS_MAX:
+            return True
+        worst = min(self._wants, key=self._rank)
+        if self._rank(worst) >= (is_certified, view):
+            return False
+        del self._wants[worst]
+        return True
 
     def _rank(self, key: Hash | int) -> tuple[bool, int]:
         want = self._wants[key]
@@ -115,14 +128,17 @@ class Catchup:
     def forget(self, key: Hash | int) -> None:
         """Stop asking: it has come, or is needed no more."""
         self._wants.pop(key, None)
+        self._put_off.pop(key, None)
 
     def forget_views(self, view: int) -> None:
         """Stop asking for what views up to this one needed; its finality settles them.
 
-        Whatever the final block stands on is asked for anew when it is found missing.
+        What the final block stands on is asked for again where it is found missing.
         """
         for key in [key for key, want in self._wants.items() if want.view <= view]:
-            del self._wants[key]
+            self._put_off[key] = self._wants.pop(key)
+        while len(self._put_off) > WANTS_MAX:
+            del self._put_off[next(iter(self._put_off))]
 
     def forget_uncertified(self, below: int) -> None:
         """Stop asking for what only the leaders of views long past have named."""

@@ -95,6 +95,24 @@ def test_only_as_many_blocks_as_were_asked_for(catchup: Catchup) -> None:
     assert (catchup.blocks_wanted(key), catchup.next_ms()) == (7, 20)
 
 
+def test_what_finality_puts_off_has_waited_already(catchup: Catchup) -> None:
+    """Blocks may come faster than a question waits: it must not begin to wait with each of them."""
+    key, request, due_ms = bytes(32), BlockRequest(bytes(32), 1), 100
+    asked = []
+    for now in range(0, 1_000, 20):
+        view = 1 + now // 20
+        for each in (view, view):  # two may become final at once
+            catchup.forget_views(each - 1)
+        catchup.want(key, request, (ONE, TWO), view=view, is_certified=True, due_ms=now + due_ms)
+        asked += [(now, peer) for peer, _ in catchup.asking(now)]
+    expected = range(due_ms, 1_000, DELTA_MS)
+    assert asked == [(at, (ONE, TWO)[number % 2]) for number, at in enumerate(expected)]
+    catchup.forget(key)
+    catchup.forget_views(50)
+    catchup.want(key, request, (ONE,), view=60, is_certified=True, due_ms=5_000)
+    assert catchup.asking(4_999) == [], "what has come and is missed again waits again"
+
+
 def test_help_and_answers_are_limited_in_time_and_not_for_ever(catchup: Catchup) -> None:
     """Comet #3340: a limit is a pause, never the belief that what was sent has arrived."""
     assert catchup.may_help(ONE, 0, 0)
@@ -124,3 +142,7 @@ def test_many_peers_leave_little_behind(catchup: Catchup) -> None:
         catchup.may_help(at.to_bytes(4, "big"), 0, 0)
         catchup.may_serve(at.to_bytes(4, "big"), 0)
     assert len(catchup._helped) == len(catchup._served) == PEERS_REMEMBERED_MAX
+    for at in range(3 * WANTS_MAX):
+        want(catchup, at, at)
+        catchup.forget_views(at)
+    assert len(catchup._put_off) == WANTS_MAX

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from consensus.effects import BuildBlock, Journal, Send, SignVote
-from consensus.messages import Block, BlockReply
+from consensus.messages import Block, BlockReply, Propose
+from consensus.timeouts import Pacing, Timeouts
 from state.crypto import Tag
 from state.finality import Justify, Notarization, Nullified, Nullify
 
@@ -107,3 +108,20 @@ def test_a_tip_without_finalization_is_stood_on_once_a_certificate_is_held(rig: 
     rig.send(1, final)
     rig.net.run(50)
     assert [one.view for one in of(effects, BuildBlock)] == [view + 1]
+
+
+@pytest.mark.parametrize("interval_ms", [50, 100, 250])
+def test_a_block_that_is_missed_is_asked_for_however_fast_others_come(
+    network: Any, interval_ms: int
+) -> None:
+    """Blocks come faster than half of delta, in which one that is under way may yet arrive."""
+    timeouts, pacing = Timeouts(), Pacing(interval_ms, 2_000)
+    net = network(7, delay=(50, 50), stakes=(1, *[10] * 6), timeouts=timeouts, pacing=pacing)
+    net.filter = lambda _, receiver, message: (
+        not (receiver == 0 and isinstance(message, Propose) and message.proposal.view == 5)
+    )
+    net.start()
+    net.run(10_000, lambda: net.nodes[1].height >= 5)
+    net.run(3 * timeouts.relay_ms)
+    assert net.nodes[0].height >= net.nodes[1].height - 1
+    net.honest()
