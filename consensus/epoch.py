@@ -87,7 +87,9 @@ class Epoch:
     # --- signatures -------------------------------------------------------------------------------
 
     def claim_of(self, vote: SignedVote) -> SignatureClaim | None:
-        """Return what a vote of this epoch claims, None if the set has no such member."""
+        """Return what a vote claims, None if it is of another epoch or of no member of the set."""
+        if vote.subject.epoch != self.number:
+            return None
         return vote_claim(self._genesis_hash, vote, self.validators.members)
 
     def claims_of(self, certificate: Certificate) -> list[SignatureClaim] | None:

@@ -46,6 +46,16 @@ def test_the_floor_follows_finality_and_takes_everything_below_with_it(rig: Any)
     assert epoch.undecided == list(range(51, 60))
 
 
+def test_a_vote_of_another_epoch_claims_nothing(rig: Any) -> None:
+    """There its signer's index may be another's, under whose key it would pass for a forgery."""
+    epoch = rig.node.core.epoch
+    vote = rig.vote(Tag.FINALIZE, SUBJECT, 1)
+    assert epoch.claim_of(vote) is not None
+    later = codec.replace(SUBJECT, epoch=1)
+    assert epoch.claim_of(rig.vote(Tag.FINALIZE, later, 1)) is None
+    assert epoch.claim_of(rig.vote(Tag.NULLIFY, Nullified(1, 5), 1)) is None
+
+
 def test_what_was_verified_once_is_not_verified_again_and_nothing_else_is_skipped(
     rig: Any,
 ) -> None:
