@@ -451,8 +451,8 @@ class Host:
         """Remember that a vote that was lost is regained (settled point 10)."""
         core = self._driver.core
         if self._keeper.journal.is_lost and not core.is_lost:
-            self._keeper.journal.mark(lost=False)
             epoch, view = core.votes_above
+            self._keeper.regain(epoch, view)
             log.info("votes again", extra={"above": f"{epoch}:{view}"})
 
     # --- time ------------------------------------------------------------------------------------

@@ -136,6 +136,15 @@ class Keeper:
             self._floor = (epoch, view)
             self._signer.raise_floor(epoch, view + 1)
 
+    def regain(self, epoch: int, view: int) -> None:
+        """Note, durably, that nothing is lost any more of what lies above this round.
+
+        First the guard, which alone would know of it beside an older copy of the database.
+        """
+        self._signer.raise_floor(epoch, view + 1)
+        self._signer.sync()
+        self._journal.mark(lost=False)
+
     def pass_over(self, epoch: int, view: int) -> None:
         """Forget rounds up to this one, durably, before they become final without this journal.
 

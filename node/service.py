@@ -103,7 +103,6 @@ class Service:
             timed=self._metrics.timed,
             known=known,
         )
-        self._began_at = self._application.head.header.height
         self._standing = self._take_stock(key, node_key)
         self._standing.keeper.written = self._metrics.written
         overlay = Overlay()
@@ -188,11 +187,8 @@ class Service:
         )
 
     def _hold_word(self, vote_after: Round) -> Round | None:
-        """Judge the operator's word by what a sync has brought, unless the engine went on it."""
-        application = self._application
-        if application.head.header.height - self._began_at > self._syncer.blocks:
-            return vote_after  # blocks came by consensus since, and the guard knows what it signed
-        return after_sync(self._standing.keeper.journal, application, vote_after)
+        """Judge the operator's word by what a sync has brought, unless a vote went on it."""
+        return after_sync(self._standing, self._application, vote_after)
 
     def _show(self, mempool: Mempool) -> None:
         """Let `/metrics` show every part of the node."""

@@ -157,15 +157,16 @@ def take_stock(
     return Standing(signer, Keeper(journal, signer), vote_after)
 
 
-def after_sync(journal: Journal, application: Application, vote_after: Round) -> Round | None:
+def after_sync(standing: Standing, application: Application, vote_after: Round) -> Round | None:
     """Hold the operator's word against the head that a sync has brought, as at a start.
 
     Return it while it stands; else the node follows without a vote, for it may have voted above it.
+    Once a vote went on it, it stands: the guard knows what was signed since.
     """
-    at = _next_round(application)
-    if vote_after >= at:
-        return vote_after
-    journal.mark(lost=True)
+    at, signer = _next_round(application), standing.signer
+    if vote_after >= at or (signer is not None and signer.votes(0)):
+        return vote_after  # no vote that the guard knew before is left: its floor is above the word
+    standing.keeper.journal.mark(lost=True)
     log.error(
         "follows without a vote",
         extra={

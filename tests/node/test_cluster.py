@@ -25,7 +25,7 @@ from node.mempool import Mempool, MempoolLimits
 from node.metrics import NodeMetrics
 from node.replay import replay
 from node.rpc.backend import Stage
-from node.signer import create_guard
+from node.signer import GuardRefused, create_guard
 from node.standing import take_stock
 from node.storage.chain_store import ChainStore
 from node.storage.kv import LevelDb, MemoryStore
@@ -33,6 +33,7 @@ from p2p.interface import PeerInfo
 from state import crypto
 from state.block import Body as BlockBody
 from state.codec import encode
+from state.crypto import Tag
 from state.finality import (
     Conflict,
     Finalization,
@@ -301,6 +302,8 @@ async def test_who_lost_its_journal_follows_until_it_may_vote(
     epoch, view = member.driver.core.votes_above
     assert vars(told[1])["above"] == f"{epoch}:{view}"
     assert view > 0
+    with pytest.raises(GuardRefused):  # the guard knows, should the rest ever be set back
+        member.standing.signer.sign_vote(Tag.NULLIFY, Nullified(epoch, view))
     await cluster.grow(EPOCH_BLOCKS)
     cluster.agree()
 

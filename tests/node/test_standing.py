@@ -1,5 +1,6 @@
 """Guard, journal and database held against each other: who may vote, and who may not."""
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -184,13 +185,45 @@ def test_what_a_sync_brings_refutes_a_word_that_is_too_low(among: Validator) -> 
     journal, application = standing.keeper.journal, among.open()
     for _ in range(3):
         among.chain.step(application)
-    assert after_sync(journal, application, (0, 3)) == (0, 3)
+    assert after_sync(standing, application, (0, 3)) == (0, 3)
     assert not journal.is_lost
-    assert after_sync(journal, application, (0, 2)) is None
+    assert after_sync(standing, application, (0, 2)) is None
     assert journal.is_lost
     standing.close()
     standing = among.stock()
     assert standing.keeper.journal.is_lost, "durably"
+    standing.close()
+
+
+def test_a_word_on_which_it_has_voted_stands(among: Validator) -> None:
+    """Blocks alone say nothing of it, from whom ever they come: only a vote does."""
+    among.home.guard_file.unlink()
+    standing = among.stock((0, 2))
+    application = among.open()
+    for _ in range(4):
+        among.chain.step(application)
+    standing.signer.sign_vote(Tag.NULLIFY, Nullified(0, 3))
+    assert after_sync(standing, application, (0, 2)) == (0, 2)
+    assert not standing.keeper.journal.is_lost
+    standing.close()
+
+
+def test_what_is_regained_leaves_a_floor_beside_an_older_database(among: Validator) -> None:
+    among.make(3)
+    rows = deepcopy(among.rows)
+    among.make(3)
+    among.home.guard_file.unlink()
+    among.home.journal_file.unlink()
+    standing = among.stock()
+    assert standing.keeper.journal.is_lost
+    standing.keeper.regain(0, 8)
+    assert not standing.keeper.journal.is_lost
+    standing.signer.sign_vote(Tag.NULLIFY, Nullified(0, 9))
+    standing.close()
+    among.rows = rows
+    standing = among.stock()
+    with pytest.raises(GuardRefused):
+        standing.signer.sign_vote(Tag.NULLIFY, Nullified(0, 4))
     standing.close()
 
 
