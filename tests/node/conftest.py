@@ -259,10 +259,9 @@ class MemoryNode:
 
     def prove_state(self, key: bytes) -> StateProof:
         height = self.height - 1
-        table = next(
-            table for module in MODULES for table in module.tables if table.prefix == key[:2]
-        )
-        row = table.get(self.states[height], table.shape.unpack(key[2:]))
+        tables = [table for module in MODULES for table in module.tables]
+        found = [table for table in tables if table.prefix == key[:2]]
+        row = found[0].get(self.states[height], found[0].shape.unpack(key[2:])) if found else None
         proof = self._tree.prove(str(height).encode(), key)
         header, finalization = self.header(height + 1), self.finality(height + 1).finalization
         value = None if row is None else encode(row)

@@ -78,7 +78,7 @@ CASES = [
     # R3 really twice: an honest E1, beside an equivocating leader (seed 2)
     (notarize_twice, {**LOSSY, "byzantine": "equivocator:1"}, OFFENCE, 20),
     (notarize_after_nullify, VERY_LOSSY, {"no-notarize-after-nullify"}, 20),  # seed 1
-    (finalize_after_nullify, LOSSY, OFFENCE, 20),  # an honest E3 (seed 4)
+    (finalize_after_nullify, LOSSY, OFFENCE, 60),  # an honest E3 (seed 34)
     # and where it leads: one view is nullified and final (seed 31)
     (finalize_after_nullify, VERY_LOSSY, {"finalized-not-nullified"}, 150),
     # not only certificates too small (seed 1): two blocks of one height are final (seed 1)
